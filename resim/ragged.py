@@ -1,0 +1,33 @@
+"""Flat columns with offsets: the arrays of a block of events, without an object for each event."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def offsets_of(counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Turn row lengths (n,) into offsets (n + 1,)."""
+    offsets = np.zeros(len(counts) + 1, dtype=np.int64)
+    np.cumsum(counts, out=offsets[1:])
+    return offsets
+
+
+def row_of(offsets: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Give the row index of every element, (offsets[-1],)."""
+    return np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+
+
+def select_rows(offsets: NDArray[np.int64], rows: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Give the offsets and the element indices of some rows (indices or a mask), in the order asked for."""
+    rows = np.flatnonzero(rows) if rows.dtype == bool else rows
+    counts = np.diff(offsets)[rows]
+    new = offsets_of(counts)
+    elements = np.repeat(offsets[rows] - new[:-1], counts) + np.arange(new[-1])
+    return new, elements
+
+
+def select_elements(offsets: NDArray[np.int64], keep: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Give the offsets that remain when only the elements marked in `keep` stay."""
+    kept = np.concatenate([[0], np.cumsum(keep)])
+    return kept[offsets].astype(np.int64)
