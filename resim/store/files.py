@@ -1,0 +1,123 @@
+"""Files that are whole or not there, and checksums; the only place that reads and writes bytes of a part itself."""
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from resim.errors import UserError
+
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+_NOT_WRITABLE = {errno.EROFS, errno.EACCES, errno.EPERM}
+_SYNC_THREADS = 8  # fsync waits for the disk or the file server; side by side they share one commit of the journal
+
+
+@contextmanager
+def storage_errors(folder: Path) -> Iterator[None]:
+    """Turn a full disk or a folder that cannot be written into a `UserError` naming the folder."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL:
+            message = f"{folder}: no space left on the disk or in the quota; nothing half-written was kept"
+            raise UserError(f"{message}. Free space or choose another folder, then run the command again") from error
+        if error.errno in _NOT_WRITABLE:
+            message = f"{folder}: cannot write there ({error.strerror})"
+            raise UserError(f"{message}. Choose a folder that you may write to, or change its permissions") from error
+        raise
+
+
+def canonical_json(value: Any) -> bytes:
+    """Write JSON in one way only: sorted keys, no blanks, no NaN."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+
+
+def sha256(*pieces: bytes | memoryview) -> str:
+    """Give the hex SHA-256 of some bytes, one after the other."""
+    digest = hashlib.sha256()
+    for piece in pieces:
+        digest.update(piece)
+    return digest.hexdigest()
+
+
+def sealed(content: dict[str, Any]) -> dict[str, Any]:
+    """Add `self`, the digest of everything else, so that a changed byte in a JSON file shows."""
+    return {**content, "self": sha256(canonical_json(content))}
+
+
+def is_sealed(content: dict[str, Any]) -> bool:
+    """Tell whether `self` fits the rest."""
+    return bool(content.get("self") == sealed({k: v for k, v in content.items() if k != "self"})["self"])
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises
+    ------
+    UserError
+        If the file is missing, cannot be read, or is no JSON object.
+    """
+    try:
+        content = json.loads(path.read_bytes())
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from error
+    except ValueError as error:  # bad JSON and bad UTF-8
+        raise UserError(f"{path}: is not JSON ({error}); it is damaged, make it again") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: holds no JSON object; it is damaged, make it again")
+    return content
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write a JSON file under a temporary name, then rename it: readers see the old file or the new one."""
+    temporary = path.with_name(f".{path.name}-{os.getpid()}")
+    try:
+        temporary.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
+        sync([temporary])
+        temporary.replace(path)
+        sync([path.parent])
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def sync(paths: Iterable[Path]) -> None:
+    """Wait until files and folders are on the disk. A full network disk may be told only here."""
+    with ThreadPoolExecutor(_SYNC_THREADS) as pool:
+        list(pool.map(_sync, paths))
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def link_tree(source: Path, target: Path) -> None:
+    """Hard-link all files of a folder into a new one; copy where the file system has no links."""
+    shutil.copytree(source, target, copy_function=_link)
+
+
+def _link(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # another device, or a file system without hard links: a failing copy tells the rest
+        shutil.copyfile(source, target)
+
+
+def replace_folder(temporary: Path, target: Path) -> None:
+    """Put a whole new folder in the place of `target`, which may exist; `temporary` stands beside it."""
+    aside = temporary.with_name(f"{temporary.name}-old")
+    if target.exists():
+        target.rename(aside)
+    temporary.rename(target)
+    sync([target.parent])
+    shutil.rmtree(aside, ignore_errors=True)

@@ -1,0 +1,509 @@
+"""One part: written under a temporary name and renamed when whole; opened without reading more than its metadata."""
+
+import os
+import re
+import shutil
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+
+from resim.cost import CostRecord, Meter, from_json, to_json
+from resim.errors import UserError
+from resim.store.digests import BlockDigests, digest_objects, digest_view
+from resim.store.encoding import write_array, write_group
+from resim.store.files import (
+    is_sealed,
+    link_tree,
+    read_json,
+    replace_folder,
+    sealed,
+    sha256,
+    storage_errors,
+    sync,
+    write_json,
+)
+from resim.store.invariants import check_objects, check_view
+from resim.store.tables import FORMAT, VERSION, Column, ObjectTable, Schema, ViewTable
+
+DIGEST_FILE = "digest.json"
+DATA = "data.zarr"
+VIEW_ARRAYS = ("present", "columns", "offsets", "constituents")
+REQUIRED_ATTRIBUTES = ("sample", "first", "stop", "block_size", "recipes", "splits")
+_VIEW_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*")
+
+
+def part_name(first: int, stop: int) -> str:
+    """Name the folder of the part with events [first, stop)."""
+    return f"part-{first:08d}-{stop:08d}"
+
+
+# --- reading ----------------------------------------------------------------------------------------------------
+
+
+class StoredView:
+    """A view of a part. Row-wise arrays are read once and kept; constituents are read range by range."""
+
+    def __init__(self, part: "Part", name: str) -> None:
+        self.part = part
+        self.name = name
+
+    def __len__(self) -> int:
+        """Give the number of rows, that is of objects in the part."""
+        return int(self.part.digest["n_objects"])
+
+    @cached_property
+    def attributes(self) -> dict[str, Any]:
+        """What makes the view: `from`, `set`, `replica`, `splits`."""
+        attributes: dict[str, Any] = self.part.metadata(f"views/{self.name}")["attributes"]
+        return attributes
+
+    @cached_property
+    def present(self) -> NDArray[np.bool_]:
+        """(N,) the object exists in this view."""
+        return self._read("present")
+
+    @cached_property
+    def columns(self) -> NDArray[np.float32]:
+        """(N, K) object-level quantities, NaN where absent."""
+        return self._read("columns")
+
+    @cached_property
+    def offsets(self) -> NDArray[np.int64]:
+        """(N + 1,) constituents of row i are `offsets[i]:offsets[i + 1]`."""
+        return self._read("offsets")
+
+    @cached_property
+    def constituents(self) -> zarr.Array[Any]:
+        """(M, F), not read yet."""
+        return self.part.open_array(f"views/{self.name}/constituents")
+
+    @cached_property
+    def view_columns(self) -> tuple[Column, ...]:
+        """Describe the second axis of `columns`."""
+        return self._described("columns")
+
+    @cached_property
+    def constituent_columns(self) -> tuple[Column, ...]:
+        """Describe the second axis of `constituents`."""
+        return self._described("constituents")
+
+    @property
+    def column_names(self) -> tuple[str, ...]:
+        """Name the second axis of `columns`."""
+        return tuple(column.name for column in self.view_columns)
+
+    @property
+    def units(self) -> tuple[str, ...]:
+        """Give the units of `columns`, "" where there is none."""
+        return tuple(column.unit for column in self.view_columns)
+
+    def column(self, name: str) -> NDArray[np.float32]:
+        """Give one object-level column, (N,).
+
+        Raises
+        ------
+        UserError
+            If the view has no such column.
+        """
+        if name not in self.column_names:
+            allowed = ", ".join(self.column_names)
+            raise UserError(f"{self.part.path}: view {self.name!r} has no column {name!r}; it has {allowed}")
+        return self.columns[:, self.column_names.index(name)]
+
+    def read(self, rows: slice) -> ViewTable:
+        """Read a contiguous range of rows; constituents come in one read, offsets begin at 0."""
+        start, stop, step = rows.indices(len(self))
+        if step != 1:
+            raise ValueError(f"rows {rows} are not contiguous")
+        stop = max(start, stop)
+        offsets = self.offsets[start : stop + 1]
+        constituents = self._read("constituents", slice(int(offsets[0]), int(offsets[-1])))
+        rows = slice(start, stop)
+        return ViewTable(self.present[rows], self.columns[rows], offsets - offsets[0], constituents, self.attributes)
+
+    def _read(self, array: str, rows: slice = slice(None)) -> NDArray[Any]:
+        handle = self.constituents if array == "constituents" else None
+        return self.part.read_array(f"views/{self.name}/{array}", rows, handle)
+
+    def _described(self, array: str) -> tuple[Column, ...]:
+        attributes = self.part.metadata(f"views/{self.name}/{array}")["attributes"]
+        rows = zip(attributes["names"], attributes["units"], attributes["descriptions"], strict=True)
+        return tuple(Column(*row) for row in rows)
+
+
+class Part:
+    """A part on disk; `open_part` makes it. Safe to hand to another process, which opens it anew."""
+
+    def __init__(self, path: Path, digest: dict[str, Any]) -> None:
+        self.path = path
+        self.digest = digest
+        self._views: dict[str, StoredView] = {}
+
+    def __reduce__(self) -> tuple[Callable[[Path], "Part"], tuple[Path]]:
+        """Pickle as the path: caches and file handles stay behind."""
+        return open_part, (self.path,)
+
+    def __repr__(self) -> str:
+        """Show where it lies."""
+        return f"Part({str(self.path)!r})"
+
+    @cached_property
+    def attributes(self) -> dict[str, Any]:
+        """Attributes of the Zarr group: sample, config, recipes, software ..."""
+        attributes: dict[str, Any] = self.metadata()["attributes"]
+        return attributes
+
+    @property
+    def first(self) -> int:
+        """First event."""
+        return int(self.digest["first"])
+
+    @property
+    def stop(self) -> int:
+        """One past the last event."""
+        return int(self.digest["stop"])
+
+    @property
+    def n_objects(self) -> int:
+        """Number of objects, that is rows."""
+        return int(self.digest["n_objects"])
+
+    @property
+    def views(self) -> tuple[str, ...]:
+        """Names of the views, in the order of the recipes."""
+        return tuple(self.digest["views"])
+
+    @property
+    def cost(self) -> tuple[CostRecord, ...]:
+        """What the stages took, and the writing (of what is not a view's: as view "objects")."""
+        return from_json([*self.attributes.get("cost", []), *self.digest["cost"]])
+
+    def objects(self) -> dict[str, NDArray[Any]]:
+        """Read the object columns, each (N,)."""
+        return {name: self.read_array(f"objects/{name}") for name in self._object_names}
+
+    def object_descriptions(self) -> tuple[Column, ...]:
+        """Give name, unit and meaning of the object columns."""
+        found = {name: self.metadata(f"objects/{name}")["attributes"] for name in self._object_names}
+        return tuple(Column(name, a["unit"], a["description"]) for name, a in found.items())
+
+    def view(self, name: str) -> StoredView:
+        """Give a view; nothing is read yet.
+
+        Raises
+        ------
+        UserError
+            If the part has no such view.
+        """
+        if name not in self.digest["views"]:
+            raise UserError(f"{self.path}: has no view {name!r}; it has {', '.join(self.views)}")
+        return self._views.setdefault(name, StoredView(self, name))
+
+    def metadata(self, node: str = "") -> dict[str, Any]:
+        """Read a node's zarr.json, checked against its digest."""
+        file = "/".join(filter(None, [DATA, node, "zarr.json"]))
+        _, expected = self.digest["files"].get(file, (0, None))
+        try:
+            raw = (self.path / file).read_bytes()
+        except OSError as error:
+            raise UserError(f"{self.path / file}: cannot be read ({error.strerror}); make the part again") from error
+        if sha256(raw) != expected:
+            raise UserError(f"{self.path / file}: does not fit its digest; the part is damaged, make it again")
+        return read_json(self.path / file)
+
+    def open_array(self, name: str) -> zarr.Array[Any]:
+        """Open an array such as "views/nominal/columns", after checking that its files have their sizes.
+
+        Zarr itself takes a missing file for an array of fill values.
+        """
+        for file, (size, _) in self.digest["files"].items():
+            if file.startswith(f"{DATA}/{name}/") and file_size(self.path / file) != size:
+                raise UserError(f"{self.path / file}: missing or not {size} bytes long; make the part again")
+        return zarr.open_array(str(self.path / DATA / name), mode="r")
+
+    def read_array(self, name: str, rows: slice = slice(None), handle: zarr.Array[Any] | None = None) -> NDArray[Any]:
+        """Read rows of an array, through `handle` if it is open already."""
+        handle = self.open_array(name) if handle is None else handle
+        try:
+            return np.asarray(handle[rows])
+        except Exception as error:  # Zarr's codecs raise what they like for bytes that they cannot decode
+            message = f"{self.path}: array {name} cannot be read ({error})"
+            raise UserError(f"{message}; `resim validate` lists the damage, make the part again") from error
+
+    @cached_property
+    def _object_names(self) -> list[str]:
+        prefix = f"{DATA}/objects/"
+        names = {file.removeprefix(prefix).split("/")[0] for file in self.digest["files"] if file.startswith(prefix)}
+        return sorted(names - {"zarr.json"})
+
+
+def open_part(path: Path | str) -> Part:
+    """Open a part.
+
+    Raises
+    ------
+    UserError
+        If there is no part, it has another format or version, or its metadata is damaged.
+    """
+    path = Path(path)
+    if not (path / DIGEST_FILE).is_file():
+        raise UserError(f"{path}: is no part of a data set (it has no {DIGEST_FILE})")
+    digest = read_json(path / DIGEST_FILE)
+    check_version(path / DIGEST_FILE, digest, FORMAT)
+    if not is_sealed(digest):
+        raise UserError(f"{path / DIGEST_FILE}: does not fit its own digest; the part is damaged, make it again")
+    part = Part(path, digest)
+    _ = part.attributes  # read and checked now rather than somewhere later
+    return part
+
+
+def check_version(path: Path, content: dict[str, Any], expected: str) -> None:
+    """Refuse another format, or a version that this code does not read."""
+    if content.get("format") != expected:
+        raise UserError(f"{path}: has format {content.get('format')!r}, not {expected!r}; was another file meant?")
+    if content.get("version") != VERSION:
+        found = f"has version {content.get('version')!r} of the format {expected}, and this program reads {VERSION}"
+        raise UserError(f"{path}: {found}. Use the program's version that wrote it, or make the part again")
+
+
+def file_size(path: Path) -> int:
+    """Give a file's size in bytes, -1 where there is none."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return -1
+
+
+def read_objects(part: Part) -> ObjectTable:
+    """Read the objects of a part with their descriptions."""
+    return ObjectTable(part.objects(), part.object_descriptions())
+
+
+def schema_of(view: StoredView) -> Schema:
+    """Give the schema that a view was written with."""
+    return Schema(view.view_columns, view.constituent_columns)
+
+
+def part_digests(part: Part) -> dict[str, Any]:
+    """Compute the digests of a part's data anew: {"objects": {block: digest}, "views": {name: {block: digest}}}."""
+    objects = read_objects(part)
+    return {
+        "objects": digest_objects(objects, part.attributes),
+        "views": {name: _view_digest(part.view(name), objects) for name in part.views},
+    }
+
+
+def _view_digest(view: StoredView, objects: ObjectTable) -> BlockDigests:
+    return digest_view(view.read(slice(None)), objects, schema_of(view), view.part.attributes)
+
+
+# --- writing ----------------------------------------------------------------------------------------------------
+
+
+def write_part(
+    directory: Path,
+    objects: ObjectTable,
+    views: dict[str, ViewTable],
+    schema: Schema,
+    attributes: dict[str, Any],
+    *,
+    keep: Part | None = None,
+    keep_views: Sequence[str] = (),
+) -> Part:
+    """Write the part of events [attributes["first"], attributes["stop"]) into a folder, whole or not at all.
+
+    It is written under a temporary name, put on the disk, and renamed; a folder of its name is replaced. What killed
+    writers of the same part left behind is removed, so one part must not be written by two processes at a time.
+
+    Parameters
+    ----------
+    directory
+        Folder of the data set; made if it is not there.
+    objects, views, schema
+        The arrays. Every view has a row for every object.
+    attributes
+        JSON; at least `REQUIRED_ATTRIBUTES`. Format and version are added.
+    keep, keep_views
+        An existing part of the same events and objects, which was validated, and those of its views that are taken
+        over as they are (by hard link) beside the ones in `views`.
+
+    Raises
+    ------
+    UserError
+        If the disk is full or the folder cannot be written.
+    ValueError
+        If the arrays break an invariant of the format, or the kept part is of other objects.
+    """
+    attributes = {"format": FORMAT, "version": VERSION, **attributes}
+    _check_input(objects, views, schema, attributes)
+    directory = Path(directory)
+    target = directory / part_name(attributes["first"], attributes["stop"])
+    temporary = directory / f".{target.name}-{socket.gethostname()}-{os.getpid()}"
+    with storage_errors(directory):
+        directory.mkdir(parents=True, exist_ok=True)
+        for leftover in directory.glob(f".{target.name}-*"):
+            shutil.rmtree(leftover)
+        try:
+            temporary.mkdir()
+            writer = _Writer(temporary, objects, schema, attributes)
+            writer.write_head()
+            for name in _in_order([*views, *keep_views], attributes):
+                if name in views:
+                    writer.write_view(name, views[name])
+                else:
+                    writer.keep_view(name, keep)
+            writer.finish()
+            replace_folder(temporary, target)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+    return open_part(target)
+
+
+def _check_input(objects: ObjectTable, views: dict[str, ViewTable], schema: Schema, attributes: dict[str, Any]) -> None:
+    missing = [name for name in REQUIRED_ATTRIBUTES if name not in attributes]
+    if missing:
+        raise ValueError(f"attributes lack {', '.join(missing)}")
+    first, stop, block = (attributes[name] for name in ("first", "stop", "block_size"))
+    if not 0 <= first < stop or first % block or stop % block:
+        raise ValueError(f"events [{first}, {stop}) are not whole blocks of {block}")
+    bad = [name for name in views if not _VIEW_NAME.fullmatch(name)]
+    if bad:
+        raise ValueError(f"view name {bad[0]!r} does not match {_VIEW_NAME.pattern}")
+    violations = check_objects(objects, attributes)
+    for name, view in views.items():
+        found = chain(check_view(view, objects, attributes), _check_widths(view, schema))
+        violations = chain(violations, ((f"views/{name}/{array}", what) for array, what in found))
+    for array, what in violations:
+        raise ValueError(f"{array}: {what}")
+
+
+def _check_widths(view: ViewTable, schema: Schema) -> Iterator[tuple[str, str]]:
+    for array, columns in (("columns", schema.view_columns), ("constituents", schema.constituent_columns)):
+        if getattr(view, array).shape[1] != len(columns):
+            yield array, f"has {getattr(view, array).shape[1]} columns, and the schema {len(columns)}"
+
+
+def _in_order(names: list[str], attributes: dict[str, Any]) -> list[str]:
+    """Order views as the recipes do, so that a part does not show which of its views were kept."""
+    order = list(attributes["recipes"])
+    return sorted(names, key=lambda name: order.index(name) if name in order else len(order))
+
+
+class _Writer:
+    """Writes the folder of one part and collects what goes into its digest file."""
+
+    def __init__(self, folder: Path, objects: ObjectTable, schema: Schema, attributes: dict[str, Any]) -> None:
+        self.folder = folder
+        self.data = folder / DATA
+        self.objects = objects
+        self.schema = schema
+        self.attributes = attributes
+        self.meter = Meter()
+        self.files: dict[str, tuple[int, str]] = {}
+        self.digests: dict[str, BlockDigests] = {}
+        self.n_present: dict[str, int] = {}
+
+    @property
+    def _events(self) -> int:
+        return int(self.attributes["stop"] - self.attributes["first"])
+
+    def write_head(self) -> None:
+        """Write the root group and the objects."""
+        with self.meter.measure("write", "objects", self._events) as measurement:
+            write_group(self.data, self.attributes)
+            write_group(self.data / "views", {})
+            write_group(self.data / "objects", {})
+            described = {column.name: column for column in self.objects.descriptions}
+            for name, values in self.objects.columns.items():
+                attributes = {"unit": described[name].unit, "description": described[name].description}
+                write_array(self.data / "objects" / name, values, attributes)
+            self.object_digests = digest_objects(self.objects, self.attributes)
+            files = [*self.data.glob("objects/**/*"), self.data / "zarr.json", self.data / "views" / "zarr.json"]
+            measurement.bytes_written = self._commit(files)
+            measurement.objects = len(self.objects)
+
+    def write_view(self, name: str, view: ViewTable) -> None:
+        """Write a view's arrays."""
+        folder = self.data / "views" / name
+        with self.meter.measure("write", name, self._events) as measurement:
+            write_group(folder, view.attributes)
+            columns = {"columns": self.schema.view_columns, "constituents": self.schema.constituent_columns}
+            for array in VIEW_ARRAYS:
+                write_array(folder / array, getattr(view, array), _array_attributes(columns.get(array, ())))
+            self.digests[name] = digest_view(view, self.objects, self.schema, self.attributes)
+            self.n_present[name] = measurement.objects = int(view.present.sum())
+            measurement.bytes_written = self._commit(folder.glob("**/*"))
+
+    def keep_view(self, name: str, keep: Part | None) -> None:
+        """Take over a view's files, digests and cost from a part of the same objects."""
+        if keep is None:
+            raise ValueError(f"view {name} is to be kept, and no part is given to keep it from")
+        self._check_keep(keep, name)
+        link_tree(keep.path / DATA / "views" / name, self.data / "views" / name)
+        prefix = f"{DATA}/views/{name}/"
+        self.files |= {file: entry for file, entry in keep.digest["files"].items() if file.startswith(prefix)}
+        self.digests[name] = keep.digest["views"][name]
+        self.n_present[name] = keep.digest["n_present"][name]
+        for record in from_json(keep.digest["cost"]):
+            if record.view == name:
+                self.meter.record(record)
+
+    def _check_keep(self, keep: Part, name: str) -> None:
+        if keep.digest["objects"] != self.object_digests or schema_of(keep.view(name)) != self.schema:
+            raise ValueError(f"{keep.path}: view {name} is of other objects or columns and cannot be kept")
+
+    def finish(self) -> None:
+        """Put everything on the disk, and write the digest file last."""
+        sync(path for path in self.folder.glob("**/*") if path.is_dir())
+        sizes = {name: sum(n for file, (n, _) in self.files.items() if _view_of(file) == name) for name in self.digests}
+        content = {
+            "format": FORMAT,
+            "version": VERSION,
+            "first": self.attributes["first"],
+            "stop": self.attributes["stop"],
+            "n_objects": len(self.objects),
+            "n_present": self.n_present,
+            "bytes": sizes,
+            "objects": self.object_digests,
+            "views": self.digests,
+            "cost": to_json(self.meter.records),
+            "files": {file: list(entry) for file, entry in self.files.items()},
+        }
+        write_json(self.folder / DIGEST_FILE, sealed(content))
+
+    def _commit(self, paths: Iterator[Path] | list[Path]) -> int:
+        """Put new files on the disk and note their sizes and digests; give the bytes."""
+        files = sorted(path for path in paths if path.is_file())
+        sync(files)
+        entries = {path.relative_to(self.folder).as_posix(): _entry(path) for path in files}
+        self.files |= entries
+        return sum(size for size, _ in entries.values())
+
+
+def _entry(path: Path) -> tuple[int, str]:
+    raw = path.read_bytes()
+    return len(raw), sha256(raw)
+
+
+def _view_of(file: str) -> str:
+    """Name the view that a file of a part belongs to, "" if to none."""
+    pieces = file.split("/")
+    return pieces[2] if pieces[1] == "views" and len(pieces) > 3 else ""
+
+
+def _array_attributes(columns: Sequence[Column]) -> dict[str, Any]:
+    if not columns:
+        return {}
+    return {
+        "names": [column.name for column in columns],
+        "units": [column.unit for column in columns],
+        "descriptions": [column.description for column in columns],
+    }
