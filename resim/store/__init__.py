@@ -1,19 +1,42 @@
 """The store: parts of a data set as Zarr groups, with checksums and digests (docs/formats.md); it knows no physics."""
 
+from resim.store.dataset import (
+    Dataset,
+    Manifest,
+    PartEntry,
+    dataset_digest,
+    open_dataset,
+    read_manifest,
+    write_manifest,
+)
 from resim.store.part import Part, StoredView, open_part, part_digests, part_name, write_part
+from resim.store.summary import format_summary, summary
 from resim.store.tables import FORMAT, VERSION, Column, ObjectTable, Schema, ViewTable
+from resim.store.validation import Problem, validate, validate_part
 
 __all__ = [
     "FORMAT",
     "VERSION",
     "Column",
+    "Dataset",
+    "Manifest",
     "ObjectTable",
     "Part",
+    "PartEntry",
+    "Problem",
     "Schema",
     "StoredView",
     "ViewTable",
+    "dataset_digest",
+    "format_summary",
+    "open_dataset",
     "open_part",
     "part_digests",
     "part_name",
+    "read_manifest",
+    "summary",
+    "validate",
+    "validate_part",
+    "write_manifest",
     "write_part",
 ]

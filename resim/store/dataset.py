@@ -1,0 +1,261 @@
+"""A data set: the parts of one sample that its manifest lists."""
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from resim.cost import CostRecord, add
+from resim.errors import UserError
+from resim.store.digests import combine
+from resim.store.files import is_sealed, read_json, sealed, storage_errors, write_json
+from resim.store.part import Part, check_version, open_part, part_digests, schema_of
+from resim.store.tables import VERSION
+
+MANIFEST_FILE = "manifest.json"
+MANIFEST_FORMAT = "resim-manifest"
+_SAME = ("sample", "lane", "seed", "block_size", "splits", "recipes")  # what all parts of a data set agree in
+
+
+@dataclass(frozen=True)
+class PartEntry:
+    """What the manifest says of a part."""
+
+    name: str
+    """Path of the part, relative to the manifest."""
+    first: int
+    stop: int
+    n_objects: int
+    n_present: dict[str, int]
+    """View -> objects that exist in it."""
+    bytes: dict[str, int]
+    """View -> bytes on disk."""
+    digests: dict[str, Any]
+    """As of `dataset_digest` for this part alone."""
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The parts of a data set, in the order of their events."""
+
+    path: Path
+    """The manifest's own file."""
+    sample: str
+    views: tuple[str, ...]
+    recipes: dict[str, str]
+    digest: dict[str, Any]
+    """As of `dataset_digest`."""
+    parts: tuple[PartEntry, ...]
+
+    @property
+    def gaps(self) -> list[tuple[int, int]]:
+        """Give the ranges of events between parts that no part covers."""
+        return [(a.stop, b.first) for a, b in pairwise(self.parts) if a.stop < b.first]
+
+
+class Dataset:
+    """The parts of a sample, read together."""
+
+    def __init__(self, manifest: Manifest, parts: Sequence[Part]) -> None:
+        self.manifest = manifest
+        self.parts = tuple(parts)
+
+    @property
+    def sample(self) -> str:
+        """Name of the sample."""
+        return self.manifest.sample
+
+    @property
+    def views(self) -> tuple[str, ...]:
+        """Names of the views, which every part has."""
+        return self.manifest.views
+
+    @property
+    def n_objects(self) -> int:
+        """Number of objects, that is rows, in all parts."""
+        return sum(part.n_objects for part in self.parts)
+
+    @cached_property
+    def cost(self) -> tuple[CostRecord, ...]:
+        """What each stage took for each view, summed over the parts."""
+        return add(record for part in self.parts for record in part.cost)
+
+    def objects(self) -> dict[str, NDArray[Any]]:
+        """Read the object columns of all parts, each (n_objects,)."""
+        tables = [part.objects() for part in self.parts]
+        return {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}
+
+    def view_columns(self, name: str) -> NDArray[np.float32]:
+        """Read a view's object-level columns of all parts, (n_objects, K)."""
+        return np.concatenate([part.view(name).columns for part in self.parts])
+
+    def present(self, name: str) -> NDArray[np.bool_]:
+        """Tell of every object whether it exists in a view, (n_objects,)."""
+        return np.concatenate([part.view(name).present for part in self.parts])
+
+
+def dataset_digest(
+    parts: Sequence[Part], views: Sequence[str] | None = None, *, recompute: bool = False
+) -> dict[str, Any]:
+    """Give the digest of some parts' content, which depends neither on their order nor on where they are cut.
+
+    Parameters
+    ----------
+    parts
+        Parts of one data set.
+    views
+        The views that count; all by default.
+    recompute
+        Read all data, instead of taking the digests that were computed when the parts were written.
+
+    Returns
+    -------
+    dict
+        `digest` (of everything), `objects`, and `views` (name -> digest of that view alone).
+
+    Raises
+    ------
+    UserError
+        If a part lacks a view.
+    """
+    found = [part_digests(part) if recompute else part.digest for part in parts]
+    names = list(found[0]["views"]) if views is None and found else list(views or [])
+    for part, digests in zip(parts, found, strict=True):
+        if views is None and set(digests["views"]) != set(names):
+            raise _disagreement(parts[0], part, "views")
+        for name in names:
+            part.view(name)
+    objects = combine({block: digest for digests in found for block, digest in digests["objects"].items()})
+    of_view = {
+        name: combine({block: digest for digests in found for block, digest in digests["views"][name].items()})
+        for name in names
+    }
+    return {"digest": combine({"objects": objects, "views": of_view}), "objects": objects, "views": of_view}
+
+
+def write_manifest(directory: Path | str, parts: Sequence[Path | str]) -> Manifest:
+    """Write the manifest of some parts into a folder; the old one stays until the new one is whole.
+
+    Raises
+    ------
+    UserError
+        If there is no part, two parts overlap, or two parts differ in sample, recipes, block size, splits, seed or
+        columns.
+    """
+    directory = Path(directory)
+    if not parts:
+        raise UserError(f"{directory}: no parts to list; give at least one part folder")
+    opened = sorted((open_part(path) for path in parts), key=lambda part: part.first)
+    _check_agreement(opened)
+    first = opened[0].attributes
+    manifest = Manifest(
+        path=directory / MANIFEST_FILE,
+        sample=first["sample"],
+        views=opened[0].views,
+        recipes=first["recipes"],
+        digest=dataset_digest(opened),
+        parts=tuple(_entry(directory, part) for part in opened),
+    )
+    with storage_errors(directory):
+        write_json(manifest.path, sealed(_to_json(manifest)))
+    return manifest
+
+
+def read_manifest(path: Path | str) -> Manifest:
+    """Read a manifest, given its file or its folder; the parts are not looked at.
+
+    Raises
+    ------
+    UserError
+        If there is none, it has another version, or it is damaged.
+    """
+    path = Path(path)
+    path = path if path.is_file() else path / MANIFEST_FILE
+    if not path.is_file():
+        raise UserError(f"{path.parent}: is no data set (it has no {MANIFEST_FILE}); write one with `resim manifest`")
+    content = read_json(path)
+    check_version(path, content, MANIFEST_FORMAT)
+    if not is_sealed(content):
+        raise UserError(f"{path}: does not fit its own digest; it is damaged, write it again with `resim manifest`")
+    entries = tuple(PartEntry(**entry) for entry in content["parts"])
+    return Manifest(path, content["sample"], tuple(content["views"]), content["recipes"], content["digest"], entries)
+
+
+def open_dataset(path: Path | str) -> Dataset:
+    """Open a data set, given its folder or its manifest.
+
+    Raises
+    ------
+    UserError
+        If there is no manifest, a part is missing or damaged, or a part is not what the manifest says.
+    """
+    manifest = read_manifest(path)
+    parts = [open_part(manifest.path.parent / entry.name) for entry in manifest.parts]
+    for part, entry in zip(parts, manifest.parts, strict=True):
+        wrong = differences(part, entry)
+        if wrong:
+            raise UserError(f"{part.path}: {wrong[0]}; write the manifest again with `resim manifest`")
+    return Dataset(manifest, parts)
+
+
+def differences(part: Part, entry: PartEntry) -> list[str]:
+    """Tell in what a part differs from what the manifest says of it, except in size."""
+    actual, expected = asdict(_entry(Path(), part)), asdict(entry)
+    keys = [key for key in actual if key not in ("name", "bytes") and actual[key] != expected[key]]
+    return [f"{key} is not as {MANIFEST_FILE} says" for key in keys]
+
+
+def _entry(directory: Path, part: Part) -> PartEntry:
+    name = Path(os.path.relpath(part.path, directory)).as_posix()
+    digest = part.digest
+    counts = digest["n_present"], digest["bytes"]
+    return PartEntry(name, part.first, part.stop, part.n_objects, *counts, dataset_digest([part]))
+
+
+def _to_json(manifest: Manifest) -> dict[str, Any]:
+    content = {key: value for key, value in asdict(manifest).items() if key != "path"}
+    return {"format": MANIFEST_FORMAT, "version": VERSION, **content}
+
+
+def _check_agreement(parts: Sequence[Part]) -> None:
+    """Refuse parts that overlap or were not made by one recipe; `parts` are sorted by their first event."""
+    for a, b in pairwise(parts):
+        if b.first < a.stop:
+            raise UserError(f"{a.path} and {b.path}: both have event {b.first}; list only one of them")
+    columns = _columns(parts[0])
+    for part in parts[1:]:
+        for key in _SAME:
+            if part.attributes.get(key) != parts[0].attributes.get(key):
+                raise _disagreement(parts[0], part, key)
+        if part.views != parts[0].views:
+            raise _disagreement(parts[0], part, "views")
+        if _columns(part) != columns:
+            raise _disagreement(parts[0], part, "columns")
+
+
+def _columns(part: Part) -> list[Any]:
+    return [part.object_descriptions(), *(schema_of(part.view(name)) for name in part.views)]
+
+
+def _disagreement(a: Part, b: Part, what: str) -> UserError:
+    detail = "".join(_differing(a, b, what))
+    return UserError(
+        f"{a.path} and {b.path}: differ in {what}{detail}; make all parts with one config, or list one kind"
+    )
+
+
+def _differing(a: Part, b: Part, what: str) -> Iterator[str]:
+    """Name the views whose recipes differ, or show the values where they are short."""
+    left, right = ((set(p.views) if what == "views" else p.attributes.get(what)) for p in (a, b))
+    if isinstance(left, dict) and isinstance(right, dict):
+        yield f" of {', '.join(sorted(k for k in {*left, *right} if left.get(k) != right.get(k)))}"
+    elif isinstance(left, set) and isinstance(right, set):
+        yield f" ({', '.join(sorted(left ^ right))} only in one)"
+    elif left != right:
+        yield f" ({left!r} and {right!r})"
