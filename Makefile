@@ -8,7 +8,7 @@ CORES  ?= all
 
 BIN := $(VENV)/bin
 # Targets call programs of the environment by name, and so do the workflow's rules.
-export PATH := $(CURDIR)/$(BIN):$(PATH)
+export PATH := $(abspath $(BIN)):$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -16,7 +16,7 @@ SHELL := /bin/bash
 .PHONY: demo test bench lint test-no-torch venv clean distclean
 
 demo: venv
-	snakemake --cores $(CORES)
+	snakemake --profile workflow/profiles/local --cores $(CORES)
 	snakemake --report results/report.html
 	@echo "Open results/report.html (no network needed); the figures are in results/comparison.json."
 
@@ -48,8 +48,8 @@ $(VENV)/installed: constraints.txt pyproject.toml
 	@echo "Installing pinned packages into $(VENV) (about two minutes) ..."
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed: make PYTHON=/path/to/python3.11")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --constraint constraints.txt pip setuptools
-	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-compile --no-build-isolation --editable '.[$(EXTRAS)]'
+	@$(BIN)/python -m pip install -qq --constraint constraints.txt pip setuptools
+	@$(BIN)/python -m pip install -qq --constraint constraints.txt --no-compile --no-build-isolation --editable '.[$(EXTRAS)]'
 	@touch $@
 	@echo "Installed $$($(BIN)/python --version) and $$($(BIN)/python -m pip list 2>/dev/null | tail -n +3 | wc -l) packages."
 
