@@ -1,0 +1,135 @@
+"""Jets of a block of events: anti-kT by FastJet, heavy hadrons as ghosts, matching to the hard partons."""
+
+from dataclasses import dataclass
+
+import awkward as ak
+import fastjet
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, Field
+
+from resim.jets import features, truth
+from resim.jets.states import F8, I8, Candidates, Objects, Ragged
+from resim.ragged import offsets_of, row_of, select_rows
+
+# FastJet's own switch for the banner that it would print into our standard output
+fastjet._swig.ClusterSequence.set_fastjet_banner_stream(None)
+
+_GHOST_SCALE = 1e-18  # far below the rounding of a jet's momentum, far above the smallest double
+
+
+class JetSettings(BaseModel, extra="forbid", frozen=True):
+    """How jets are found, groomed and matched."""
+
+    radius: float = Field(0.8, gt=0, le=2, description="radius parameter R of the anti-kT algorithm")
+    pt_min: float = Field(200.0, gt=0, description="least pT of a jet, GeV")
+    eta_max: float = Field(2.4, gt=0, description="largest |eta| of a jet")
+    softdrop_z_cut: float = Field(0.1, ge=0, lt=0.5, description="soft drop: least share of the softer branch")
+    softdrop_beta: float = Field(0.0, description="soft drop: exponent of the angle")
+    n2_beta: float = Field(1.0, gt=0, description="exponent of the angles in N2")
+    match_distance: float = Field(0.8, gt=0, description="largest dR between a jet and its hard parton")
+    object_pt_min: float = Field(350.0, ge=0, description="least pT of a hard parton to be an object, GeV")
+    object_eta_max: float = Field(2.0, gt=0, description="largest |eta| of a hard parton to be an object")
+    max_constituents: int = Field(100, ge=1, description="constituents kept of a jet, hardest first")
+
+
+@dataclass(frozen=True)
+class Jets:
+    """Jets of a block, event by event; GeV."""
+
+    row: I8
+    """The event's place in the block, never falling."""
+    px: F8
+    py: F8
+    pz: F8
+    e: F8
+    n_b_hadrons: I8
+    n_c_hadrons: I8
+    offsets: I8
+    """Constituents of jet i are `members[offsets[i]:offsets[i + 1]]`."""
+    members: I8
+    """Places of the constituents in the candidates' columns."""
+
+    @property
+    def pt(self) -> F8:
+        return np.hypot(self.px, self.py)
+
+    @property
+    def eta(self) -> F8:
+        return np.arcsinh(self.pz / self.pt)
+
+    @property
+    def phi(self) -> F8:
+        return np.arctan2(self.py, self.px)
+
+    def take(self, rows: NDArray[np.int64] | NDArray[np.bool_]) -> "Jets":
+        """Select jets by index or mask."""
+        offsets, elements = select_rows(self.offsets, rows)
+        names = ("row", "px", "py", "pz", "e", "n_b_hadrons", "n_c_hadrons")
+        return Jets(**{n: getattr(self, n)[rows] for n in names}, offsets=offsets, members=self.members[elements])
+
+
+def make_objects(candidates: Candidates, settings: JetSettings) -> Objects:
+    """Find the jets of the block's objects: clustering, matching, jet columns and constituent features."""
+    table = truth.object_table(candidates.hard, settings)
+    jets = cluster(candidates, settings)
+    order = np.argsort(candidates.event, kind="stable")
+    row = order[np.searchsorted(candidates.event, table["event"], sorter=order)]
+    jet, distance = truth.match(
+        row, table["parton_eta"], table["parton_phi"], jets.row, jets.eta, jets.phi, settings.match_distance
+    )
+    found = np.flatnonzero(jet >= 0)
+    found = found[np.argsort(table["object"][found], kind="stable")]
+    return features.objects(table["object"][found], distance[found], jets.take(jet[found]), candidates, settings)
+
+
+def cluster(candidates: Candidates, settings: JetSettings) -> Jets:
+    """Cluster the candidates of each event; heavy hadrons take part as ghosts and are counted where they end up.
+
+    Within an event jets come in FastJet's order. Jets pass `pt_min` and `eta_max`.
+    """
+    real, heavy = candidates.candidates, candidates.heavy
+    merged = _with_ghosts(real, heavy)
+    sequence = fastjet.ClusterSequence(merged, fastjet.JetDefinition(fastjet.antikt_algorithm, settings.radius))
+    found = sequence.inclusive_jets(min_pt=settings.pt_min)
+    row = row_of(np.asarray(found.layout.offsets))
+    offsets, member = _members(sequence, settings.pt_min)
+    owner = row_of(offsets)
+    n_real = np.diff(real.offsets)[row][owner]
+    ghost = member >= n_real
+    hadron = heavy.offsets[row[owner[ghost]]] + (member - n_real)[ghost]
+    flavour = heavy["flavour"][hadron]
+    counts = {q: np.bincount(owner[ghost][flavour == q], minlength=len(row)) for q in (5, 4)}
+    jets = Jets(
+        row=row,
+        **{name: ak.to_numpy(ak.flatten(found[key])) for name, key in zip(_NAMES, _FASTJET, strict=True)},
+        n_b_hadrons=counts[5],
+        n_c_hadrons=counts[4],
+        offsets=offsets_of(np.bincount(owner[~ghost], minlength=len(row))),
+        members=(real.offsets[row[owner]] + member)[~ghost],
+    )
+    return jets.take(np.abs(jets.eta) < settings.eta_max)
+
+
+_NAMES, _FASTJET = ("px", "py", "pz", "e"), ("px", "py", "pz", "E")
+
+
+def _with_ghosts(real: Ragged, heavy: Ragged) -> ak.Array:
+    """Put the heavy hadrons, at a vanishing momentum, behind the candidates of their event, as FastJet wants them."""
+    offsets = real.offsets + heavy.offsets
+    at_real = np.arange(real.offsets[-1]) + heavy.offsets[row_of(real.offsets)]
+    at_heavy = np.arange(heavy.offsets[-1]) + real.offsets[row_of(heavy.offsets) + 1]
+    columns = []
+    for name in _NAMES:
+        column = np.empty(offsets[-1])
+        column[at_real], column[at_heavy] = real[name], heavy[name] * _GHOST_SCALE
+        columns.append(ak.contents.NumpyArray(column))
+    records = ak.contents.RecordArray(columns, list(_FASTJET))
+    return ak.Array(ak.contents.ListOffsetArray(ak.index.Index64(offsets), records))
+
+
+def _members(sequence: fastjet.ClusterSequence, pt_min: float) -> tuple[I8, I8]:
+    """Give offsets by jet and the constituents' places within their event."""
+    inner = sequence.constituent_index(min_pt=pt_min).layout.content
+    offsets = np.asarray(inner.offsets).astype(np.int64)
+    return offsets, np.asarray(inner.content.data)[: offsets[-1]].astype(np.int64)

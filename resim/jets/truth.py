@@ -1,0 +1,134 @@
+"""What the simulation knows about an object: the hard parton that it is, and the heavy hadrons in its jet."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from resim.errors import UserError
+from resim.jets.states import F8, I4, I8, HardEvents
+from resim.ragged import offsets_of, row_of
+
+if TYPE_CHECKING:
+    from resim.jets.clustering import JetSettings
+
+SLOTS = 8
+"""Object ids are SLOTS * event + slot."""
+
+JETTYPES = {1: 1, 2: 1, 3: 1, 4: 2, 5: 3, 25: 4, 21: 5, 6: 9, 23: 10, 24: 11}
+"""|PDG id| -> the published code: 1 light quark, 2 c, 3 b, 4 H, 5 gluon, 9 t, 10 Z, 11 W."""
+
+OBJECT_COLUMNS: tuple[tuple[str, str, str], ...] = (
+    ("object", "", "id, 8 x event + slot; the slot counts the event's objects in the order of its hard process"),
+    ("event", "", "event id"),
+    ("weight", "", "relative weight of the hard process"),
+    ("jettype", "", "hard parton: 1 u d s, 2 c, 3 b, 4 H, 5 gluon, 9 top, 10 Z, 11 W"),
+    ("parton_id", "", "PDG id of the hard parton or resonance"),
+    ("parton_pt", "GeV", "its transverse momentum"),
+    ("parton_eta", "", "its pseudorapidity"),
+    ("parton_phi", "rad", "its azimuth"),
+    ("parton_e", "GeV", "its energy"),
+    ("process", "", "Pythia's code of the hard process"),
+    ("scale", "GeV", "factorisation scale of the hard process"),
+)
+
+_INCOMING, _RESONANCE, _OUTGOING = -21, -22, 23  # Pythia's status codes
+_LEPTONS = (11, 12, 13, 14, 15, 16)
+
+
+def object_table(hard: HardEvents, settings: "JetSettings") -> dict[str, NDArray[Any]]:
+    """List the objects: hard partons and hadronically decaying resonances hard and central enough to look for.
+
+    It depends on the hard process alone, so all views of an event share it. Columns as in `OBJECT_COLUMNS`, one row an
+    object, events in their order. The decay products of a resonance are not objects of their own; a resonance counts
+    if it ends in quarks or gluons and no leptons.
+
+    Raises
+    ------
+    UserError
+        If an event has more than eight objects.
+    """
+    partons, row = hard.partons, row_of(hard.partons.offsets)
+    pt = np.hypot(partons["px"], partons["py"])
+    eta = np.arcsinh(partons["pz"] / np.where(pt > 0, pt, 1e-9))
+    wanted = _from_collision(partons["id"], partons["status"], _mothers(hard)) & np.isin(partons["id"], _signed_ids())
+    chosen = np.flatnonzero(wanted & (pt >= settings.object_pt_min) & (np.abs(eta) <= settings.object_eta_max))
+    event = row[chosen]
+    slot = np.arange(len(chosen)) - offsets_of(np.bincount(event, minlength=len(hard.event)))[event]
+    if (slot >= SLOTS).any():
+        raise UserError(f"event {hard.event[event[slot >= SLOTS][0]]}: more than {SLOTS} objects; raise object_pt_min")
+    return {
+        "object": SLOTS * hard.event[event] + slot,
+        "event": hard.event[event],
+        "weight": hard.weight[event],
+        "jettype": np.array([JETTYPES[abs(i)] for i in partons["id"][chosen].tolist()], dtype=np.int8),
+        "parton_id": partons["id"][chosen],
+        "parton_pt": pt[chosen],
+        "parton_eta": eta[chosen],
+        "parton_phi": np.arctan2(partons["py"], partons["px"])[chosen],
+        "parton_e": partons["e"][chosen],
+        "process": hard.process[event],
+        "scale": hard.scale[event],
+    }
+
+
+def _signed_ids() -> list[int]:
+    return [sign * i for i in JETTYPES for sign in (-1, 1)]
+
+
+def _mothers(hard: HardEvents) -> I8:
+    """Give the first mother of each hard particle as a place in the flat columns, -1 without one."""
+    first = hard.partons["mother1"].astype(np.int64)
+    return np.where(first >= 0, first + hard.partons.offsets[row_of(hard.partons.offsets)], -1)
+
+
+def _from_collision(particle: I4, status: I4, mother: I8) -> NDArray[np.bool_]:
+    """Mark what the collision itself makes: partons without a resonance above them, resonances that decay to hadrons."""
+    root = np.arange(len(particle))
+    while True:
+        above = mother[root]
+        up = (above >= 0) & (status[above] == _RESONANCE)
+        if not up.any():
+            break
+        root = np.where(up, above, root)
+    final = status == _OUTGOING
+    kind = np.abs(particle)
+    quarks = np.bincount(root[final & ((kind <= 6) | (kind == 21))], minlength=len(root))
+    leptons = np.bincount(root[final & np.isin(kind, _LEPTONS)], minlength=len(root))
+    return (root == np.arange(len(root))) & (final | (status == _RESONANCE)) & (quarks > 0) & (leptons == 0)
+
+
+def match(
+    row: I8, eta: F8, phi: F8, jet_row: I8, jet_eta: F8, jet_phi: F8, max_distance: float
+) -> tuple[I8, F8]:
+    """Match partons to jets of the same event, the nearest pair first; a jet serves one parton only.
+
+    Parameters
+    ----------
+    row, jet_row
+        The event each belongs to, as any integer; `jet_row` never falls.
+    max_distance
+        A pair must be nearer than this in dR = sqrt(deta^2 + dphi^2).
+
+    Returns
+    -------
+    jet, distance
+        Index of the jet of each parton (-1: none) and its dR (NaN: none).
+    """
+    low, high = np.searchsorted(jet_row, row, side="left"), np.searchsorted(jet_row, row, side="right")
+    offsets = offsets_of(high - low)
+    parton = row_of(offsets)
+    jet = np.arange(offsets[-1]) - offsets[parton] + low[parton]
+    dphi = (phi[parton] - jet_phi[jet] + np.pi) % (2 * np.pi) - np.pi
+    distance = np.hypot(eta[parton] - jet_eta[jet], dphi)
+    order = np.argsort(distance, kind="stable")
+    order = order[distance[order] < max_distance]
+    matched, nearest = np.full(len(row), -1), np.full(len(row), np.nan)
+    while len(order):
+        # pairs come nearest first: one that is the first of its parton and of its jet is final
+        _, of_parton = np.unique(parton[order], return_index=True)
+        _, of_jet = np.unique(jet[order], return_index=True)
+        final = order[np.intersect1d(of_parton, of_jet)]
+        matched[parton[final]], nearest[parton[final]] = jet[final], distance[final]
+        order = order[~np.isin(parton[order], parton[final]) & ~np.isin(jet[order], jet[final])]
+    return matched, nearest
