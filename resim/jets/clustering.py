@@ -52,14 +52,17 @@ class Jets:
 
     @property
     def pt(self) -> F8:
+        """Transverse momentum, GeV."""
         return np.hypot(self.px, self.py)
 
     @property
     def eta(self) -> F8:
+        """Pseudorapidity."""
         return np.arcsinh(self.pz / self.pt)
 
     @property
     def phi(self) -> F8:
+        """Azimuth, -pi to pi."""
         return np.arctan2(self.py, self.px)
 
     def take(self, rows: NDArray[np.int64] | NDArray[np.bool_]) -> "Jets":

@@ -5,6 +5,7 @@ parameter resolution, which that card lacks, follows the CMS tracker paper (arXi
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Self
 
 import numpy as np
@@ -25,7 +26,7 @@ _LONG_LIVED = (310, 3122)  # K0S and Lambda shower partly in the ECAL
 
 
 def _require_rising(name: str, edges: tuple[float, ...]) -> None:
-    if not edges or any(high <= low for low, high in zip(edges, edges[1:], strict=False)):
+    if not edges or any(high <= low for low, high in pairwise(edges)):
         raise ValueError(f"{name} must rise, got {edges}")
 
 
@@ -85,7 +86,7 @@ class PtResolution(_Settings):
 class ImpactResolution(_Settings):
     """Gaussian resolution of the impact parameters: a detector term and a multiple-scattering term.
 
-    sigma(d0) = sqrt(d0_a^2 + (d0_b / (pT sin^(1/2) theta))^2), sigma(dz) = sqrt(dz_a^2 + (dz_b / (pT sin^(3/2) theta))^2).
+    sigma(d0)^2 = d0_a^2 + (d0_b / (pT sin^(1/2) theta))^2, sigma(dz)^2 = dz_a^2 + (dz_b / (pT sin^(3/2) theta))^2.
     The numbers give 78 (21) um in d0 and 108 (41) um in dz at eta = 0 and 1 (10) GeV; arXiv:1405.6569 quotes 25-90
     and 45-150 um for 1-10 GeV and |eta| < 1.4.
     """
@@ -142,8 +143,8 @@ class Ring(_Settings):
 class Calorimeter(_Settings):
     """Cells, response and thresholds of one calorimeter.
 
-    sigma(E) = shape(|eta|) sqrt((constant E)^2 + stochastic^2 E + noise^2), where the shape is 1 + barrel_slope eta^2 up to
-    `endcap_from`, endcap_scale + endcap_slope (|eta| - 2)^2 up to `forward_from`; beyond, 1 with the forward numbers.
+    sigma(E) = shape(|eta|) sqrt((constant E)^2 + stochastic^2 E + noise^2); the shape is 1 + barrel_slope eta^2 up to
+    `endcap_from`, endcap_scale + endcap_slope (|eta| - 2)^2 up to `forward_from`, and 1 beyond, with the forward terms.
     """
 
     rings: tuple[Ring, ...] = Field(min_length=1, description="cells, from the centre outwards")
@@ -265,8 +266,8 @@ class _Flat:
 def detect(hadrons: Hadrons, settings: DetectorSettings, stream: Stream) -> Candidates:
     """Turn stable particles into energy-flow candidates.
 
-    Charged candidates keep their direction at the production vertex; neutral ones are massless and point to a place in the
-    cell that saw them. In each event tracks come first, then photons, then neutral hadrons.
+    Charged candidates keep their direction at the production vertex; neutral ones are massless and point to a place in
+    the cell that saw them. In each event tracks come first, then photons, then neutral hadrons.
 
     Raises
     ------
@@ -350,11 +351,11 @@ def _helix(particles: _Flat, settings: DetectorSettings) -> tuple[F8, ...]:
         cosine = np.where(c > 0, (c**2 + r**2 - settings.radius**2) / (2 * c * r), -np.inf)
     to_side = np.where(cosine < -1, np.inf, (np.arccos(np.clip(cosine, -1, 1)) - beta) * r)
     length = np.minimum(to_side, _to_endcap(particles, settings))
-    end = phi - turn * np.where(np.isfinite(length), length, 0) / r
+    finite = np.where(np.isfinite(length), length, 0)
+    end = phi - turn * finite / r
+    x, y = x_centre - signed * np.sin(end), y_centre + signed * np.cos(end)
     slope = particles["pz"] / particles["pt"]
-    z = particles["z"] + slope * np.where(np.isfinite(length), length, 0)
-    d0 = turn * (c - r)
-    return x_centre - signed * np.sin(end), y_centre + signed * np.cos(end), z, length, d0, particles["z"] - slope * beta * r
+    return x, y, particles["z"] + slope * finite, length, turn * (c - r), particles["z"] - slope * beta * r
 
 
 def _wrap(angle: F8) -> F8:
@@ -462,22 +463,17 @@ def _measure(arrived: _Flat, tracks: _Flat, events: I8, settings: Calorimeter, s
     """
     geometry = _Cells.of(settings.rings)
     share = settings.share(arrived["id"])
-    place = geometry.find(arrived["eta"], arrived["phi"])
-    hit = (share > 0) & (place >= 0)
-    n_places = geometry.first[-1]
-    key, inverse = np.unique(arrived.row[hit] * n_places + place[hit], return_inverse=True)
-    cells = _Flat(key // n_places, {"place": key % n_places})
-    deposited = np.bincount(inverse, weights=share[hit] * arrived["e"][hit], minlength=len(key))
+    cells, cell_of = _group(arrived, np.flatnonzero(share), geometry)
+    hit = cell_of >= 0
+    deposited = _sum(cell_of[hit], share[hit] * arrived["e"][hit], len(cells.row))
     energy, sigma = _read_out(cells, deposited, geometry, events, settings, stream)
 
-    cell_of = np.full(len(hit), -1)
-    cell_of[hit] = inverse
     track_cell = cell_of[tracks["arrival"]]
     deposits = track_cell >= 0
     owner = track_cell[deposits]
     in_cell = share[tracks["arrival"][deposits]] * tracks["e"][deposits]
-    in_tracks = np.bincount(owner, weights=in_cell, minlength=len(key))
-    variance = np.bincount(owner, weights=(tracks["resolution"][deposits] * in_cell) ** 2, minlength=len(key))
+    in_tracks = _sum(owner, in_cell, len(cells.row))
+    variance = _sum(owner, (tracks["resolution"][deposits] * in_cell) ** 2, len(cells.row))
 
     excess = np.maximum(energy - in_tracks, 0)
     neutral = (excess > settings.energy_min) & (excess > settings.significance_min * np.sqrt(variance + sigma**2))
@@ -487,6 +483,22 @@ def _measure(arrived: _Flat, tracks: _Flat, events: I8, settings: Calorimeter, s
     eta, phi = _directions(cells, geometry, events, settings.spread, stream)
     neutrals = _Flat(cells.row, {"eta": eta, "phi": phi, "energy": excess}).take(neutral)
     return _Flat(tracks.row, tracks.columns | scaled), neutrals
+
+
+def _sum(group: I8, values: F8, n_groups: int) -> F8:
+    """Add up values by group."""
+    return np.bincount(group, weights=values, minlength=n_groups).astype(np.float64)
+
+
+def _group(arrived: _Flat, depositing: I8, geometry: _Cells) -> tuple[_Flat, I8]:
+    """Find the cells that were hit (column `place`), by event, and the cell of every particle, -1 for none."""
+    place = geometry.find(arrived["eta"][depositing], arrived["phi"][depositing])
+    depositing, place = depositing[place >= 0], place[place >= 0]
+    n_places = geometry.first[-1]
+    key, inverse = np.unique(arrived.row[depositing] * n_places + place, return_inverse=True)
+    cell_of = np.full(len(arrived.row), -1)
+    cell_of[depositing] = inverse
+    return _Flat(key // n_places, {"place": key % n_places}), cell_of
 
 
 def _read_out(

@@ -45,6 +45,7 @@ JET_COLUMNS: tuple[tuple[str, str, str], ...] = (
     ("n_c_hadrons", "", "weakly decaying c hadrons, ghost-matched"),
 )
 
+
 def objects(object_id: I8, distance: F8, jets: "Jets", candidates: Candidates, settings: "JetSettings") -> Objects:
     """Describe matched jets, one row each in the order given.
 
@@ -85,7 +86,7 @@ def _shape(jets: "Jets", candidates: Ragged, settings: "JetSettings") -> dict[st
 
 
 def constituents(jets: "Jets", candidates: Ragged, most: int) -> Ragged:
-    """Give the `FEATURES` of the `most` hardest constituents of each jet, in falling pT: one column, (m, 15) float32."""
+    """Give the `FEATURES` of the `most` hardest constituents of each jet, in falling pT, (m, 15) float32."""
     pt = np.hypot(candidates["px"], candidates["py"])[jets.members]
     owner = row_of(jets.offsets)
     order = np.lexsort((-pt, owner))

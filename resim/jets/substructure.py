@@ -18,7 +18,7 @@ def softdrop_mass(momenta: Momenta, offsets: I8, z_cut: float, beta: float, radi
     """Give the soft-drop mass of each jet (Larkoski et al., arXiv:1402.2657).
 
     The constituents are reclustered with Cambridge/Aachen; the softer branch is dropped until
-    min(pT1, pT2) / (pT1 + pT2) > z_cut (dR12 / radius)^beta. A jet that is dropped down to one constituent has its mass.
+    min(pT1, pT2) / (pT1 + pT2) > z_cut (dR12 / radius)^beta. Where only one constituent is left, its mass is given.
 
     Parameters
     ----------
@@ -33,8 +33,8 @@ def softdrop_mass(momenta: Momenta, offsets: I8, z_cut: float, beta: float, radi
 def n2(momenta: Momenta, offsets: I8, beta: float) -> F8:
     """Give N2 = 2e3 / (1e2)^2 of each jet (Moult, Necib, Thaler, arXiv:1609.07483), NaN for one constituent.
 
-    1e2 = sum z_i z_j dR_ij^beta over pairs; 2e3 = sum z_i z_j z_k times the two smallest of the three dR^beta over triplets;
-    z is the share of the summed pT. Parameters as in `softdrop_mass`.
+    1e2 = sum over pairs of z_i z_j dR_ij^beta; 2e3 = sum over triplets of z_i z_j z_k times the two smallest of their
+    three dR^beta; z is the share of the summed pT. Parameters as in `softdrop_mass`.
     """
     return _n2_ratios(np.column_stack(momenta), offsets, beta)
 
@@ -137,9 +137,7 @@ def _softdrop_masses(
 
 
 @njit(cache=True)
-def _n2_ratios(
-    momenta: NDArray[np.float64], offsets: NDArray[np.int64], beta: float
-) -> NDArray[np.float64]:
+def _n2_ratios(momenta: NDArray[np.float64], offsets: NDArray[np.int64], beta: float) -> NDArray[np.float64]:
     ratios = np.full(len(offsets) - 1, np.nan)
     for jet in range(len(ratios)):
         p = momenta[offsets[jet] : offsets[jet + 1]]

@@ -83,7 +83,7 @@ def _mothers(hard: HardEvents) -> I8:
 
 
 def _from_collision(particle: I4, status: I4, mother: I8) -> NDArray[np.bool_]:
-    """Mark what the collision itself makes: partons without a resonance above them, resonances that decay to hadrons."""
+    """Mark what the collision itself makes: partons with no resonance above, resonances that decay to hadrons."""
     root = np.arange(len(particle))
     while True:
         above = mother[root]
@@ -98,9 +98,7 @@ def _from_collision(particle: I4, status: I4, mother: I8) -> NDArray[np.bool_]:
     return (root == np.arange(len(root))) & (final | (status == _RESONANCE)) & (quarks > 0) & (leptons == 0)
 
 
-def match(
-    row: I8, eta: F8, phi: F8, jet_row: I8, jet_eta: F8, jet_phi: F8, max_distance: float
-) -> tuple[I8, F8]:
+def match(row: I8, eta: F8, phi: F8, jet_row: I8, jet_eta: F8, jet_phi: F8, max_distance: float) -> tuple[I8, F8]:
     """Match partons to jets of the same event, the nearest pair first; a jet serves one parton only.
 
     Parameters
