@@ -36,8 +36,8 @@ class Ragged:
 class HardEvents:
     """The hard processes of a block: what the shower starts from.
 
-    `partons` columns: id, status (Pythia's codes: -21 incoming, -22 resonance, 23 outgoing), mother1, mother2 (rows of the same event's table, -1 none),
-    col, acol (int32); px, py, pz, e, m, tau (mm/c), spin (float64).
+    `partons` columns: id, status (Pythia's codes: -21 incoming, -22 resonance, 23 outgoing), mother1, mother2 (rows
+    of the same event's table, -1 none), col, acol (int32); px, py, pz, e, m, tau (mm/c), spin (float64).
     """
 
     event: I8
@@ -72,7 +72,10 @@ class PartonLevel:
         """Select events by index or mask."""
         chosen = np.arange(len(self.event))[rows]
         return PartonLevel(
-            self.event[rows], self.hard.take(rows), [self.records[i] for i in chosen], [self.attempts[i] for i in chosen]
+            self.event[rows],
+            self.hard.take(rows),
+            [self.records[i] for i in chosen],
+            [self.attempts[i] for i in chosen],
         )
 
 
@@ -80,9 +83,9 @@ class PartonLevel:
 class Hadrons:
     """Stable particles of the events, and the heavy hadrons among their ancestors.
 
-    `particles` columns: id (int32), charge (int8, units of e), px, py, pz, e, m, x, y, z, t (production vertex; mm and mm/c).
-    `heavy` columns: id (int32), flavour (int8: 5 or 4), px, py, pz, e: weakly decaying b and c hadrons (the last of each
-    chain of the same flavour).
+    `particles` columns: id (int32), charge (int8, units of e), px, py, pz, e, m, x, y, z, t (production vertex; mm
+    and mm/c). `heavy` columns: id (int32), flavour (int8: 5 or 4), px, py, pz, e: weakly decaying b and c hadrons
+    (the last of each chain of the same flavour).
     """
 
     event: I8
@@ -99,8 +102,8 @@ class Hadrons:
 class Candidates:
     """Energy-flow candidates: what the detector saw, each energy counted once.
 
-    `candidates` columns: px, py, pz, e (float64), charge (int8), kind (int8: 0 charged hadron, 1 neutral hadron, 2 photon, 3 electron,
-    4 muon), d0, dz (mm; 0 for neutrals).
+    `candidates` columns: px, py, pz, e (float64), charge (int8), kind (int8: 0 charged hadron, 1 neutral hadron, 2
+    photon, 3 electron, 4 muon), d0, dz (mm; 0 for neutrals).
     """
 
     event: I8

@@ -1,0 +1,176 @@
+"""The command `resim`: simulate, and look at what was made. Every rule of the workflow is one of these calls."""
+
+import json
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from tqdm import tqdm
+
+from resim.errors import UserError
+
+app = typer.Typer(
+    help="Generate events, cut the simulation mid-way, re-run what is downstream, and store the views.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+ConfigPath = Annotated[Path, typer.Option("--config", help="The config file (YAML or JSON).")]
+Folder = Annotated[Path, typer.Argument(help="Folder of a data set (with manifest.json).")]
+
+
+@app.command()
+def simulate(
+    config: ConfigPath,
+    sample: Annotated[str, typer.Option(help="Which sample of the config.")],
+    out: Annotated[Path, typer.Option(help="Folder of the data set; parts are written into it.")],
+    events: Annotated[
+        str | None, typer.Option(help="Event range FIRST:STOP, whole blocks. [default: all of the sample]")
+    ] = None,
+    shard_size: Annotated[
+        int | None, typer.Option(help="Events a part, whole blocks. [default: events_per_part]")
+    ] = None,
+    views: Annotated[str | None, typer.Option(help="Views to make, by commas. [default: all of the config]")] = None,
+    manifest: Annotated[bool, typer.Option(help="Write the manifest at the end.")] = True,
+) -> None:
+    """Make the views of a range of events. What is there already in the same recipe is kept."""
+    from resim.config import load_config
+    from resim.simulate import Simulation, check_config, choose_views, part_ranges, simulate_part
+    from resim.store import write_manifest
+
+    settings = load_config(config)
+    check_config(settings, str(config))
+    if sample not in settings.samples:
+        raise UserError(f"--sample {sample}: not in {config}; it has {', '.join(settings.samples)}")
+    simulation = Simulation(settings, sample)
+    chosen = choose_views(simulation.all_views, views.split(",") if views else None)
+    first, stop = _event_range(events, settings.samples[sample].events)
+    ranges = part_ranges(first, stop, shard_size or settings.events_per_part, settings.block_size)
+    _make_folder(out)
+    with _bar(stop - first, f"{sample}", "event") as advance:
+        parts = [simulate_part(simulation, *r, out, chosen, advance) for r in ranges]
+    if manifest:
+        write_manifest(out, [part.path for part in parts])
+
+
+@app.command()
+def manifest(
+    folder: Annotated[Path, typer.Argument(help="Folder of a data set.")],
+    parts: Annotated[list[Path] | None, typer.Argument(help="Its parts. [default: every part in the folder]")] = None,
+) -> None:
+    """List the parts of a data set, with counts and digests, once each is found whole."""
+    from resim.store import write_manifest
+
+    write_manifest(folder, parts or sorted(folder.glob("part-*")))
+
+
+@app.command()
+def inspect(folder: Folder, as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """Say what is in a data set: views, counts, bytes, cost, versions."""
+    from resim.store import format_summary, open_dataset, summary
+
+    found = summary(open_dataset(folder))
+    print(json.dumps(found, indent=2) if as_json else format_summary(found))
+
+
+@app.command()
+def validate(folder: Folder) -> None:
+    """Read every chunk and check every invariant; name the part and array at fault."""
+    from resim.store import validate as check
+
+    found = check(folder, partial(tqdm, desc="validating", unit="part", disable=None))
+    for problem in found:
+        print(problem, file=sys.stderr)
+    damaged = [problem for problem in found if not problem.warning]
+    if damaged:
+        remedy = "delete the parts named above and run the command that made them again"
+        raise UserError(f"{folder}: {len(damaged)} problem(s); {remedy}")
+    print(f"{folder}: whole")
+
+
+@app.command()
+def digest(
+    folder: Folder, as_json: Annotated[bool, typer.Option("--json", help="Print every view's digest as JSON.")] = False
+) -> None:
+    """Print the digest of the content; how it is split into parts does not matter."""
+    from resim.store import dataset_digest, open_dataset
+
+    found = dataset_digest(open_dataset(folder).parts)
+    print(json.dumps(found, indent=2) if as_json else found["digest"])
+
+
+@app.command()
+def show(
+    folder: Folder,
+    identity: Annotated[int, typer.Option("--object", help="Id of the object (column `object`).")],
+    out: Annotated[Path, typer.Option(help="Picture to write: .png, .svg or .pdf.")],
+) -> None:
+    """Draw one object in all its views."""
+    from resim.jets.display import draw_object
+    from resim.store import open_dataset
+
+    draw_object(open_dataset(folder), identity, out)
+
+
+@app.command()
+def check(config: ConfigPath) -> None:
+    """Check a config, every Pythia setting included, without running anything."""
+    from resim.config import load_config
+    from resim.simulate import check_config
+
+    check_config(load_config(config), str(config))
+    print(f"{config}: good")
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON schema of the simulation side of config.yaml."""
+    from resim.config import Config
+
+    print(json.dumps(Config.model_json_schema(), indent=2))
+
+
+def _event_range(text: str | None, available: int) -> tuple[int, int]:
+    if text is None:
+        return 0, available
+    words = text.split(":")
+    if len(words) != 2 or not all(word.isdigit() for word in words):
+        raise UserError(f"--events {text!r}: not a range; give FIRST:STOP, for example 0:500")
+    return int(words[0]), int(words[1])
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"--out {folder}: cannot be made ({error.strerror}); choose a folder that you may write to"
+        ) from error
+
+
+class _bar:
+    """A progress bar that is silent when not on a terminal."""
+
+    def __init__(self, total: int, name: str, unit: str) -> None:
+        self._bar = tqdm(total=total, desc=name, unit=unit, disable=None, file=sys.stderr)
+
+    def __enter__(self) -> Callable[[int], None]:
+        return self._advance
+
+    def _advance(self, n: int) -> None:
+        self._bar.update(n)
+
+    def __exit__(self, *_: Any) -> None:
+        self._bar.close()
+
+
+def main() -> None:
+    """Run the command; a user's mistake is one line and exit code 2."""
+    try:
+        app()
+    except UserError as error:
+        print(f"resim: {error}", file=sys.stderr)
+        sys.exit(2)

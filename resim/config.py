@@ -1,0 +1,170 @@
+"""The typed contract of config.yaml, simulation side. `resim schema` prints it as a JSON schema."""
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from resim.errors import UserError
+
+NAME = re.compile(r"^[a-z][a-z0-9_]{0,39}$")
+Name = Annotated[str, Field(pattern=NAME.pattern)]
+SplitName = Literal["train", "validation", "test"]
+SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
+Scalar = bool | int | float | str
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+class Splits(_Model):
+    """Shares of events. Which split an event falls in depends on its key alone."""
+
+    train: float = Field(0.5, ge=0, le=1, description="share of events that networks are trained on")
+    validation: float = Field(0.1, ge=0, le=1, description="share of events for choices made while training")
+    test: float = Field(0.4, ge=0, le=1, description="share of events that figures are quoted on")
+
+    @model_validator(mode="after")
+    def _add_up(self) -> "Splits":
+        if abs(self.train + self.validation + self.test - 1) > 1e-9:
+            raise ValueError("train + validation + test must be 1")
+        return self
+
+
+class Sample(_Model):
+    """A hard process and how many events of it."""
+
+    events: int = Field(
+        ge=1, le=10**9, description="number of events; rounded up to whole blocks is not done: give whole blocks"
+    )
+    hard: dict[str, Scalar] = Field(description="settings of the hard process (jets: Pythia's words)")
+
+
+class ViewConfig(_Model):
+    """An intervention: where to cut, what to change from there on, how often."""
+
+    cut: str | None = Field(None, alias="from", description="stage to cut before; it and all later stages run again")
+    set: dict[str, Scalar] = Field(default_factory=dict, description="settings of the re-run stages that change")
+    replicas: int = Field(
+        1, ge=1, le=1000, description="independent repetitions; more than one are named NAME_1, NAME_2 ..."
+    )
+    splits: tuple[SplitName, ...] = Field(
+        SPLITS, min_length=1, description="make the view for events of these splits only"
+    )
+
+
+class Config(_Model):
+    """What is simulated. The sections `training` and `evaluation` are checked by `resim-train`."""
+
+    lane: Literal["jets"] = Field("jets", description="which chain: a folder of resim/")
+    seed: int = Field(20260101, ge=0, lt=2**63, description="root of every random number")
+    block_size: int = Field(100, ge=1, le=10_000, description="events a block: unit of seeding, memory and digests")
+    events_per_part: int = Field(500, ge=1, description="events a part (a job); whole blocks; no effect on the numbers")
+    splits: Splits = Splits()
+    samples: dict[Name, Sample] = Field(min_length=1)
+    chain: dict[str, dict[str, Scalar]] = Field(default_factory=dict, description="nominal settings by stage")
+    views: dict[Name, ViewConfig] = Field(description="interventions by name; `nominal` has none")
+    training: Any = Field(None, description="read by resim-train")
+    evaluation: Any = Field(None, description="read by resim-train")
+
+    @field_validator("views")
+    @classmethod
+    def _has_plain_nominal(cls, views: dict[str, ViewConfig]) -> dict[str, ViewConfig]:
+        if views.get("nominal") != ViewConfig():
+            raise ValueError("there must be a view `nominal: {}`, with nothing in it: it is the chain as it stands")
+        without = [name for name, view in views.items() if name != "nominal" and view.cut is None]
+        if without:
+            raise ValueError(f"view {without[0]!r} has no `from`: name the stage to cut before")
+        return views
+
+    @model_validator(mode="after")
+    def _whole_blocks(self) -> "Config":
+        check_whole_blocks("events_per_part", self.events_per_part, self.block_size)
+        for name, sample in self.samples.items():
+            check_whole_blocks(f"samples.{name}.events", sample.events, self.block_size)
+        return self
+
+
+def check_whole_blocks(what: str, events: int, block_size: int) -> None:
+    """Refuse a number of events that cuts a block in two.
+
+    Raises
+    ------
+    ValueError
+        Naming the two nearest numbers that are allowed.
+    """
+    if events % block_size:
+        below = events - events % block_size
+        near = f"{below} or {below + block_size}" if below else f"{block_size}"
+        raise ValueError(
+            f"{what} = {events} is not whole blocks of {block_size} events; use {near}, or change block_size"
+        )
+
+
+def load_config(path: Path) -> Config:
+    """Read and check a config file.
+
+    Raises
+    ------
+    UserError
+        Naming the file, the key, what is wrong with it and what is allowed.
+    """
+    return parse_config(read_yaml(path), str(path))
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read a YAML (or JSON) file that holds a mapping."""
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); give a config file with --config") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f", line {mark.line + 1}" if mark else ""
+        raise UserError(f"{path}{where}: not YAML ({getattr(error, 'problem', error)}); mend that line") from error
+    if not isinstance(values, dict):
+        raise UserError(f"{path}: holds no mapping of keys; start from the config.yaml that ships with the project")
+    return values
+
+
+def parse_config(values: dict[str, Any], where: str) -> Config:
+    """Check values that were read from `where`."""
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        raise UserError(f"{where}: {explain(error, Config)}") from error
+
+
+def explain(error: ValidationError, model: type[BaseModel]) -> str:
+    """Put the first mistake found by pydantic into one line."""
+    first = error.errors(include_url=False)[0]
+    key = (
+        ".".join(str(word) for word in first["loc"] if word not in ("[key]", "bool", "int", "float", "str"))
+        or "the file"
+    )
+    if first["type"] == "extra_forbidden":
+        allowed = ", ".join(_fields_at(model, first["loc"][:-1]))
+        return f"unknown key {key!r}; allowed here: {allowed}"
+    message = first["msg"].removeprefix("Value error, ")
+    shown = "" if first["type"] in ("missing", "value_error") else f", not {first['input']!r}"
+    return f"{key}: {message[0].lower()}{message[1:]}{shown}"
+
+
+def _fields_at(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
+    """Name the keys that are allowed at a place in the config."""
+    current: type[BaseModel] = model
+    for word in location:
+        names = {f.alias or n: f for n, f in current.model_fields.items()}
+        if word in names:
+            inner = _models_in(names[str(word)].annotation)
+            current = inner[0] if inner else current
+    return [f.alias or n for n, f in current.model_fields.items()]
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [found for inner in getattr(annotation, "__args__", ()) for found in _models_in(inner)]

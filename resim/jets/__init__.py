@@ -1,0 +1,1 @@
+"""The jets lane: hard process, shower, hadronization, detector, jets."""

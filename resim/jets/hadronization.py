@@ -1,0 +1,152 @@
+"""Hadronization and decays again, from kept parton levels; and reading hadrons out of Pythia's batches.
+
+The instance that hadronizes runs a parton level without any emission, and a hook puts the kept one in its place just
+before hadronization: so the work is done in Pythia's batch loop. With the key of the first hadronization it gives the
+same event to the bit.
+"""
+
+from functools import lru_cache
+from typing import Any
+
+import awkward as ak
+import numpy as np
+import pythia8mc as pythia8
+from numpy.typing import NDArray
+
+from resim.chain import Settings
+from resim.jets.pythia import initialise, make
+from resim.jets.replay import REPLAY_SETTINGS, Replay, next_batch
+from resim.jets.states import Hadrons, HardEvents, PartonLevel, Ragged
+from resim.keys import Stream
+from resim.ragged import select_elements
+
+_NO_SHOWER = {f"PartonLevel:{part}": False for part in ("MPI", "ISR", "FSR", "Remnants")} | {"Check:event": False}
+_FIRST_COLOUR_TAG = 100  # Pythia's own start
+
+
+class Reinstate(pythia8.UserHooks):
+    """Puts kept parton levels in place of the empty ones, and seeds the hadronization."""
+
+    def __init__(self, pythia: Any, source: Replay) -> None:
+        super().__init__()
+        self._pythia, self._source = pythia, source
+
+    def load(self, partons: PartonLevel, stream: Stream) -> None:
+        """Set what to hadronize, and the stream to draw from."""
+        self._partons, self._stream = partons, stream
+        self._attempts = list(partons.attempts)
+
+    def canVetoPartonLevel(self) -> bool:
+        """Ask Pythia to call `doVetoPartonLevel` (its callback)."""
+        return True
+
+    def doVetoPartonLevel(self, event: Any) -> bool:
+        """Swap the event, never veto (its callback).
+
+        A copied event points to the particle data, and through it to the random generator, of the instance that made
+        it: unless it is bound to this one, decays draw from the other's generator.
+        """
+        i, p = self._source.position, self._pythia
+        record = self._partons.records[i]
+        p.event = record
+        p.event.init("(hadronized again)", p.particleData, _FIRST_COLOUR_TAG)
+        p.event.initColTag(record.lastColTag())
+        p.event.restorePtrs()
+        p.rndm.init(self._stream.pythia_seed(self._partons.event[i], self._attempts[i]))
+        self._attempts[i] += 1
+        return False
+
+
+class Hadronization:
+    """The stage, run by itself."""
+
+    def __init__(self, energy: float, inherited: Settings) -> None:
+        self._energy = energy
+        self._inherited = inherited
+
+    def run(self, state: PartonLevel, settings: Settings, stream: Stream) -> Hadrons:
+        """Hadronize kept parton levels again; events that Pythia gives up on are missing."""
+        pythia, source, reinstate = _instance((*self._inherited, *settings), self._energy)
+        source.load(state.hard, stream)
+        reinstate.load(state, stream)
+        return read_hadrons(next_batch(pythia, source, len(state.event)), state.hard, pythia)[1]
+
+
+@lru_cache(maxsize=32)
+def _instance(settings: Settings, energy: float) -> tuple[Any, Replay, Reinstate]:
+    pythia = make([*settings, *_NO_SHOWER.items(), *REPLAY_SETTINGS.items()])
+    source = Replay(pythia.rndm, energy)
+    reinstate = Reinstate(pythia, source)
+    if not (pythia.setLHAupPtr(source) and pythia.setUserHooksPtr(reinstate)):
+        raise RuntimeError("Pythia did not take the replay or the hook")
+    return initialise(pythia, settings), source, reinstate
+
+
+def read_hadrons(batch: ak.Array, hard: HardEvents, pythia: Any) -> tuple[NDArray[np.int64], Hadrons]:
+    """Pick the stable particles and the heavy hadrons out of a batch of Pythia.
+
+    Returns
+    -------
+    rows
+        Which rows of the batch Pythia could make, (n,).
+    Hadrons
+        Those events.
+    """
+    made = np.flatnonzero(batch.layout.index.data >= 0)
+    offsets, columns = _flat(batch.layout.content["prt"])
+    final = columns["status"] > 0
+    particles = {name: columns[name][final] for name in ("id", "px", "py", "pz", "e", "m", "x", "y", "z", "t")}
+    particles["charge"] = _charges(particles["id"], pythia)
+    kept = hard.take(made)
+    return made, Hadrons(kept.event, kept, Ragged(select_elements(offsets, final), particles), _heavy(offsets, columns))
+
+
+def _flat(records: Any) -> tuple[NDArray[np.int64], dict[str, NDArray[Any]]]:
+    """Give offsets and flat columns of Pythia's event records, without a copy where there need be none.
+
+    Works on awkward's layout (a list of records, with a vertex that is optional): the public operations copy all
+    columns first.
+    """
+    content = records.content
+    columns = {n: content[n].data for n in ("id", "status", "mother1", "m")}
+    columns |= {n: content["p"][n].data for n in ("px", "py", "pz", "e")}
+    columns |= _vertices(content["vProd"])
+    return np.asarray(records.offsets.data, dtype=np.int64), columns
+
+
+def _vertices(vertex: Any) -> dict[str, NDArray[np.float64]]:
+    """Give production vertices; particles without one come from the origin."""
+    displaced = vertex.index.data >= 0
+    columns = {}
+    for name, axis in zip("xyzt", ("px", "py", "pz", "e"), strict=True):
+        columns[name] = np.zeros(len(displaced))
+        columns[name][displaced] = vertex.content[axis].data[vertex.index.data[displaced]]
+    return columns
+
+
+def _charges(ids: NDArray[np.int32], pythia: Any) -> NDArray[np.int8]:
+    """Look up charges in units of e."""
+    known, where = np.unique(ids, return_inverse=True)
+    return np.array([round(pythia.particleData.charge(int(i))) for i in known], dtype=np.int8)[where]
+
+
+def _flavour(ids: NDArray[np.int32]) -> NDArray[np.int8]:
+    """Tell b (5) and c (4) hadrons by the PDG numbering scheme: the heaviest quark leads the quark digits."""
+    size = np.abs(ids)
+    # Excited states differ in the digits above the quarks; nuclei (10 digits) and partons (under 3) are neither.
+    quarks = size % 10_000
+    leading = np.where(quarks >= 1000, quarks // 1000, quarks // 100 % 10)
+    hadron = (size > 100) & (size < 10_000_000) & (quarks // 10 % 10 > 0)
+    return np.where(hadron & np.isin(leading, (4, 5)), leading, 0).astype(np.int8)
+
+
+def _heavy(offsets: NDArray[np.int64], columns: dict[str, NDArray[Any]]) -> Ragged:
+    """Select the last b (c) hadron of each decay chain: those with no b (c) hadron among their daughters."""
+    flavour = _flavour(columns["id"])
+    is_heavy = np.flatnonzero(flavour)
+    mother = columns["mother1"][is_heavy] + np.repeat(offsets[:-1], np.diff(offsets))[is_heavy]
+    passed_on = np.zeros(len(flavour), dtype=bool)
+    passed_on[mother[flavour[mother] == flavour[is_heavy]]] = True
+    last = (flavour > 0) & ~passed_on
+    chosen = {n: columns[n][last] for n in ("id", "px", "py", "pz", "e")}
+    return Ragged(select_elements(offsets, last), {**chosen, "flavour": flavour[last]})

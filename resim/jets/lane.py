@@ -1,0 +1,151 @@
+"""The jets lane: binds its stages for the core."""
+
+from collections.abc import Mapping
+from functools import lru_cache
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ValidationError
+
+from resim.chain import FusedStage, Settings, Stage, settings_of
+from resim.config import Config, explain
+from resim.errors import UserError
+from resim.jets import hard, pythia
+from resim.jets.clustering import JetSettings, make_objects
+from resim.jets.detector import DetectorSettings, detect
+from resim.jets.features import FEATURES, JET_COLUMNS
+from resim.jets.hadronization import Hadronization
+from resim.jets.shower import Shower
+from resim.jets.states import Candidates, Hadrons, HardEvents, Objects
+from resim.jets.truth import OBJECT_COLUMNS, object_table
+from resim.keys import Stream
+from resim.store import Column, Schema
+
+ENERGY = "Beams:eCM"
+
+
+class Detector:
+    """The stage that turns stable particles into energy-flow candidates."""
+
+    def run(self, state: Hadrons, settings: Settings, stream: Stream) -> Candidates:
+        """Pass a block through the detector."""
+        return detect(state, _card(DetectorSettings, settings), stream)
+
+
+class Jets:
+    """The stage that finds the jets and matches them to hard partons."""
+
+    def run(self, state: Candidates, settings: Settings, stream: Stream) -> "FoundJets":
+        """Cluster a block; there is nothing random in it."""
+        return FoundJets(state.event, make_objects(state, _card(JetSettings, settings)))
+
+
+class FoundJets:
+    """The last state: the objects, with the events that came this far (a jet may be missing, its event not)."""
+
+    def __init__(self, event: NDArray[np.int64], objects: Objects) -> None:
+        self.event = event
+        self.objects = objects
+
+
+class JetsLane:
+    """What the core asks of a lane, for one sample of a config."""
+
+    name = "jets"
+    stages = ("hard", "shower", "hadronization", "detector", "jets")
+    fused = ("shower", "hadronization")
+    schema = Schema(tuple(Column(*c) for c in JET_COLUMNS), tuple(Column(*f) for f in FEATURES))
+    object_columns = tuple(Column(*c) for c in OBJECT_COLUMNS)
+    packages = ("pythia8mc", "fastjet", "numpy", "awkward")
+
+    def __init__(self, config: Config, sample: str) -> None:
+        self._sample, self._seed, self._block_size = sample, config.seed, config.block_size
+        self._hard = {**config.chain.get("hard", {}), **config.samples[sample].hard}
+        self._objects = _card(JetSettings, settings_of(config.chain.get("jets", {})))
+        energy = float(self._hard[ENERGY])
+        inherited = tuple(
+            (k, v) for k, v in self._hard.items() if k.startswith(pythia.INHERITED) or pythia.is_particle_data(k)
+        )
+        self.runs: Mapping[str, Stage] = {
+            "hadronization": Hadronization(energy, inherited),
+            "detector": Detector(),
+            "jets": Jets(),
+        }
+        self.fused_runs: Mapping[str, FusedStage] = {"shower": Shower(energy, inherited)}
+
+    def source(self, block: int) -> HardEvents:
+        """Make the hard processes of a block."""
+        return hard.generate(self._hard, self._seed, self._sample, block, self._block_size)
+
+    def objects(self, state: HardEvents) -> dict[str, NDArray[Any]]:
+        """Give the rows of the data set that these hard processes make, whatever a view does with them."""
+        return object_table(state, self._objects)
+
+    @staticmethod
+    def rows(state: FoundJets) -> Objects:
+        """Give the objects of a view's last state."""
+        return state.objects
+
+    @staticmethod
+    def route(cut: str, name: str) -> str:
+        """Tell which stage a setting in `set:` belongs to, for a view cut before `cut`."""
+        if ":" not in name:
+            return cut
+        return "hadronization" if pythia.is_hadronization(name) else "shower"
+
+    @staticmethod
+    def software() -> dict[str, str]:
+        """Versions of the packages that the numbers depend on."""
+        return {package: version(package) for package in JetsLane.packages}
+
+    @staticmethod
+    def check(stage: str, settings: Mapping[str, Any], where: str) -> None:
+        """Check the settings of a stage.
+
+        Raises
+        ------
+        UserError
+            Naming the place, the setting and what is allowed.
+        """
+        if stage in ("hard", *JetsLane.fused):
+            pythia.check_settings(settings, where)
+            wrong = [
+                n
+                for n in settings
+                if stage == "shower" and pythia.is_hadronization(n) and not pythia.is_particle_data(n)
+            ]
+            wrong += [n for n in settings if stage == "hadronization" and not pythia.is_hadronization(n)]
+            if wrong:
+                raise UserError(
+                    f"{where}: {wrong[0]!r} does not act on the stage {stage!r}; move it to the stage it belongs to"
+                )
+            return
+        _card({"detector": DetectorSettings, "jets": JetSettings}[stage], settings_of(settings), where)
+
+    @staticmethod
+    def check_sample(settings: Mapping[str, Any], where: str) -> None:
+        """Check what a hard process needs beside valid settings."""
+        if ENERGY not in settings:
+            raise UserError(f"{where}: {ENERGY} (GeV) is missing; set it in chain.hard")
+
+
+@lru_cache(maxsize=64)
+def _card(model: type[Any], settings: Settings, where: str = "settings") -> Any:
+    """Fill a settings model from dotted names, `ecal.stochastic: 0.1`."""
+    nested: dict[str, Any] = {}
+    for name, value in settings:
+        *path, last = name.split(".")
+        place = nested
+        for word in path:
+            place = place.setdefault(word, {})
+        place[last] = value
+    try:
+        return _validated(model, nested)
+    except ValidationError as error:
+        raise UserError(f"{where}: {explain(error, model)}") from error
+
+
+def _validated(model: type[BaseModel], values: dict[str, Any]) -> BaseModel:
+    return model.model_validate(values)

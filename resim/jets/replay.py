@@ -1,0 +1,88 @@
+"""Hard processes handed back to Pythia through its Les Houches interface (`Beams:frameType = 5`).
+
+Pythia asks `setEvent` for each event inside its batch loop, which is the moment to seed its generator for that event.
+"""
+
+from typing import Any
+
+import numpy as np
+import pythia8mc as pythia8
+
+from resim.jets.states import HardEvents
+from resim.keys import Stream
+
+REPLAY_SETTINGS = {"Beams:frameType": 5}
+PROTON = 2212
+_UNIT_WEIGHTS = 3  # Les Houches strategy: events come unweighted; our weights stay with the hard process
+_PROCESS = 9999  # Les Houches process number; Pythia needs one and only one here
+_INCOMING = -21  # Pythia's status code
+
+
+class Replay(pythia8.LHAup):
+    """Hands hard processes to Pythia, one at a call, and seeds Pythia's generator for each."""
+
+    def __init__(self, rndm: Any, energy: float) -> None:
+        super().__init__()
+        self._rndm = rndm
+        self._beam_energy = energy / 2
+        self.position = -1
+
+    def load(self, hard: HardEvents, stream: Stream) -> None:
+        """Set the events to replay; their shower draws from `stream`."""
+        self.hard = hard
+        self._seeds = [stream.pythia_seed(event) for event in hard.event]
+        self._particles = _les_houches(hard)
+        self.position = -1
+
+    def setInit(self) -> bool:
+        """Tell Pythia the beams (its callback)."""
+        self.setBeamA(PROTON, self._beam_energy, 0, 0)
+        self.setBeamB(PROTON, self._beam_energy, 0, 0)
+        self.setStrategy(_UNIT_WEIGHTS)
+        self.addProcess(_PROCESS, 1.0, 0.0, 1.0)
+        return True
+
+    def setEvent(self, process: int = 0) -> bool:
+        """Give Pythia the next event (its callback)."""
+        self.position += 1
+        if self.position >= len(self.hard.event):
+            return False
+        i = self.position
+        self._rndm.init(self._seeds[i])
+        self.setProcess(_PROCESS, 1.0, self.hard.scale[i], self.hard.alpha_qed[i], self.hard.alpha_qcd[i])
+        start, stop = self.hard.partons.offsets[i : i + 2]
+        for particle in self._particles[start:stop]:
+            self.addParticle(*particle)
+        return True
+
+
+def _les_houches(hard: HardEvents) -> list[tuple[Any, ...]]:
+    """Turn the rows of the hard process into arguments of `addParticle` (mothers count from 1, 0 is none)."""
+    p = hard.partons
+    status = np.where(p["status"] == _INCOMING, -1, np.where(p["status"] < 0, 2, 1))
+    mothers = [np.maximum(p[name] + 1, 0) for name in ("mother1", "mother2")]
+    columns = [
+        p["id"],
+        status,
+        *mothers,
+        p["col"],
+        p["acol"],
+        *(p[n] for n in ("px", "py", "pz", "e", "m", "tau", "spin")),
+    ]
+    return list(zip(*(column.tolist() for column in columns), strict=True))
+
+
+def next_batch(pythia: Any, replay: Replay, n: int) -> Any:
+    """Run Pythia over the loaded events; failed ones are None.
+
+    Raises
+    ------
+    RuntimeError
+        If Pythia asked for more or fewer events than it gave back: rows and event ids would not match.
+    """
+    batch = pythia.nextBatch(n, "none")
+    if replay.position != n - 1:
+        raise RuntimeError(
+            f"Pythia asked for {replay.position + 1} hard processes for {n} events: ids would be mixed up"
+        )
+    return batch

@@ -1,0 +1,368 @@
+"""From a config to parts: plan the views, walk the tree for each block, write."""
+
+import hashlib
+import json
+import subprocess
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from resim.chain import NOMINAL, Node, Settings, Step, View, Walk, settings_of, tree, walk
+from resim.config import SPLITS, Config, check_whole_blocks
+from resim.cost import CostRecord, Meter, from_json, to_json
+from resim.errors import UserError
+from resim.jets.lane import JetsLane
+from resim.keys import uniform_of_event
+from resim.ragged import offsets_of
+from resim.store import Column, ObjectTable, Part, ViewTable, open_part, part_digests, part_name, write_part
+
+LANES = {"jets": JetsLane}
+_COMMON_COLUMNS = (
+    Column("object", "", "id, 8 x event + slot"),
+    Column("event", "", "event id"),
+    Column("split", "", "0 train, 1 validation, 2 test"),
+    Column("weight", "", "relative weight of the hard process; undoes the flattening of the spectrum"),
+)
+
+
+def check_config(config: Config, where: str) -> None:
+    """Check what needs the engines: every setting of every stage, sample and view.
+
+    Raises
+    ------
+    UserError
+        In one line, for the first mistake.
+    """
+    lane = LANES[config.lane]
+    for stage, settings in config.chain.items():
+        if stage not in lane.stages:
+            raise UserError(
+                f"{where}: chain.{stage}: no such stage; the lane {lane.name!r} has {', '.join(lane.stages)}"
+            )
+        lane.check(stage, settings, f"{where}: chain.{stage}")
+    for name, sample in config.samples.items():
+        lane.check("hard", sample.hard, f"{where}: samples.{name}.hard")
+        lane.check_sample({**config.chain.get("hard", {}), **sample.hard}, f"{where}: samples.{name}.hard")
+    for name, view in config.views.items():
+        if view.cut is not None:
+            _check_view(lane, view.cut, dict(view.set), f"{where}: views.{name}")
+
+
+def _check_view(lane: type[JetsLane], cut: str, changes: dict[str, Any], where: str) -> None:
+    if cut not in lane.stages[1:]:
+        allowed = ", ".join(lane.stages[1:])
+        raise UserError(f"{where}.from: there is no stage {cut!r} to cut before; allowed: {allowed}")
+    for stage, settings in _routed(lane, cut, changes, f"{where}.set").items():
+        lane.check(stage, settings, f"{where}.set")
+
+
+def _routed(lane: type[JetsLane], cut: str, changes: dict[str, Any], where: str) -> dict[str, dict[str, Any]]:
+    """Sort the changes of a view by stage, and refuse those that lie upstream of its cut."""
+    routed: dict[str, dict[str, Any]] = {}
+    for name, value in changes.items():
+        stage = lane.route(cut, name)
+        if lane.stages.index(stage) < lane.stages.index(cut):
+            upstream = f"acts on the stage {stage!r}, upstream of the cut before {cut!r}"
+            raise UserError(f"{where}: {name!r} {upstream}; use `from: {stage}`, or remove the line")
+        routed.setdefault(stage, {})[name] = value
+    return routed
+
+
+def plan_views(config: Config) -> list[View]:
+    """Resolve the views of a config into paths; replicas become views of their own."""
+    lane = LANES[config.lane]
+    nominal = {stage: config.chain.get(stage, {}) for stage in lane.stages[1:]}
+    views = []
+    for name, wanted in config.views.items():
+        cut = lane.stages.index(wanted.cut) if wanted.cut else len(lane.stages)
+        changes = _routed(lane, wanted.cut, dict(wanted.set), f"views.{name}.set") if wanted.cut else {}
+        for replica in range(wanted.replicas):
+            path = tuple(
+                Step(stage, settings_of({**nominal[stage], **changes.get(stage, {})}), name, replica)
+                if i >= cut
+                else Step(stage, settings_of(nominal[stage]), NOMINAL)
+                for i, stage in enumerate(lane.stages[1:], start=1)
+            )
+            label = name if wanted.replicas == 1 else f"{name}_{replica + 1}"
+            views.append(View(label, wanted.cut, settings_of(wanted.set), replica, path, wanted.splits))
+    return views
+
+
+def choose_views(views: Sequence[View], names: Sequence[str] | None) -> list[View]:
+    """Pick views by name, in the config's order.
+
+    Raises
+    ------
+    UserError
+        For a name that the config does not have.
+    """
+    known = [view.name for view in views]
+    for name in names or ():
+        if name not in known:
+            raise UserError(f"--views: no view {name!r} in the config; it has {', '.join(known)}")
+    return [view for view in views if names is None or view.name in names]
+
+
+@dataclass(frozen=True)
+class Simulation:
+    """A sample of a config, ready to be made block by block."""
+
+    config: Config
+    sample: str
+
+    @cached_property
+    def lane(self) -> JetsLane:
+        """The lane, bound to the sample."""
+        return LANES[self.config.lane](self.config, self.sample)
+
+    @cached_property
+    def all_views(self) -> list[View]:
+        """Every view of the config."""
+        return plan_views(self.config)
+
+    def recipe(self, view: View) -> str:
+        """Digest all that the numbers of a view depend on."""
+        words = {
+            "lane": self.lane.name,
+            "seed": self.config.seed,
+            "block_size": self.config.block_size,
+            "sample": self.sample,
+            "hard": settings_of({**self.config.chain.get("hard", {}), **self.config.samples[self.sample].hard}),
+            "objects": settings_of(self.config.chain.get("jets", {})),
+            "path": [(s.stage, s.settings, s.view, s.replica) for s in view.path],
+            "split_shares": self.config.splits.model_dump(),
+            "splits": view.splits,
+            "software": self.lane.software(),
+        }
+        return hashlib.sha256(json.dumps(words, sort_keys=True).encode()).hexdigest()[:32]
+
+    def split_of(self, events: NDArray[np.int64]) -> NDArray[np.int8]:
+        """Tell the split of each event: 0 train, 1 validation, 2 test."""
+        shares = [getattr(self.config.splits, name) for name in SPLITS]
+        u = uniform_of_event(self.config.seed, self.sample, "split", events)
+        return np.searchsorted(np.cumsum(shares)[:-1], u, side="right").astype(np.int8)
+
+    def in_splits(self, events: NDArray[np.int64], splits: frozenset[str]) -> NDArray[np.bool_]:
+        """Mark the events that fall in some splits."""
+        return np.isin(self.split_of(events), [SPLITS.index(name) for name in splits])
+
+    def successor(self, step: Step) -> Step | None:
+        """Give the step that Pythia runs in the same call, if there is one."""
+        return self._successors.get(step)
+
+    @cached_property
+    def _successors(self) -> dict[Step, Step]:
+        first, second = self.lane.fused
+        pairs = [
+            ({s.stage: s for s in view.path}[first], {s.stage: s for s in view.path}[second]) for view in self.all_views
+        ]
+        return {a: b for a, b in pairs if (a.view, a.replica) == (b.view, b.replica)}
+
+
+@dataclass
+class _Rows:
+    """The rows of one view, block by block."""
+
+    present: list[NDArray[np.bool_]]
+    columns: list[NDArray[np.float32]]
+    counts: list[NDArray[np.int64]]
+    constituents: list[NDArray[np.float32]]
+
+    def table(self, attributes: dict[str, Any]) -> ViewTable:
+        """Join the blocks."""
+        return ViewTable(
+            np.concatenate(self.present),
+            np.concatenate(self.columns),
+            offsets_of(np.concatenate(self.counts)),
+            np.concatenate(self.constituents),
+            attributes,
+        )
+
+
+def _silent(events: int) -> None:
+    """Report no progress."""
+
+
+def simulate_part(
+    simulation: Simulation,
+    first: int,
+    stop: int,
+    out: Path,
+    views: Sequence[View],
+    progress: Callable[[int], None] = _silent,
+) -> Part:
+    """Make one part, or only those of its views that are not there yet in this recipe.
+
+    Parameters
+    ----------
+    first, stop
+        Event range, whole blocks.
+    out
+        Folder of the data set.
+    progress
+        Called with the number of events done, block by block.
+
+    Returns
+    -------
+    Part
+        Whole, in its final place.
+    """
+    recipes = {view.name: simulation.recipe(view) for view in views}
+    old = _existing(out / part_name(first, stop))
+    kept = _still_good(old, recipes) if old else []
+    missing = [view for view in views if view.name not in kept]
+    if old and not missing and set(old.views) == set(recipes):
+        progress(stop - first)
+        return old
+    objects, made, costs, failed = _make(simulation, first, stop, missing, progress)
+    if old:
+        costs += [c for c in from_json(old.attributes["cost"]) if c.view in kept]
+        failed |= {name: losses for name, losses in old.attributes["failed"].items() if name in kept}
+    attributes = _attributes(simulation, first, stop, recipes) | {"cost": to_json(costs), "failed": failed}
+    return write_part(out, objects, made, simulation.lane.schema, attributes, keep=old, keep_views=kept)
+
+
+def _existing(path: Path) -> Part | None:
+    """Open a part that is there; one that is broken or of another version is made anew."""
+    try:
+        return open_part(path) if path.exists() else None
+    except UserError:
+        return None
+
+
+def _still_good(part: Part, recipes: dict[str, str]) -> list[str]:
+    """Name the stored views whose recipe is the one wanted and whose content is what was written."""
+    same = [name for name, recipe in recipes.items() if part.attributes["recipes"].get(name) == recipe]
+    if not same:
+        return []
+    try:
+        found = part_digests(part)
+    except Exception:  # noqa: BLE001 - whatever a damaged part raises on reading, it is made anew
+        return []
+    intact = found["objects"] == part.digest["objects"]
+    return [name for name in same if intact and found["views"][name] == part.digest["views"][name]]
+
+
+def _make(
+    simulation: Simulation, first: int, stop: int, views: Sequence[View], progress: Callable[[int], None]
+) -> tuple[ObjectTable, dict[str, ViewTable], list[CostRecord], dict[str, list[list[Any]]]]:
+    meter = Meter()
+    failed: dict[str, list[list[Any]]] = {view.name: [] for view in views}
+
+    def lost(view: View, events: NDArray[np.int64], stage: str) -> None:
+        failed[view.name].extend([int(event), stage] for event in events)
+
+    lane, config = simulation.lane, simulation.config
+    context = Walk(
+        lane.runs,
+        lane.fused_runs,
+        config.seed,
+        simulation.sample,
+        simulation.in_splits,
+        meter,
+        simulation.successor,
+        lost,
+    )
+    nodes = tree(views)
+    tables: list[dict[str, NDArray[Any]]] = []
+    rows = {view.name: _Rows([], [], [], []) for view in views}
+    size = simulation.config.block_size
+    for block in range(first // size, stop // size):
+        tables.append(_block(simulation, nodes, block, context, rows))
+        progress(size)
+    columns = {name: np.concatenate([t[name] for t in tables]) for name in tables[0]}
+    objects = ObjectTable(columns, (*_COMMON_COLUMNS, *_lane_columns(simulation)))
+    made = {v.name: rows[v.name].table(_view_attributes(v)) for v in views}
+    return objects, made, list(meter.records), failed
+
+
+def _block(
+    simulation: Simulation, nodes: Sequence[Node], block: int, context: Walk, rows: dict[str, _Rows]
+) -> dict[str, NDArray[Any]]:
+    """Make one block: its object table, and its rows of every view."""
+    with context.meter.measure("hard", NOMINAL, events=simulation.config.block_size):
+        hard = simulation.lane.source(block)
+    table = simulation.lane.objects(hard)
+    table["split"] = simulation.split_of(table["event"])
+    for view, state in walk(nodes, hard, context):
+        with context.meter.measure("rows", view.name, events=len(state.event)) as measured:
+            measured.objects = len(table["object"])
+            _place(simulation.lane.rows(state), table["object"], rows[view.name])
+    return table
+
+
+def _place(found: Any, wanted: NDArray[np.int64], rows: _Rows) -> None:
+    """Put the jets that a view has into the rows of the data set."""
+    present = np.isin(wanted, found.object)
+    chosen = np.searchsorted(found.object, wanted[present])
+    columns = np.full((len(wanted), found.columns.shape[1]), np.nan, dtype=np.float32)
+    columns[present] = found.columns[chosen]
+    jets = found.constituents.take(chosen)
+    counts = np.zeros(len(wanted), dtype=np.int64)
+    counts[present] = np.diff(jets.offsets)
+    rows.present.append(present)
+    rows.columns.append(columns)
+    rows.counts.append(counts)
+    rows.constituents.append(jets["features"])
+
+
+def _lane_columns(simulation: Simulation) -> Iterable[Column]:
+    common = {column.name for column in _COMMON_COLUMNS}
+    return (column for column in simulation.lane.object_columns if column.name not in common)
+
+
+def _view_attributes(view: View) -> dict[str, Any]:
+    return {"from": view.cut, "set": _plain(view.changes), "replica": view.replica, "splits": list(view.splits)}
+
+
+def _plain(settings: Settings) -> dict[str, Any]:
+    return dict(settings)
+
+
+def _attributes(simulation: Simulation, first: int, stop: int, recipes: dict[str, str]) -> dict[str, Any]:
+    config = simulation.config
+    return {
+        "sample": simulation.sample,
+        "lane": simulation.lane.name,
+        "first": first,
+        "stop": stop,
+        "block_size": config.block_size,
+        "seed": config.seed,
+        "config": config.model_dump(mode="json", by_alias=True, exclude={"training", "evaluation"}),
+        "recipes": recipes,
+        "software": simulation.lane.software(),
+        "commit": _commit(),
+        "splits": list(SPLITS),
+    }
+
+
+def _commit() -> str:
+    """Name the commit of the code, or "unknown" outside a checkout."""
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+
+
+def part_ranges(first: int, stop: int, size: int, block_size: int) -> list[tuple[int, int]]:
+    """Cut an event range into parts.
+
+    Raises
+    ------
+    UserError
+        Where the range or the size is not whole blocks.
+    """
+    if not 0 <= first < stop:
+        raise UserError(f"--events {first}:{stop}: empty or negative; give FIRST:STOP with 0 <= FIRST < STOP")
+    try:
+        for what, value in (("--events (first)", first), ("--events (stop)", stop), ("--shard-size", size)):
+            check_whole_blocks(what, value, block_size)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    return [(start, min(start + size, stop)) for start in range(first, stop, size)]

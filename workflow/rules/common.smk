@@ -1,0 +1,63 @@
+# Names and paths that several rules use. What the config means is for resim.config and training.config to say.
+import json
+import sys
+from pathlib import Path
+
+from resim.config import parse_config
+from resim.errors import UserError
+from resim.simulate import Simulation, part_ranges
+from training.config import parse_training
+
+RESOLVED = "results/config.json"
+
+
+def _checked():
+    """Check the whole config before any rule is read; a mistake is one line."""
+    try:
+        return parse_config(config, "config"), parse_training(config, "config")
+    except UserError as error:
+        raise WorkflowError(str(error))
+
+
+CONFIG, TRAINING = _checked()
+SAMPLES = list(CONFIG.samples)
+METHODS = list(TRAINING.methods)
+SEEDS = list(range(TRAINING.seeds))
+
+
+wildcard_constraints:
+    sample="|".join(SAMPLES),
+    part=r"\d{8}-\d{8}",
+    method="|".join(METHODS),
+    seed=r"\d+",
+
+
+def _write_resolved():
+    """Write the config that the jobs read, with all that --config and --configfile changed; touch it only if it changed."""
+    text = json.dumps(config, indent=2)
+    path = Path(RESOLVED)
+    if not path.exists() or path.read_text() != text:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+
+_write_resolved()
+
+
+def recipes(sample):
+    """Digest what the numbers of each view of a sample depend on, so that a change runs its jobs again."""
+    simulation = Simulation(CONFIG, sample)
+    return {view.name: simulation.recipe(view) for view in simulation.all_views}
+
+
+RECIPES = {sample: recipes(sample) for sample in SAMPLES}
+
+
+def part_stamps(sample):
+    """Name the outputs of a sample's jobs."""
+    ranges = part_ranges(0, CONFIG.samples[sample].events, CONFIG.events_per_part, CONFIG.block_size)
+    return [f"results/data/{sample}/part-{first:08d}-{stop:08d}/done" for first, stop in ranges]
+
+
+MANIFESTS = expand("results/data/{sample}/manifest.json", sample=SAMPLES)
+DATA = " ".join(f"--data {sample}=results/data/{sample}" for sample in SAMPLES)

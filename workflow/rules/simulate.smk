@@ -1,0 +1,44 @@
+rule simulate:
+    output:
+        # Inside the part's folder: when the part is deleted, so is this, and the part is made again.
+        touch("results/data/{sample}/part-{part}/done"),
+    log:
+        "results/logs/simulate/{sample}-{part}.log",
+    benchmark:
+        "results/benchmarks/simulate/{sample}-{part}.tsv"
+    threads: 1
+    resources:
+        mem_mb=1500,
+        runtime=60,
+    params:
+        config=RESOLVED,
+        events=lambda wildcards: ":".join(str(int(n)) for n in wildcards.part.split("-")),
+        size=lambda wildcards: CONFIG.events_per_part,
+        recipes=lambda wildcards: RECIPES[wildcards.sample],
+    message:
+        "Simulating {wildcards.sample}, events {params.events}, in all views"
+    shell:
+        "resim simulate --config {params.config} --sample {wildcards.sample} --events {params.events} "
+        "--shard-size {params.size} --out results/data/{wildcards.sample} --no-manifest > {log} 2>&1"
+
+
+rule manifest:
+    input:
+        lambda wildcards: part_stamps(wildcards.sample),
+    output:
+        "results/data/{sample}/manifest.json",
+    log:
+        "results/logs/manifest/{sample}.log",
+    benchmark:
+        "results/benchmarks/manifest/{sample}.tsv"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=30,
+    params:
+        folder=subpath(output[0], parent=True),
+        parts=lambda wildcards, input: [str(Path(stamp).parent) for stamp in input],
+    message:
+        "Checking the parts of {wildcards.sample} and listing them"
+    shell:
+        "resim manifest {params.folder} {params.parts} > {log} 2>&1"
