@@ -45,7 +45,7 @@ venv: $(VENV)/installed
 
 # Wheels are unpacked without compiling every module to bytecode: half of the time, for modules mostly never imported.
 $(VENV)/installed: constraints.txt pyproject.toml
-	@echo "Installing pinned packages into $(VENV) (about two minutes) ..."
+	@echo "Installing pinned packages into $(VENV) (a minute or two) ..."
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed: make PYTHON=/path/to/python3.11")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install -qq --constraint constraints.txt pip setuptools
