@@ -14,7 +14,7 @@ from typing import Any
 from resim.errors import UserError
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
-_NOT_WRITABLE = {errno.EROFS, errno.EACCES, errno.EPERM}
+_NOT_WRITABLE = {errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST}
 _SYNC_THREADS = 8  # fsync waits for the disk or the file server; side by side they share one commit of the journal
 
 

@@ -60,9 +60,9 @@ def validate_part(path: Path | str) -> list[Problem]:
         part = open_part(path)
     except UserError as error:
         return [Problem(path.name, DIGEST_FILE, str(error))]
-    found = dict(_check_files(part))
-    found |= {array: what for array, what in _check_content(part, set(found)) if array not in found}
-    return [Problem(path.name, array, what) for array, what in found.items()]
+    found = list(_check_files(part))
+    found += _check_content(part, {array for array, _ in found})
+    return [Problem(path.name, array, what) for array, what in found]
 
 
 def _validate_dataset(path: Path, progress: Progress) -> Iterator[Problem]:

@@ -1,0 +1,120 @@
+"""Killed writers and full disks leave nothing that could be taken for a part."""
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from store_samples import SCHEMA, attributes, some_part
+
+from resim.errors import UserError
+from resim.store import Part, open_part, validate, write_part
+from resim.store.files import storage_errors
+
+NAME = "part-00000000-00000030"
+_WRITER = """
+import sys
+from pathlib import Path
+from test_store_crash import write_views
+write_views(Path(sys.argv[1]), 150, seed=1)
+"""
+
+
+def write_views(directory: Path, n_views: int, seed: int = 0) -> Part:
+    """Write a part with many views, so that there is time to interrupt it."""
+    objects, view = some_part(seed=seed)
+    views = {f"v{i}": view for i in range(n_views)}
+    return write_part(directory, objects, views, SCHEMA, attributes(0, 30, list(views)))
+
+
+def start_and_kill(directory: Path, n_files: int) -> None:
+    """Start a writer in another process and kill it once it has made so many files."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
+    writer = subprocess.Popen([sys.executable, "-c", _WRITER, str(directory)], env=environment)
+    deadline = time.monotonic() + 60
+    while _files_half_written(directory) < n_files:
+        assert writer.poll() is None, "the writer ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+    writer.send_signal(signal.SIGKILL)
+    assert writer.wait() == -signal.SIGKILL
+
+
+def _files_half_written(directory: Path) -> int:
+    return sum(len(files) for folder in directory.glob(".part-*") for _, _, files in os.walk(folder))
+
+
+@pytest.mark.parametrize("n_files", [1, 400])
+def test_a_killed_writer_leaves_no_part_and_the_next_one_cleans_up(n_files: int, tmp_path: Path) -> None:
+    start_and_kill(tmp_path, n_files)
+    left = [path.name for path in tmp_path.iterdir()]
+    assert len(left) == 1
+    assert left[0].startswith(f".{NAME}-")
+    part = write_views(tmp_path, 2)
+    assert [path.name for path in tmp_path.iterdir()] == [NAME]
+    assert validate(part.path) == []
+
+
+def test_a_killed_writer_leaves_the_older_part_as_it_was(tmp_path: Path) -> None:
+    old = write_views(tmp_path, 2)
+    start_and_kill(tmp_path, 300)
+    assert validate(tmp_path / NAME) == []
+    assert open_part(tmp_path / NAME).digest == old.digest
+
+
+def test_leftovers_of_other_parts_are_left_alone(tmp_path: Path) -> None:
+    other = tmp_path / ".part-00000030-00000060-host-1"
+    other.mkdir()
+    write_views(tmp_path, 1)
+    assert other.exists()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = os.geteuid() == 0 and _run("mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", str(folder))
+    if not mounted:
+        pytest.skip("mounting a small tmpfs needs root and a container that may mount")
+    yield folder
+    _run("umount", str(folder))
+
+
+def _run(*command: str) -> bool:
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+def test_a_full_disk_is_told_and_nothing_is_left(small_disk: Path) -> None:
+    kept = write_views(small_disk, 1)
+    with pytest.raises(UserError, match=rf"{small_disk}: no space left .*Free space or choose another folder"):
+        write_views(small_disk, 100)
+    assert [path.name for path in small_disk.iterdir()] == [NAME]
+    assert validate(kept.path) == []
+
+
+def test_a_read_only_disk_is_told(small_disk: Path) -> None:
+    assert _run("mount", "-o", "remount,ro", str(small_disk))
+    with pytest.raises(UserError, match=rf"{small_disk}: cannot write there \(Read-only file system\)"):
+        write_views(small_disk, 1)
+
+
+def test_a_file_in_the_place_of_the_folder_is_told(tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("x")
+    with pytest.raises(UserError, match="out: cannot write there"):
+        write_views(tmp_path / "out", 1)
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_quota_reads_like_a_full_disk(code: int, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no space left on the disk or in the quota"), storage_errors(tmp_path):
+        raise OSError(code, os.strerror(code))
+
+
+def test_other_errors_of_the_system_are_not_hidden(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="Input/output error"), storage_errors(tmp_path):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))

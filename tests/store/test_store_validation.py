@@ -1,0 +1,156 @@
+"""Damage is found, wherever it is, and named; what is not found is harmless."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from store_samples import SCHEMA, attributes, some_part
+
+from resim.store import dataset_digest, open_part, validate, write_manifest, write_part
+from resim.store.encoding import write_array
+from resim.store.files import sealed, sha256
+
+FLIPS_PER_FILE = 14
+
+
+def write(directory: Path, first: int = 0, seed: int = 0) -> Path:
+    objects, view = some_part(first, first + 30, seed)
+    return write_part(directory, objects, {"nominal": view}, SCHEMA, attributes(first, first + 30, ["nominal"])).path
+
+
+def files_of(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def flipped(raw: bytes, position: int) -> bytes:
+    changed = bytearray(raw)
+    changed[position] ^= 1 << (position % 8)
+    return bytes(changed)
+
+
+def test_every_flipped_bit_is_reported_or_harmless(tmp_path: Path) -> None:
+    """Flip single bits all over every file of a data set, metadata included: Zarr's own has no checksum."""
+    write_manifest(tmp_path, [write(tmp_path)])
+    expected = dataset_digest([open_part(tmp_path / "part-00000000-00000030")], recompute=True)
+    reported = harmless = 0
+    for file in files_of(tmp_path):
+        sound = file.read_bytes()
+        for position in np.unique(np.linspace(0, len(sound) - 1, FLIPS_PER_FILE).astype(int)):
+            file.write_bytes(flipped(sound, position))
+            if validate(tmp_path):
+                reported += 1
+            else:
+                harmless += 1
+                part = open_part(tmp_path / "part-00000000-00000030")
+                assert dataset_digest([part], recompute=True) == expected, (file, position)
+        file.write_bytes(sound)
+    assert reported > 250
+    assert harmless < 20  # blanks in JSON
+    assert validate(tmp_path) == []
+
+
+def test_every_truncated_or_missing_file_is_reported_with_part_and_array(tmp_path: Path) -> None:
+    path = write(tmp_path)
+    for file in files_of(path):
+        sound = file.read_bytes()
+        where = file.relative_to(path).parent.as_posix().removeprefix("data.zarr/")
+        for keep in {0, len(sound) // 2, len(sound) - 1}:
+            file.write_bytes(sound[:keep])
+            problems = validate(path)
+            harmless = file.name == "digest.json" and keep == len(sound) - 1  # the newline at the end
+            assert harmless or problems, (file, keep)
+            assert all(problem.part == path.name for problem in problems)
+            if file.name != "digest.json" and where != "data.zarr":
+                assert where in {problem.array for problem in problems}
+        file.unlink()
+        if file.name != "digest.json":
+            assert validate(path), file
+        file.write_bytes(sound)
+
+
+def test_a_file_that_does_not_belong_is_reported(tmp_path: Path) -> None:
+    path = write(tmp_path)
+    shutil.copy(path / "data.zarr/objects/weight/c.0", path / "data.zarr/objects/weight/c.1")
+    (problem,) = validate(path)
+    assert str(problem) == f"{path.name}: objects/weight: data.zarr/objects/weight/c.1 does not belong to the part"
+
+
+def _rewrite(path: Path, array: str, values: Any) -> None:
+    """Put other values into a part, with checksums that fit: what only a look at the content can find."""
+    folder = path / "data.zarr" / array
+    old = json.loads((folder / "zarr.json").read_text())["attributes"]
+    shutil.rmtree(folder)
+    write_array(folder, values, old)
+    digest = {key: value for key, value in json.loads((path / "digest.json").read_text()).items() if key != "self"}
+    prefix = f"{folder.relative_to(path).as_posix()}/"
+    digest["files"] = {file: entry for file, entry in digest["files"].items() if not file.startswith(prefix)}
+    for file in files_of(folder):
+        digest["files"][file.relative_to(path).as_posix()] = [file.stat().st_size, sha256(file.read_bytes())]
+    (path / "digest.json").write_text(json.dumps(sealed(digest)))
+
+
+@pytest.mark.parametrize(
+    ("array", "change", "message"),
+    [
+        ("objects/object", lambda a: a[::-1], "ids are not sorted"),
+        ("objects/weight", lambda a: a * 2, "content is not what digest.json says, in block 0, 1"),
+        ("objects/parton_pt", lambda a: a[1:], "has shape"),
+        ("views/nominal/columns", lambda a: np.nan_to_num(a), "a row of an absent object is not NaN"),
+        ("views/nominal/columns", lambda a: a + 1, "content is not what digest.json says, in block 0, 1"),
+        ("views/nominal/columns", lambda a: a[:, 0], "has shape"),
+        ("views/nominal/columns", lambda a: a.astype(np.float64), "has dtype float64, not float32"),
+        ("views/nominal/offsets", lambda a: a[::-1], "do not rise from 0"),
+        ("views/nominal/offsets", lambda a: a[1:], "has shape"),
+        ("views/nominal/present", lambda a: ~a, "NaN|absent object has constituents"),
+        ("views/nominal/constituents", lambda a: a / np.float32(0), "a value is not finite"),
+        ("views/nominal/constituents", lambda a: a[:-1], "offsets: do not rise"),
+    ],
+)
+def test_content_is_checked_behind_the_checksums(array: str, change: Any, message: str, tmp_path: Path) -> None:
+    path = write(tmp_path)
+    with np.errstate(all="ignore"):
+        _rewrite(path, array, change(open_part(path).read_array(array)))
+    problems = validate(path)
+    assert [problem for problem in problems if re.search(message, str(problem))], problems
+    assert all(problem.array.startswith(array.rpartition("/")[0]) for problem in problems)
+
+
+def test_gaps_and_strays_are_warnings_and_missing_parts_are_not(tmp_path: Path) -> None:
+    first, last, stray = write(tmp_path, 0), write(tmp_path, 60), write(tmp_path, 90)
+    write_manifest(tmp_path, [first, last])
+    problems = validate(tmp_path)
+    assert all(problem.warning for problem in problems)
+    assert [str(problem) for problem in problems] == [
+        "warning: manifest.json: parts: no part covers the events [30, 60)",
+        f"warning: {stray.name}: : is not listed in manifest.json",
+    ]
+    shutil.rmtree(last)
+    missing = [problem for problem in validate(tmp_path) if not problem.warning]
+    assert [problem.part for problem in missing] == [last.name]
+    assert "is no part" in missing[0].what
+
+
+def test_a_part_that_is_not_the_manifests_is_reported(tmp_path: Path) -> None:
+    write_manifest(tmp_path, [write(tmp_path)])
+    write(tmp_path, seed=1)
+    problems = validate(tmp_path)
+    assert {problem.part for problem in problems} == {"part-00000000-00000030", "manifest.json"}
+    assert any("n_present is not as manifest.json says" in problem.what for problem in problems)
+
+
+def test_progress_sees_every_part(tmp_path: Path) -> None:
+    paths = [write(tmp_path, first) for first in (0, 30)]
+    write_manifest(tmp_path, paths)
+    seen: list[Path] = []
+
+    def progress(parts: Any) -> Any:
+        for part in parts:
+            seen.append(part)
+            yield part
+
+    assert validate(tmp_path, progress) == []
+    assert seen == paths
