@@ -159,18 +159,20 @@ def _softdrop_masses(
 
 
 @njit(cache=True)
-def _correlate(p: NDArray[np.float64], angle: NDArray[np.float64], n: int, beta: float) -> float:
+def _correlate(p: NDArray[np.float64], pt: NDArray[np.float64], angle: NDArray[np.float64], beta: float) -> float:
     total = pairs = triplets = 0.0
-    for i in range(n):
-        total += p[i, 4]
+    for i in range(len(pt)):
+        pt[i] = p[i, 4]
+        total += pt[i]
         for j in range(i):
             angle[i, j] = math.pow(_distance2(p, i, j), 0.5 * beta)
-            pairs += p[i, 4] * p[j, 4] * angle[i, j]
-            inner = 0.0
+            pairs += pt[i] * pt[j] * angle[i, j]
+        for j in range(i):
+            a, inner = angle[i, j], 0.0
             for k in range(j):
-                a, b, c = angle[i, j], angle[i, k], angle[j, k]
-                inner += p[k, 4] * min(min(a * b, a * c), b * c)
-            triplets += p[i, 4] * p[j, 4] * inner
+                b, c = angle[i, k], angle[j, k]
+                inner += pt[k] * min(min(a * b, a * c), b * c)
+            triplets += pt[i] * pt[j] * inner
     return triplets * total / (pairs * pairs) if pairs > 0 else math.nan
 
 
@@ -184,5 +186,5 @@ def _n2_ratios(momenta: NDArray[np.float64], offsets: NDArray[np.int64], beta: f
             for column in range(4):
                 p[i, column] = momenta[offsets[jet] + i, column]
             _fill(p, i)
-        ratios[jet] = _correlate(p, np.empty((n, n)), n, beta)
+        ratios[jet] = _correlate(p, np.empty(n), np.empty((n, n)), beta)
     return ratios
