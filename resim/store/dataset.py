@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from resim.cost import CostRecord, add
 from resim.errors import UserError
 from resim.store.digests import combine
-from resim.store.files import is_sealed, read_json, sealed, storage_errors, write_json
+from resim.store.files import is_sealed, read_json, replace_json, sealed, storage_errors
 from resim.store.part import Part, check_version, open_part, part_digests, schema_of
 from resim.store.tables import VERSION
 
@@ -163,7 +163,8 @@ def write_manifest(directory: Path | str, parts: Sequence[Path | str]) -> Manife
         parts=tuple(_entry(directory, part) for part in opened),
     )
     with storage_errors(directory):
-        write_json(manifest.path, sealed(_to_json(manifest)))
+        directory.mkdir(parents=True, exist_ok=True)
+        replace_json(manifest.path, sealed(_to_json(manifest)))
     return manifest
 
 

@@ -76,10 +76,15 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write a JSON file to be read by people as well."""
+    path.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
+
+
+def replace_json(path: Path, content: dict[str, Any]) -> None:
     """Write a JSON file under a temporary name, then rename it: readers see the old file or the new one."""
     temporary = path.with_name(f".{path.name}-{os.getpid()}")
     try:
-        temporary.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
+        write_json(temporary, content)
         sync([temporary])
         temporary.replace(path)
         sync([path.parent])

@@ -427,7 +427,7 @@ class _Writer:
                 write_array(self.data / "objects" / name, values, attributes)
             self.object_digests = digest_objects(self.objects, self.attributes)
             files = [*self.data.glob("objects/**/*"), self.data / "zarr.json", self.data / "views" / "zarr.json"]
-            measurement.bytes_written = self._commit(files)
+            measurement.bytes_written = self._register(files)
             measurement.objects = len(self.objects)
 
     def write_view(self, name: str, view: ViewTable) -> None:
@@ -440,7 +440,7 @@ class _Writer:
                 write_array(folder / array, getattr(view, array), _array_attributes(columns.get(array, ())))
             self.digests[name] = digest_view(view, self.objects, self.schema, self.attributes)
             self.n_present[name] = measurement.objects = int(view.present.sum())
-            measurement.bytes_written = self._commit(folder.glob("**/*"))
+            measurement.bytes_written = self._register(folder.glob("**/*"))
 
     def keep_view(self, name: str, keep: Part | None) -> None:
         """Take over a view's files, digests and cost from a part of the same objects."""
@@ -461,8 +461,7 @@ class _Writer:
             raise ValueError(f"{keep.path}: view {name} is of other objects or columns and cannot be kept")
 
     def finish(self) -> None:
-        """Put everything on the disk, and write the digest file last."""
-        sync(path for path in self.folder.glob("**/*") if path.is_dir())
+        """Write the digest file, last of all, and put everything on the disk at once: each fsync waits for a commit."""
         sizes = {name: sum(n for file, (n, _) in self.files.items() if _view_of(file) == name) for name in self.digests}
         content = {
             "format": FORMAT,
@@ -478,11 +477,11 @@ class _Writer:
             "files": {file: list(entry) for file, entry in self.files.items()},
         }
         write_json(self.folder / DIGEST_FILE, sealed(content))
+        sync([self.folder, *self.folder.glob("**/*")])
 
-    def _commit(self, paths: Iterator[Path] | list[Path]) -> int:
-        """Put new files on the disk and note their sizes and digests; give the bytes."""
+    def _register(self, paths: Iterator[Path] | list[Path]) -> int:
+        """Note the sizes and digests of new files; give the bytes."""
         files = sorted(path for path in paths if path.is_file())
-        sync(files)
         entries = {path.relative_to(self.folder).as_posix(): _entry(path) for path in files}
         self.files |= entries
         return sum(size for size, _ in entries.values())

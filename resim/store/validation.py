@@ -29,7 +29,7 @@ class Problem:
 
     def __str__(self) -> str:
         """Say it in one line."""
-        return f"{'warning: ' if self.warning else ''}{self.part}: {self.array}: {self.what}"
+        return ": ".join(filter(None, ["warning" if self.warning else "", self.part, self.array, self.what]))
 
 
 def validate(path: Path | str, progress: Progress = iter) -> list[Problem]:

@@ -126,7 +126,7 @@ def test_gaps_and_strays_are_warnings_and_missing_parts_are_not(tmp_path: Path) 
     assert all(problem.warning for problem in problems)
     assert [str(problem) for problem in problems] == [
         "warning: manifest.json: parts: no part covers the events [30, 60)",
-        f"warning: {stray.name}: : is not listed in manifest.json",
+        f"warning: {stray.name}: is not listed in manifest.json",
     ]
     shutil.rmtree(last)
     missing = [problem for problem in validate(tmp_path) if not problem.warning]
