@@ -9,10 +9,11 @@ from resim.store.dataset import (
     read_manifest,
     write_manifest,
 )
-from resim.store.part import Part, StoredView, open_part, part_digests, part_name, write_part
+from resim.store.part import Part, StoredView, open_part, part_digests, part_name
 from resim.store.summary import format_summary, summary
 from resim.store.tables import FORMAT, VERSION, Column, ObjectTable, Schema, ViewTable
 from resim.store.validation import Problem, validate, validate_part
+from resim.store.writing import write_part
 
 __all__ = [
     "FORMAT",

@@ -1,0 +1,222 @@
+"""Writing a part: under a temporary name, renamed when whole."""
+
+import os
+import re
+import shutil
+import socket
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from resim.cost import Meter, from_json, to_json
+from resim.store.digests import BlockDigests, digest_objects, digest_view
+from resim.store.encoding import write_array, write_group
+from resim.store.files import link_tree, replace_folder, sealed, sha256, storage_errors, sync, write_json
+from resim.store.invariants import check_objects, check_view
+from resim.store.part import DATA, DIGEST_FILE, VIEW_ARRAYS, Part, open_part, part_name, schema_of
+from resim.store.tables import FORMAT, VERSION, Column, ObjectTable, Schema, ViewTable
+
+REQUIRED_ATTRIBUTES = ("sample", "first", "stop", "block_size", "recipes", "splits")
+_VIEW_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*")
+
+
+def write_part(
+    directory: Path,
+    objects: ObjectTable,
+    views: dict[str, ViewTable],
+    schema: Schema,
+    attributes: dict[str, Any],
+    *,
+    keep: Part | None = None,
+    keep_views: Sequence[str] = (),
+) -> Part:
+    """Write the part of events [attributes["first"], attributes["stop"]) into a folder, whole or not at all.
+
+    It is written under a temporary name, put on the disk, and renamed; a folder of its name is replaced. What killed
+    writers of the same part left behind is removed, so one part must not be written by two processes at a time.
+
+    Parameters
+    ----------
+    directory
+        Folder of the data set; made if it is not there.
+    objects, views, schema
+        The arrays. Every view has a row for every object.
+    attributes
+        JSON; at least `REQUIRED_ATTRIBUTES`. Format and version are added.
+    keep, keep_views
+        An existing part of the same events and objects, which was validated, and those of its views that are taken
+        over as they are (by hard link) beside the ones in `views`.
+
+    Raises
+    ------
+    UserError
+        If the disk is full or the folder cannot be written.
+    ValueError
+        If the arrays break an invariant of the format, or the kept part is of other objects.
+    """
+    attributes = {"format": FORMAT, "version": VERSION, **attributes}
+    _check_input(objects, views, schema, attributes)
+    directory = Path(directory)
+    target = directory / part_name(attributes["first"], attributes["stop"])
+    temporary = directory / f".{target.name}-{socket.gethostname()}-{os.getpid()}"
+    with storage_errors(directory):
+        directory.mkdir(parents=True, exist_ok=True)
+        for leftover in directory.glob(f".{target.name}-*"):
+            shutil.rmtree(leftover)
+        try:
+            temporary.mkdir()
+            writer = _Writer(temporary, objects, schema, attributes)
+            writer.write_head()
+            for name in _in_order([*views, *keep_views], attributes):
+                if name in views:
+                    writer.write_view(name, views[name])
+                else:
+                    writer.keep_view(name, keep)
+            writer.finish()
+            replace_folder(temporary, target)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+    return open_part(target)
+
+
+def _check_input(objects: ObjectTable, views: dict[str, ViewTable], schema: Schema, attributes: dict[str, Any]) -> None:
+    missing = [name for name in REQUIRED_ATTRIBUTES if name not in attributes]
+    if missing:
+        raise ValueError(f"attributes lack {', '.join(missing)}")
+    first, stop, block = (attributes[name] for name in ("first", "stop", "block_size"))
+    if not 0 <= first < stop or first % block or stop % block:
+        raise ValueError(f"events [{first}, {stop}) are not whole blocks of {block}")
+    bad = [name for name in views if not _VIEW_NAME.fullmatch(name)]
+    if bad:
+        raise ValueError(f"view name {bad[0]!r} does not match {_VIEW_NAME.pattern}")
+    violations = check_objects(objects, attributes)
+    for name, view in views.items():
+        found = chain(check_view(view, objects, attributes), _check_widths(view, schema))
+        violations = chain(violations, ((f"views/{name}/{array}", what) for array, what in found))
+    for array, what in violations:
+        raise ValueError(f"{array}: {what}")
+
+
+def _check_widths(view: ViewTable, schema: Schema) -> Iterator[tuple[str, str]]:
+    for array, columns in (("columns", schema.view_columns), ("constituents", schema.constituent_columns)):
+        if getattr(view, array).shape[1] != len(columns):
+            yield array, f"has {getattr(view, array).shape[1]} columns, and the schema {len(columns)}"
+
+
+def _in_order(names: list[str], attributes: dict[str, Any]) -> list[str]:
+    """Order views as the recipes do, so that a part does not show which of its views were kept."""
+    order = list(attributes["recipes"])
+    return sorted(names, key=lambda name: order.index(name) if name in order else len(order))
+
+
+class _Writer:
+    """Writes the folder of one part and collects what goes into its digest file."""
+
+    def __init__(self, folder: Path, objects: ObjectTable, schema: Schema, attributes: dict[str, Any]) -> None:
+        self.folder = folder
+        self.data = folder / DATA
+        self.objects = objects
+        self.schema = schema
+        self.attributes = attributes
+        self.meter = Meter()
+        self.files: dict[str, tuple[int, str]] = {}
+        self.digests: dict[str, BlockDigests] = {}
+        self.n_present: dict[str, int] = {}
+
+    @property
+    def _events(self) -> int:
+        return int(self.attributes["stop"] - self.attributes["first"])
+
+    def write_head(self) -> None:
+        """Write the root group and the objects."""
+        with self.meter.measure("write", "objects", self._events) as measurement:
+            write_group(self.data, self.attributes)
+            write_group(self.data / "views", {})
+            write_group(self.data / "objects", {})
+            described = {column.name: column for column in self.objects.descriptions}
+            for name, values in self.objects.columns.items():
+                attributes = {"unit": described[name].unit, "description": described[name].description}
+                write_array(self.data / "objects" / name, values, attributes)
+            self.object_digests = digest_objects(self.objects, self.attributes)
+            files = [*self.data.glob("objects/**/*"), self.data / "zarr.json", self.data / "views" / "zarr.json"]
+            measurement.bytes_written = self._register(files)
+            measurement.objects = len(self.objects)
+
+    def write_view(self, name: str, view: ViewTable) -> None:
+        """Write a view's arrays."""
+        folder = self.data / "views" / name
+        with self.meter.measure("write", name, self._events) as measurement:
+            write_group(folder, view.attributes)
+            columns = {"columns": self.schema.view_columns, "constituents": self.schema.constituent_columns}
+            for array in VIEW_ARRAYS:
+                write_array(folder / array, getattr(view, array), _array_attributes(columns.get(array, ())))
+            self.digests[name] = digest_view(view, self.objects, self.schema, self.attributes)
+            self.n_present[name] = measurement.objects = int(view.present.sum())
+            measurement.bytes_written = self._register(folder.glob("**/*"))
+
+    def keep_view(self, name: str, keep: Part | None) -> None:
+        """Take over a view's files, digests and cost from a part of the same objects."""
+        if keep is None:
+            raise ValueError(f"view {name} is to be kept, and no part is given to keep it from")
+        self._check_keep(keep, name)
+        link_tree(keep.path / DATA / "views" / name, self.data / "views" / name)
+        prefix = f"{DATA}/views/{name}/"
+        self.files |= {file: entry for file, entry in keep.digest["files"].items() if file.startswith(prefix)}
+        self.digests[name] = keep.digest["views"][name]
+        self.n_present[name] = keep.digest["n_present"][name]
+        for record in from_json(keep.digest["cost"]):
+            if record.view == name:
+                self.meter.record(record)
+
+    def _check_keep(self, keep: Part, name: str) -> None:
+        if keep.digest["objects"] != self.object_digests or schema_of(keep.view(name)) != self.schema:
+            raise ValueError(f"{keep.path}: view {name} is of other objects or columns and cannot be kept")
+
+    def finish(self) -> None:
+        """Write the digest file, last of all, and put everything on the disk at once: each fsync waits for a commit."""
+        sizes = {name: sum(n for file, (n, _) in self.files.items() if _view_of(file) == name) for name in self.digests}
+        content = {
+            "format": FORMAT,
+            "version": VERSION,
+            "first": self.attributes["first"],
+            "stop": self.attributes["stop"],
+            "n_objects": len(self.objects),
+            "n_present": self.n_present,
+            "bytes": sizes,
+            "objects": self.object_digests,
+            "views": self.digests,
+            "cost": to_json(self.meter.records),
+            "files": {file: list(entry) for file, entry in self.files.items()},
+        }
+        write_json(self.folder / DIGEST_FILE, sealed(content))
+        sync([self.folder, *self.folder.glob("**/*")])
+
+    def _register(self, paths: Iterable[Path]) -> int:
+        """Note the sizes and digests of new files; give the bytes."""
+        files = sorted(path for path in paths if path.is_file())
+        entries = {path.relative_to(self.folder).as_posix(): _entry(path) for path in files}
+        self.files |= entries
+        return sum(size for size, _ in entries.values())
+
+
+def _entry(path: Path) -> tuple[int, str]:
+    raw = path.read_bytes()
+    return len(raw), sha256(raw)
+
+
+def _view_of(file: str) -> str:
+    """Name the view that a file of a part belongs to, "" if to none."""
+    pieces = file.split("/")
+    return pieces[2] if pieces[1] == "views" and len(pieces) > 3 else ""
+
+
+def _array_attributes(columns: Sequence[Column]) -> dict[str, Any]:
+    if not columns:
+        return {}
+    return {
+        "names": [column.name for column in columns],
+        "units": [column.unit for column in columns],
+        "descriptions": [column.description for column in columns],
+    }
