@@ -13,8 +13,8 @@ from resim.keys import Stream, stream
 NOMINAL = "nominal"
 
 Settings = tuple[tuple[str, Any], ...]
-"""Settings of a stage: hashable, so that equal runs can be recognised. In the order of the config, because an engine may
-care (Pythia: `25:onMode = off` before `25:onIfMatch`)."""
+"""Settings of a stage: hashable, so that equal runs can be recognised. In the order of the config, because an engine
+may care (Pythia: `25:onMode = off` before `25:onIfMatch`)."""
 
 
 def settings_of(values: Mapping[str, Any]) -> Settings:

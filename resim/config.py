@@ -78,6 +78,10 @@ class Config(_Model):
         without = [name for name, view in views.items() if name != "nominal" and view.cut is None]
         if without:
             raise ValueError(f"view {without[0]!r} has no `from`: name the stage to cut before")
+        for name, view in views.items():
+            taken = views.keys() & set(replica_names(name, view.replicas)) - {name}
+            if taken:
+                raise ValueError(f"replicas of {name!r} would be named {min(taken)}, as another view is; rename one")
         return views
 
     @model_validator(mode="after")
@@ -86,6 +90,11 @@ class Config(_Model):
         for name, sample in self.samples.items():
             check_whole_blocks(f"samples.{name}.events", sample.events, self.block_size)
         return self
+
+
+def replica_names(name: str, replicas: int) -> list[str]:
+    """Name the views that replicas make: one keeps the name, more are numbered from 1."""
+    return [name] if replicas == 1 else [f"{name}_{i + 1}" for i in range(replicas)]
 
 
 def check_whole_blocks(what: str, events: int, block_size: int) -> None:

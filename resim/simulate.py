@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resim.chain import NOMINAL, Node, Settings, Step, View, Walk, settings_of, tree, walk
-from resim.config import SPLITS, Config, check_whole_blocks
+from resim.config import SPLITS, Config, check_whole_blocks, replica_names
 from resim.cost import CostRecord, Meter, from_json, to_json
 from resim.errors import UserError
 from resim.jets.lane import JetsLane
@@ -81,14 +81,13 @@ def plan_views(config: Config) -> list[View]:
     for name, wanted in config.views.items():
         cut = lane.stages.index(wanted.cut) if wanted.cut else len(lane.stages)
         changes = _routed(lane, wanted.cut, dict(wanted.set), f"views.{name}.set") if wanted.cut else {}
-        for replica in range(wanted.replicas):
+        for replica, label in enumerate(replica_names(name, wanted.replicas)):
             path = tuple(
                 Step(stage, settings_of({**nominal[stage], **changes.get(stage, {})}), name, replica)
                 if i >= cut
                 else Step(stage, settings_of(nominal[stage]), NOMINAL)
                 for i, stage in enumerate(lane.stages[1:], start=1)
             )
-            label = name if wanted.replicas == 1 else f"{name}_{replica + 1}"
             views.append(View(label, wanted.cut, settings_of(wanted.set), replica, path, wanted.splits))
     return views
 

@@ -244,6 +244,20 @@ class DetectorSettings(_Settings):
     ecal: Calorimeter = Field(ECAL, description="electromagnetic calorimeter")
     hcal: Calorimeter = Field(HCAL, description="hadronic calorimeter")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _over_defaults(cls, values: Any) -> Any:
+        """Let a block name only what it changes: {"ecal": {"stochastic": 0.1}} keeps the rest of the card's ECAL."""
+        card = {name: info.default for name, info in cls.model_fields.items() if isinstance(info.default, _Settings)}
+        return _overlay({name: block.model_dump() for name, block in card.items()}, values)
+
+
+def _overlay(defaults: Any, values: Any) -> Any:
+    """Put values over defaults, block by block."""
+    if not (isinstance(defaults, dict) and isinstance(values, dict)):
+        return values
+    return {**defaults, **{name: _overlay(defaults.get(name), value) for name, value in values.items()}}
+
 
 @dataclass(frozen=True)
 class _Flat:

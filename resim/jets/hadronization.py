@@ -22,6 +22,14 @@ from resim.ragged import select_elements
 
 _NO_SHOWER = {f"PartonLevel:{part}": False for part in ("MPI", "ISR", "FSR", "Remnants")} | {"Check:event": False}
 _FIRST_COLOUR_TAG = 100  # Pythia's own start
+_MOMENTUM: dict[str, type] = dict.fromkeys(("px", "py", "pz", "e"), np.float64)
+_PARTICLE: dict[str, type] = {
+    "id": np.int32,
+    "charge": np.int8,
+    **_MOMENTUM,
+    **dict.fromkeys(("m", "x", "y", "z", "t"), np.float64),
+}
+_HEAVY: dict[str, type] = {"id": np.int32, "flavour": np.int8, **_MOMENTUM}
 
 
 class Reinstate(pythia8.UserHooks):
@@ -92,13 +100,20 @@ def read_hadrons(batch: ak.Array, hard: HardEvents, pythia: Any) -> tuple[NDArra
     Hadrons
         Those events.
     """
-    made = np.flatnonzero(batch.layout.index.data >= 0)
+    made = np.flatnonzero(~ak.to_numpy(ak.is_none(batch)))
+    kept = hard.take(made)
+    if not len(made):  # a batch without events has no columns either
+        return made, Hadrons(kept.event, kept, _none(_PARTICLE), _none(_HEAVY))
     offsets, columns = _flat(batch.layout.content["prt"])
     final = columns["status"] > 0
-    particles = {name: columns[name][final] for name in ("id", "px", "py", "pz", "e", "m", "x", "y", "z", "t")}
+    particles = {name: columns[name][final] for name in _PARTICLE if name != "charge"}
     particles["charge"] = _charges(particles["id"], pythia)
-    kept = hard.take(made)
     return made, Hadrons(kept.event, kept, Ragged(select_elements(offsets, final), particles), _heavy(offsets, columns))
+
+
+def _none(columns: dict[str, type]) -> Ragged:
+    """Give columns for no events."""
+    return Ragged(np.zeros(1, dtype=np.int64), {name: np.empty(0, dtype=dtype) for name, dtype in columns.items()})
 
 
 def _flat(records: Any) -> tuple[NDArray[np.int64], dict[str, NDArray[Any]]]:
@@ -148,5 +163,5 @@ def _heavy(offsets: NDArray[np.int64], columns: dict[str, NDArray[Any]]) -> Ragg
     passed_on = np.zeros(len(flavour), dtype=bool)
     passed_on[mother[flavour[mother] == flavour[is_heavy]]] = True
     last = (flavour > 0) & ~passed_on
-    chosen = {n: columns[n][last] for n in ("id", "px", "py", "pz", "e")}
+    chosen = {n: columns[n][last] for n in _HEAVY if n != "flavour"}
     return Ragged(select_elements(offsets, last), {**chosen, "flavour": flavour[last]})

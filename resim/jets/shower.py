@@ -107,4 +107,4 @@ class Shower:
         if not keep:
             return None, hadrons
         records, attempts = zip(*(between.records[i] for i in made), strict=True) if len(made) else ((), ())
-        return PartonLevel(hadrons.event, hadrons.hard, list(records), list(attempts)), hadrons
+        return PartonLevel(hadrons.event, hadrons.hard, list(records), list(attempts), pythia), hadrons

@@ -67,16 +67,14 @@ class PartonLevel:
     """Copies of `pythia8.Event`, one an event."""
     attempts: list[int]
     """How many times hadronization had been tried on the event before this parton level."""
+    engine: Any
+    """The Pythia instance that made the records: they point into its particle data, so it must outlive them."""
 
     def take(self, rows: NDArray[Any]) -> "PartonLevel":
         """Select events by index or mask."""
         chosen = np.arange(len(self.event))[rows]
-        return PartonLevel(
-            self.event[rows],
-            self.hard.take(rows),
-            [self.records[i] for i in chosen],
-            [self.attempts[i] for i in chosen],
-        )
+        records, attempts = [self.records[i] for i in chosen], [self.attempts[i] for i in chosen]
+        return PartonLevel(self.event[rows], self.hard.take(rows), records, attempts, self.engine)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,192 @@
+"""Replay, re-showering, re-hadronization on real events."""
+
+import dataclasses
+import importlib
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+import pythia8mc as pythia8
+from scipy.stats import ks_2samp
+
+from resim.jets.hadronization import _flavour
+from resim.jets.states import Hadrons, HardEvents, Ragged
+from tests.jets.events import hard_block, nominal, rehadronize, shower_of, steps
+
+SAMPLES = ("qcd", "hbb")
+
+
+def _same(a: Hadrons, b: Hadrons) -> bool:
+    pairs = ((a.particles, b.particles), (a.heavy, b.heavy))
+    return np.array_equal(a.event, b.event) and all(np.array_equal(x[n], y[n]) for x, y in pairs for n in x.columns)
+
+
+@pytest.mark.parametrize("sample", SAMPLES)
+def test_an_event_is_the_same_in_a_batch_and_alone(sample: str) -> None:
+    hard = hard_block(sample)
+    for i in (0, 29):
+        alone = shower_of(hard.take(np.array([i])), sample, steps(), keep=False)[1]
+        assert _same(alone, nominal(sample)[1].take(np.array([i])))
+
+
+@pytest.mark.parametrize("sample", SAMPLES)
+def test_keeping_the_parton_level_changes_nothing(sample: str) -> None:
+    assert _same(shower_of(hard_block(sample), sample, steps(), keep=False)[1], nominal(sample)[1])
+
+
+@pytest.mark.parametrize("sample", SAMPLES)
+def test_hadronizing_with_the_same_key_gives_the_same_event_to_the_bit(sample: str) -> None:
+    """A copied event points to the particle data of the instance that made it, and drew its decays from that
+    instance's generator: same partons, same key, other decays, and dependent on what had been run before.
+    """
+    partons, hadrons = nominal(sample)
+    assert _same(rehadronize(partons, sample, "nominal"), hadrons)
+    rehadronize(partons, sample, "another")
+    assert _same(rehadronize(partons, sample, "nominal"), hadrons)
+
+
+def _final_partons(record: Any) -> list[tuple[float, ...]]:
+    """List id and momentum of the partons that go into hadronization."""
+    return [(p.id(), p.px(), p.py(), p.pz(), p.e()) for p in record if p.isFinal()]
+
+
+def test_rehadronized_has_identical_partons_and_other_hadrons() -> None:
+    partons = nominal("qcd")[0]
+    before = [_final_partons(record) for record in partons.records]
+    again = rehadronize(partons, "qcd", "rehadronized")
+    assert [_final_partons(record) for record in partons.records] == before
+    assert not _same(again, nominal("qcd")[1])
+    # hadronization conserves four-momentum: the hadrons of each event add up to its partons
+    for i in range(len(again.event)):
+        rows = slice(*again.particles.offsets[i : i + 2])
+        total = [again.particles[n][rows].sum() for n in ("px", "py", "pz", "e")]
+        np.testing.assert_allclose(total, np.sum(before[i], axis=0)[1:], atol=0.1)
+
+
+class _Branchings(pythia8.UserHooks):
+    """Counts what a shower does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen = 0
+
+    def canVetoStep(self) -> bool:
+        return True
+
+    def numberVetoStep(self) -> int:
+        return 1000
+
+    def doVetoStep(self, position: int, n_isr: int, n_fsr: int, event: Any) -> bool:
+        self.seen += 1
+        return False
+
+
+@pytest.mark.parametrize("stage", ["shower", "hadronization"])
+def test_the_shower_runs_for_showers_and_not_for_hadronization(stage: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = importlib.import_module(f"resim.jets.{stage}")
+    partons = nominal("qcd")[0]
+    watch, initialise = _Branchings(), module.initialise
+
+    def watched(instance: Any, settings: Any) -> Any:
+        instance.addUserHooksPtr(watch)
+        return initialise(instance, settings)
+
+    monkeypatch.setattr(module, "initialise", watched)
+    module._instance.cache_clear()
+    if stage == "shower":
+        shower_of(hard_block("qcd"), "qcd", steps())
+    else:
+        rehadronize(partons, "qcd", "rehadronized")
+    module._instance.cache_clear()
+    assert (watch.seen > 0) == (stage == "shower")
+
+
+def _stable_charged(hadrons: Hadrons) -> np.ndarray:
+    """Count charged particles with pT > 0.5 GeV, |eta| < 2.5 of each event."""
+    p = hadrons.particles
+    pt = np.hypot(p["px"], p["py"])
+    seen = (p["charge"] != 0) & (pt > 0.5) & (np.abs(p["pz"]) < pt * np.sinh(2.5))
+    return np.add.reduceat(seen, p.offsets[:-1])
+
+
+@cache
+def _view(sample: str, name: str, settings: tuple[tuple[str, Any], ...] = (), blocks: int = 3) -> np.ndarray:
+    made = [
+        shower_of(hard_block(sample, b), sample, steps(name, shower=settings), keep=False)[1] for b in range(blocks)
+    ]
+    return np.concatenate([_stable_charged(m) for m in made])
+
+
+def test_a_new_shower_seed_is_the_same_physics_and_another_event() -> None:
+    a, b = _view("qcd", "nominal"), _view("qcd", "shower_seed")
+    assert ks_2samp(a, b).pvalue > 0.01
+    assert (a == b).mean() < 0.2
+
+
+def test_fsr_scale_moves_the_multiplicity_as_theory_says() -> None:
+    """A higher renormalisation scale means a smaller coupling, fewer branchings, fewer hadrons."""
+    low, nominal_, high = (
+        _view("qcd", name, (("TimeShower:renormMultFac", factor),)).mean()
+        for name, factor in (("fsr_mur_half", 0.25), ("nominal", 1.0), ("fsr_mur_2", 4.0))
+    )
+    assert high < nominal_ < low
+    assert (low - high) / nominal_ > 0.05
+
+
+def test_vincia_gives_another_shower_from_the_same_hard_process() -> None:
+    pair = steps("vincia", shower=(("PartonShowers:model", 2),))
+    few = hard_block("qcd").take(np.arange(3))
+    hadrons = shower_of(few, "qcd", pair, keep=False)[1]
+    assert hadrons.event.tolist() == few.event.tolist()
+    assert not _same(hadrons, nominal("qcd")[1].take(np.arange(3)))
+
+
+def _broken(hard: HardEvents, event: int) -> HardEvents:
+    """Give one event colours that cannot be connected."""
+    columns = {name: column.copy() for name, column in hard.partons.columns.items()}
+    rows = slice(*hard.partons.offsets[event : event + 2])
+    columns["col"][rows] = 901 + np.arange(rows.stop - rows.start)
+    columns["acol"][rows] = 0
+    return dataclasses.replace(hard, partons=Ragged(hard.partons.offsets, columns))
+
+
+def test_an_event_that_pythia_gives_up_on_is_left_out_and_the_others_stay_the_same() -> None:
+    partons, hadrons = shower_of(_broken(hard_block("qcd"), 3), "qcd", steps())
+    assert partons is not None
+    assert np.setdiff1d(hard_block("qcd").event, hadrons.event).tolist() == [3]
+    others = np.flatnonzero(hard_block("qcd").event != 3)
+    assert _same(hadrons, nominal("qcd")[1].take(others))
+    assert _same(rehadronize(partons, "qcd", "nominal"), hadrons)
+
+
+def test_no_events_at_all() -> None:
+    partons, hadrons = shower_of(hard_block("qcd").take(np.array([], dtype=np.int64)), "qcd", steps())
+    assert partons is not None
+    assert len(hadrons.event) == 0
+    assert len(rehadronize(partons, "qcd", "nominal").event) == 0
+
+
+@pytest.mark.parametrize(
+    ("particle", "flavour"),
+    [(511, 5), (-521, 5), (5122, 5), (10511, 5), (553, 5), (411, 4), (-4122, 4), (443, 4), (100443, 4), (541, 5),
+     (211, 0), (2212, 0), (5, 0), (5101, 0), (22, 0), (1000020040, 0), (9900041, 0)],
+)  # fmt: skip
+def test_flavour_of_hadrons(particle: int, flavour: int) -> None:
+    assert _flavour(np.array([particle], dtype=np.int32))[0] == flavour
+
+
+@pytest.mark.parametrize("sample", SAMPLES)
+def test_each_higgs_event_has_its_two_bottom_hadrons(sample: str) -> None:
+    hadrons = nominal(sample)[1]
+    bottoms = np.add.reduceat(np.append(hadrons.heavy["flavour"] == 5, 0), hadrons.heavy.offsets[:-1])
+    bottoms[np.diff(hadrons.heavy.offsets) == 0] = 0
+    if sample == "hbb":
+        assert bottoms.min() >= 2
+    assert bottoms.mean() < 4
+
+
+def test_particles_are_stable_and_their_charges_add_up_to_two_protons() -> None:
+    hadrons = nominal("hbb")[1]
+    total = np.add.reduceat(hadrons.particles["charge"].astype(int), hadrons.particles.offsets[:-1])
+    assert (total == 2).all()

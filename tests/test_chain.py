@@ -1,0 +1,132 @@
+"""The tree of views and its walk, on a chain that counts: each stage notes its runs."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from resim.chain import Step, View, Walk, tree, walk
+from resim.cost import Meter
+from resim.keys import Stream
+
+STAGES = ("b", "c", "d")
+ALL = ("train", "test")
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """One number an event."""
+
+    event: NDArray[np.int64]
+    value: NDArray[np.float64]
+
+    def take(self, rows: NDArray[Any]) -> "Numbers":
+        return Numbers(self.event[rows], self.value[rows])
+
+
+@dataclass
+class Adder:
+    """Adds a draw to each event; loses the events in `loses`."""
+
+    runs: list[tuple[str, int]] = field(default_factory=list)
+    loses: tuple[int, ...] = ()
+
+    def run(self, state: Numbers, settings: Any, stream: Stream) -> Numbers:
+        self.runs.append((str(stream.name[3]), len(state.event)))
+        draws = stream.uniform(state.event, np.ones(len(state.event), dtype=np.int64), 1)[:, 0]
+        after = Numbers(state.event, state.value + draws)
+        return after.take(~np.isin(after.event, self.loses))
+
+
+@dataclass
+class FusedAdder:
+    """Runs b and c in one call, through the same arithmetic."""
+
+    calls: list[tuple[str, bool]] = field(default_factory=list)
+
+    def run_fused(self, state: Numbers, first: Step, second: Step, streams: Any, keep: bool) -> tuple[Any, Numbers]:
+        self.calls.append((first.view, keep))
+        middle = Adder().run(state, first.settings, streams[0])
+        return (middle if keep else None), Adder().run(middle, second.settings, streams[1])
+
+
+def _view(name: str, cut: str | None, splits: tuple[str, ...] = ALL) -> View:
+    index = STAGES.index(cut) if cut else len(STAGES)
+    path = tuple(Step(stage, (), name if i >= index else "nominal") for i, stage in enumerate(STAGES))
+    return View(name, cut, (), 0, path, splits)
+
+
+VIEWS = [_view("nominal", None), _view("again_b", "b"), _view("again_c", "c"), _view("again_d", "d")]
+
+
+def _walk(views: list[View], fused: bool = False, loses: tuple[int, ...] = (), events: int = 6) -> Any:
+    stages = {name: Adder(loses=loses if name == "c" else ()) for name in STAGES}
+    fused_stage = FusedAdder()
+    pairs = {view.path[0]: view.path[1] for view in VIEWS if view.path[0].view == view.path[1].view}
+    lost: list[tuple[str, list[int], str]] = []
+    context = Walk(
+        stages, {"b": fused_stage}, 1, "s",
+        lambda event, splits: np.isin(event % 2, [{"train": 0, "test": 1}[s] for s in splits]),
+        Meter(), pairs.get if fused else lambda step: None,
+        lambda view, ids, stage: lost.append((view.name, ids.tolist(), stage)),
+    )  # fmt: skip
+    start = Numbers(np.arange(events, dtype=np.int64), np.zeros(events))
+    found = {view.name: state for view, state in walk(tree(views), start, context)}
+    return found, stages, fused_stage, context.meter, lost
+
+
+def test_every_edge_runs_once_and_shared_ones_are_nominals() -> None:
+    _, stages, _, _, _ = _walk(VIEWS)
+    assert [run for run, _ in stages["b"].runs] == ["nominal", "again_b"]
+    assert [run for run, _ in stages["c"].runs] == ["nominal", "again_c", "again_b"]
+    assert [run for run, _ in stages["d"].runs] == ["nominal", "again_d", "again_c", "again_b"]
+
+
+def test_a_view_is_the_same_whatever_else_is_asked_for() -> None:
+    together = _walk(VIEWS)[0]
+    for view in VIEWS:
+        alone = _walk([view])[0]
+        np.testing.assert_array_equal(alone[view.name].value, together[view.name].value)
+
+
+def test_fused_stages_give_the_same_numbers_and_keep_only_what_is_needed() -> None:
+    apart, fused = _walk(VIEWS)[0], _walk(VIEWS, fused=True)
+    for name, state in apart.items():
+        np.testing.assert_array_equal(fused[0][name].value, state.value)
+    assert fused[2].calls == [("nominal", True), ("again_b", False)]
+    assert [run for run, _ in fused[1]["c"].runs] == ["again_c"]
+
+
+def test_a_view_cut_behind_a_fused_stage_runs_without_nominal() -> None:
+    np.testing.assert_array_equal(_walk([VIEWS[2]], fused=True)[0]["again_c"].value, _walk(VIEWS)[0]["again_c"].value)
+
+
+def test_runs_are_only_for_the_splits_that_need_them() -> None:
+    found, stages, _, _, _ = _walk([_view("nominal", None), _view("late", "c", ("test",))])
+    assert found["late"].event.tolist() == [1, 3, 5]
+    assert stages["b"].runs == [("nominal", 6)]
+    assert stages["c"].runs == [("nominal", 6), ("late", 3)]
+
+
+def test_lost_events_are_told_for_every_view_that_misses_them() -> None:
+    found, _, _, _, lost = _walk(VIEWS, loses=(2,))
+    assert lost == [
+        ("nominal", [2], "c"),
+        ("again_d", [2], "c"),
+        ("again_c", [2], "c"),
+        ("again_b", [2], "c"),
+    ]
+    assert all(2 not in state.event for state in found.values())
+
+
+def test_the_first_view_that_needs_a_run_pays_for_it() -> None:
+    records = _walk(VIEWS)[3].records
+    paid = {(r.stage, r.view): r.events for r in records}
+    assert paid[("b", "nominal")] == 6
+    assert ("b", "again_c") not in paid
+    assert {stage for stage, view in paid if view == "again_c"} == {"c", "d"}
+
+
+def test_no_events() -> None:
+    assert all(len(state.event) == 0 for state in _walk(VIEWS, events=0)[0].values())

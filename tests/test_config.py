@@ -1,0 +1,147 @@
+import json
+from typing import Any
+
+import pytest
+import yaml
+
+from resim.config import Config, load_config, parse_config
+from resim.errors import UserError
+from resim.simulate import check_config, part_ranges, plan_views
+from tests.conftest import ROOT, small_config
+
+
+def test_shipped_config_is_good() -> None:
+    check_config(load_config(ROOT / "config.yaml"), "config.yaml")
+
+
+def test_shipped_schema_is_the_models() -> None:
+    """`resim schema > workflow/schemas/config.schema.json` mends it."""
+    shipped = json.loads((ROOT / "workflow/schemas/config.schema.json").read_text())
+    assert shipped == Config.model_json_schema()
+
+
+def _set(values: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
+    *parents, last = path.split("/")
+    place = values
+    for word in parents:
+        place = place[word]
+    place[last] = value
+    return values
+
+
+def _shower(**changes: Any) -> dict[str, Any]:
+    return {"from": "shower", "set": {name.replace("__", ":"): value for name, value in changes.items()}}
+
+
+MISTAKES = [
+    ("sede", 1, r"unknown key 'sede'; allowed here: lane, seed, block_size"),
+    ("samples/qcd/event", 1, r"unknown key 'samples.qcd.event'; allowed here: events, hard"),
+    ("views/redetected/form", "x", r"unknown key 'views.redetected.form'; allowed here: from, set, replicas, splits"),
+    ("seed", "abc", r"seed: .*integer.*not 'abc'"),
+    ("lane", "tracks", r"lane: .*'jets'.*not 'tracks'"),
+    ("block_size", 0, r"block_size: .*greater than or equal to 1, not 0"),
+    ("events_per_part", 25, r"events_per_part = 25 is not whole blocks of 10 events; use 20 or 30"),
+    ("samples/qcd/events", 5, r"samples.qcd.events = 5 is not whole blocks of 10 events; use 10,"),
+    ("splits/train", 0.9, r"splits: train \+ validation \+ test must be 1"),
+    ("views/nominal", {"from": "jets"}, r"views: there must be a view `nominal: \{\}`"),
+    ("views/odd", {}, r"view 'odd' has no `from`"),
+    ("views/Bad Name", {"from": "jets"}, r"views.Bad Name: .*match pattern"),
+    (
+        "views/x",
+        {"from": "tracker"},
+        r"views.x.from: there is no stage 'tracker'.*shower, hadronization, detector, jets",
+    ),
+    ("views/x", {"from": "hard"}, r"views.x.from: there is no stage 'hard' to cut before"),
+    ("views/x", _shower(TimeShower__renormMultFact=2), r"views.x.set: Pythia refuses 'TimeShower:renormMultFact = 2'"),
+    ("views/x", _shower(TimeShower__renormMultFact=2), r"did you mean TimeShower:renormMultFac"),
+    ("views/x", _shower(TimeShower__renormMultFac="high"), r"Pythia refuses 'TimeShower:renormMultFac = high'"),
+    ("views/x", _shower(PartonShowers__model=9), r"Pythia refuses 'PartonShowers:model = 9'"),
+    (
+        "views/x",
+        {**_shower(TimeShower__pTmin=1), "from": "hadronization"},
+        r"acts on the stage 'shower', upstream of the",
+    ),
+    ("views/x", {**_shower(TimeShower__pTmin=1), "from": "hadronization"}, r"use `from: shower`, or remove the line"),
+    ("views/x", _shower(Random__seed=5), r"'Random:seed' is set by the project itself"),
+    ("views/x", {"from": "detector", "set": {"ecall.x": 1}}, r"views.x.set: unknown key 'ecall'; allowed here: "),
+    ("views/x", {"from": "jets", "set": {"radius": -1}}, r"views.x.set: radius: .*greater than 0"),
+    (
+        "samples/qcd/hard/HardQCD:al",
+        True,
+        r"samples.qcd.hard: Pythia refuses 'HardQCD:al = on'; did you mean .*HardQCD:",
+    ),
+    ("chain/showr", {}, r"chain.showr: no such stage; the lane 'jets' has hard, shower"),
+    ("chain/hard", {}, r"samples.qcd.hard: Beams:eCM \(GeV\) is missing"),
+]
+
+
+@pytest.mark.parametrize(("path", "value", "message"), MISTAKES, ids=[f"{p}={str(v)[:40]}" for p, v, _ in MISTAKES])
+def test_mistakes_are_one_line_that_names_the_place(path: str, value: Any, message: str) -> None:
+    with pytest.raises(UserError, match=message) as caught:
+        check_config(parse_config(_set(small_config(), path, value), "my.yaml"), "my.yaml")
+    assert str(caught.value).startswith("my.yaml: ")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("a: [1", "line 2: not YAML"), ("- 1", "holds no mapping"), (None, "cannot be read")],
+    ids=["broken", "list", "missing"],
+)
+def test_files_that_are_no_config(text: str | None, message: str, tmp_path: Any) -> None:
+    path = tmp_path / "c.yaml"
+    if text is not None:
+        path.write_text(text + "\n")
+    with pytest.raises(UserError, match=message):
+        load_config(path)
+
+
+def test_replicas_become_views_and_the_first_is_the_single_one() -> None:
+    """Asking for more replicas must not change the data that there are."""
+    one = plan_views(parse_config(small_config(), "x"))
+    values = small_config()
+    values["views"]["shower_seed"]["replicas"] = 3
+    three = {view.name: view for view in plan_views(parse_config(values, "x"))}
+    assert {"shower_seed_1", "shower_seed_2", "shower_seed_3"} <= set(three)
+    single = next(view for view in one if view.name == "shower_seed")
+    assert three["shower_seed_1"].path == single.path
+    assert three["shower_seed_2"].path != single.path
+
+
+def test_replica_names_must_not_hit_other_views() -> None:
+    values = small_config()
+    values["views"] |= {"a": {"from": "jets", "replicas": 2}, "a_1": {"from": "jets"}}
+    with pytest.raises(UserError, match="views: replicas of 'a' would be named a_1, as another view is; rename one"):
+        parse_config(values, "x")
+
+
+def test_a_changed_setting_acts_on_its_stage_and_nothing_upstream() -> None:
+    values = small_config()
+    values["views"]["both"] = {"from": "shower", "set": {"TimeShower:renormMultFac": 2.0, "StringZ:aLund": 0.5}}
+    view = next(v for v in plan_views(parse_config(values, "x")) if v.name == "both")
+    changed = {step.stage: dict(step.settings) for step in view.path}
+    assert changed["shower"] == {"TimeShower:renormMultFac": 2.0}
+    assert changed["hadronization"] == {"StringZ:aLund": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        ((0, 100, 30, 20), "--shard-size = 30 is not whole blocks of 20 events; use 20 or 40"),
+        ((0, 90, 20, 20), r"--events \(stop\) = 90 is not whole blocks"),
+        ((10, 90, 20, 20), r"--events \(first\) = 10 is not whole blocks of 20 events; use 20"),
+        ((5, 5, 20, 20), "empty or negative"),
+    ],
+)
+def test_ranges_that_cut_blocks(args: tuple[int, int, int, int], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        part_ranges(*args)
+
+
+def test_ranges_cover_without_overlap() -> None:
+    assert part_ranges(20, 110, 40, 10) == [(20, 60), (60, 100), (100, 110)]
+
+
+def test_yaml_survives_a_round_trip() -> None:
+    values = small_config()
+    assert parse_config(yaml.safe_load(yaml.safe_dump(values, sort_keys=False)), "x") == parse_config(values, "x")
