@@ -1,0 +1,1 @@
+"""Augmentations that know nothing of the simulator."""

@@ -1,0 +1,131 @@
+"""The command line `resim-train`."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from resim.errors import UserError
+from training.config import Config, load
+
+app = typer.Typer(
+    help="Train on re-simulated views, judge robustness, and put the price beside the benefit.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+ConfigPath = Annotated[Path, typer.Option("--config", help="YAML with the sections `training` and `evaluation`")]
+Data = Annotated[list[str], typer.Option("--data", help="SAMPLE=DIR of a data set; repeat for each sample")]
+SeedIndex = Annotated[int, typer.Option("--seed-index", help="which of the `training.seeds` trainings, from 0")]
+Out = Annotated[Path, typer.Option("--out", help="file to write; replaced only when the new one is whole")]
+MethodName = Annotated[str, typer.Option("--method", help="resim, generic or both")]
+
+
+@app.command()
+def pretrain(config: ConfigPath, method: MethodName, seed_index: SeedIndex, data: Data, out: Out) -> None:
+    """Train an encoder without labels and write it as a checkpoint."""
+    from training.pretrain import open_store, save  # torch takes seconds to import, and --help needs none of it
+    from training.pretrain import pretrain as run
+
+    settings = load(config)
+    _, checkpoint = run(open_store(data_folders(data), settings.training), settings, method, seed_index)
+    save(out, checkpoint)
+
+
+@app.command()
+def evaluate(
+    config: ConfigPath,
+    method: MethodName,
+    seed_index: SeedIndex,
+    encoder: Annotated[Path, typer.Option("--encoder", help="checkpoint written by `pretrain`")],
+    data: Data,
+    out: Out,
+) -> None:
+    """Fit linear probes on a frozen encoder and judge them on every view."""
+    from training.files import write_model
+    from training.pretrain import open_store
+    from training.probe import evaluate_encoder, load_for
+
+    settings = load(config)
+    store = open_store(data_folders(data), settings.training)
+    write_model(out, evaluate_encoder(store, settings, load_for(encoder, settings, store, method, seed_index)))
+
+
+@app.command()
+def supervised(config: ConfigPath, seed_index: SeedIndex, data: Data, out: Out) -> None:
+    """Train from scratch with labels, at every label fraction, and judge on every view."""
+    from training.files import write_model
+    from training.pretrain import open_store
+    from training.supervised import evaluate_supervised
+
+    settings = load(config)
+    store = open_store(data_folders(data), settings.training)
+    write_model(out, evaluate_supervised(store, settings, seed_index))
+
+
+@app.command()
+def compare(
+    config: ConfigPath,
+    evaluation: Annotated[
+        list[Path], typer.Option("--evaluation", help="result of `evaluate` or `supervised`; repeat")
+    ],
+    data: Data,
+    out: Out,
+    plots: Annotated[Path | None, typer.Option("--plots", help="folder for the pictures")] = None,
+) -> None:
+    """Join all evaluations with the price of the views; write the comparison and its pictures."""
+    from training.compare import compare as run
+    from training.files import read_model, write_atomically, write_model
+    from training.pretrain import open_store
+    from training.results import EvaluationResult
+
+    settings = load(config)
+    evaluations = [read_model(path, EvaluationResult) for path in evaluation]
+    comparison = run(evaluations, open_store(data_folders(data), settings.training), settings)
+    if plots:
+        from training.plots import draw_all
+
+        for name, picture in draw_all(comparison, evaluations).items():
+            write_atomically(plots / name, picture)
+    write_model(out, comparison)
+    for line in comparison.flags:
+        typer.echo(f"warning: {line}", err=True)
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON schema of the sections `training` and `evaluation`."""
+    typer.echo(json.dumps(Config.model_json_schema(), indent=1))
+
+
+def data_folders(data: list[str]) -> dict[str, Path]:
+    """Read the SAMPLE=DIR pairs of --data.
+
+    Raises
+    ------
+    UserError
+        If one is not of that form, a sample comes twice, or there is only one.
+    """
+    folders: dict[str, Path] = {}
+    for pair in data:
+        name, equals, folder = pair.partition("=")
+        if not (name and equals and folder):
+            raise UserError(f"--data {pair!r} is not SAMPLE=DIR, such as qcd=results/data/qcd")
+        if name in folders:
+            raise UserError(f"--data names the sample {name!r} twice; give each sample once")
+        folders[name] = Path(folder)
+    if len(folders) < 2:
+        raise UserError(f"--data names only {', '.join(folders)}; give a signal and a background sample")
+    return folders
+
+
+def main() -> None:
+    """Run the command line; a user's mistake is one line on standard error and exit code 2."""
+    try:
+        app()
+    except UserError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(2)

@@ -1,0 +1,297 @@
+"""Put each method's benefit beside its price, and say what the numbers cannot tell apart.
+
+Intervals (95 %) of a mean over training seeds join two errors in quadrature: Student's t over the seeds, for another
+training would have ended elsewhere, and the bootstrap over test events, for another test sample would have judged
+differently. A difference of two methods pairs their trainings by seed and their resamplings by event.
+"""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import norm, t
+
+from resim.cost import CostRecord, add, marginal_cost
+from resim.errors import UserError
+from training import metrics
+from training.config import Config
+from training.data.fetch import Index, Store
+from training.evaluate import bootstrap_weights
+from training.provenance import provenance
+from training.results import (
+    Benefit,
+    Comparison,
+    Cosine,
+    Estimate,
+    EvaluationResult,
+    MethodSummary,
+    Price,
+    PtAuc,
+    Replicated,
+    Separation,
+    ViewFigures,
+    ViewPrice,
+)
+
+CONFIDENCE = 0.95
+SEPARATED_BY = ("auc", "rejection_50", "wasserstein_background")
+Key = tuple[float, str, str]  # label fraction, view, weighting
+Evaluations = Mapping[str, Sequence[EvaluationResult]]  # method -> trainings by rising seed index
+
+
+def compare(evaluations: Sequence[EvaluationResult], store: Store, config: Config) -> Comparison:
+    """Join evaluations of all methods and seeds with what the views cost.
+
+    Raises
+    ------
+    UserError
+        If there is none, two are of the same training, or one is of other data or another config.
+    """
+    _check(evaluations, store, config)
+    grouped: dict[str, list[EvaluationResult]] = defaultdict(list)
+    for result in sorted(evaluations, key=lambda e: e.seed_index):
+        grouped[result.method].append(result)
+    methods: dict[str, list[EvaluationResult]] = {
+        method: grouped[method] for method in config.training.methods if method in grouped
+    }
+    views = view_prices(store, config.training.views)
+    pt_auc = jet_pt_auc(store.index, config)
+    separations = [s for a, b in combinations(methods, 2) for s in separate(a, methods[a], b, methods[b])]
+    benefits = [row for results in methods.values() for row in benefits_of(results)]
+    return Comparison(
+        provenance=provenance(config, store),
+        samples=_sample_sizes(store.index),
+        pt_auc=pt_auc,
+        views=views,
+        methods={method: summarise(results, views, store.index) for method, results in methods.items()},
+        benefits=benefits,
+        separations=separations,
+        flags=flags(pt_auc, methods, config),
+        reading=reading(benefits, separations),
+    )
+
+
+def view_prices(store: Store, trained_on: Sequence[str]) -> dict[str, ViewPrice]:
+    """Sum the cost records of each view over the samples."""
+    records = add(record for dataset in store.datasets.values() for record in dataset.cost)
+    events = sum(marginal_cost(dataset.cost, "nominal").events for dataset in store.datasets.values())
+    nominal = _cpu_ms_per_event(marginal_cost(records, "nominal"), events)
+    return {view: _view_price(records, view, events, nominal, view in trained_on) for view in store.views}
+
+
+def _view_price(
+    records: Sequence[CostRecord], view: str, all_events: int, nominal: float, trained_on: bool
+) -> ViewPrice:
+    total = marginal_cost(records, view)
+    stages: dict[str, float] = defaultdict(float)
+    for record in records:
+        if record.view == view:
+            stages[record.stage] += record.cpu_s
+    per_event = _cpu_ms_per_event(total, all_events)
+    return ViewPrice(
+        cpu_s=total.cpu_s,
+        wall_s=total.wall_s,
+        bytes_written=total.bytes_written,
+        events=total.events,
+        objects=total.objects,
+        cpu_ms_per_event=per_event,
+        relative_to_nominal=per_event / nominal if nominal else 0.0,
+        stages=dict(stages),
+        trained_on=trained_on,
+    )
+
+
+def _cpu_ms_per_event(cost: CostRecord, default_events: int) -> float:
+    return 1000 * cost.cpu_s / max(1, cost.events or default_events)
+
+
+def jet_pt_auc(index: Index, config: Config) -> PtAuc:
+    """Measure how well jet pT alone tells the classes apart, whichever side is higher: it should not."""
+    rows = np.flatnonzero(index.present["nominal"])
+    weights = bootstrap_weights(index, rows, config.evaluation.bootstrap, config.training.seed)
+    auc = metrics.roc(index.pt[rows].astype(np.float64), index.label[rows], weights).auc()
+    low, high = config.evaluation.pt_auc
+    half = norm.ppf((1 + CONFIDENCE) / 2) * auc[1:].std(ddof=1)
+    value = float(auc[0])
+    return PtAuc(value=value, low=value - half, high=value + half, allowed=(low, high), within=low <= value <= high)
+
+
+def estimate(figures: Sequence[Replicated]) -> Estimate:
+    """Take mean, spread and interval of a figure over training seeds."""
+    values = np.array([figure.value for figure in figures])
+    half = half_width(values, np.array([figure.replicates for figure in figures]))
+    spread = float(values.std(ddof=1)) if len(values) > 1 else None
+    mean = float(values.mean())
+    return Estimate(mean=mean, spread=spread, low=mean - half, high=mean + half, seeds=values.tolist())
+
+
+def half_width(values_S: NDArray[np.float64], replicates_SB: NDArray[np.float64]) -> float:
+    """Give half the width of the interval of the mean over S seeds, from values and their B event resamplings."""
+    seeds = len(values_S)
+    events = norm.ppf((1 + CONFIDENCE) / 2) * replicates_SB.mean(axis=0).std(ddof=1)
+    if seeds == 1:  # nothing is known of other trainings; `flags` says so
+        return float(events)
+    training = t.ppf((1 + CONFIDENCE) / 2, seeds - 1) * values_S.std(ddof=1) / np.sqrt(seeds)
+    return float(np.hypot(events, training))
+
+
+def benefits_of(results: Sequence[EvaluationResult]) -> list[Benefit]:
+    """Join the figures of all trainings of one method."""
+    tables = [_by_key(result) for result in results]
+    return [
+        Benefit(
+            method=results[0].method,
+            **row.model_dump(exclude={"figures"}),
+            figures={name: estimate([table[key].figures[name] for table in tables]) for name in row.figures},
+        )
+        for key, row in tables[0].items()
+    ]
+
+
+def separate(
+    first: str, first_results: Sequence[EvaluationResult], second: str, second_results: Sequence[EvaluationResult]
+) -> list[Separation]:
+    """Compare two methods on every view and label fraction, flat weights, over the seeds that both have."""
+    left, right = ({e.seed_index: _by_key(e) for e in results} for results in (first_results, second_results))
+    common = sorted(set(left) & set(right))
+    found = []
+    for key in left[common[0]] if common else ():
+        for figure in SEPARATED_BY:
+            if key[2] == "flat" and figure in left[common[0]][key].figures:
+                pairs = [(left[seed][key].figures[figure], right[seed][key].figures[figure]) for seed in common]
+                low, mean, high = _difference(pairs)
+                found.append(
+                    Separation(
+                        figure=figure, label_fraction=key[0], view=key[1], first=first, second=second,
+                        difference=mean, low=low, high=high, separated=low > 0 or high < 0,
+                    )
+                )  # fmt: skip
+    return found
+
+
+def _difference(pairs: Sequence[tuple[Replicated, Replicated]]) -> tuple[float, float, float]:
+    values = np.array([a.value - b.value for a, b in pairs])
+    half = half_width(values, np.array([np.subtract(a.replicates, b.replicates) for a, b in pairs]))
+    mean = float(values.mean())
+    return mean - half, mean, mean + half
+
+
+def summarise(results: Sequence[EvaluationResult], views: Mapping[str, ViewPrice], index: Index) -> MethodSummary:
+    """Price a method and average its similarities over seeds."""
+    return MethodSummary(
+        price=price(results, views, float(np.mean(index.split == index.split_code("train")))),
+        cosine={
+            view: Cosine(
+                positive=float(np.mean([e.cosine[view].positive for e in results])),
+                random=float(np.mean([e.cosine[view].random for e in results])),
+            )
+            for view in results[0].cosine
+        },
+        seed_indices=[e.seed_index for e in results],
+    )
+
+
+def price(results: Sequence[EvaluationResult], views: Mapping[str, ViewPrice], train_share: float) -> Price:
+    """Add up what one training of a method costs, mean over seeds; only re-simulating methods pay for views."""
+    needed = [view for name, view in views.items() if view.trained_on and name != "nominal"]
+    if results[0].method not in ("resim", "both"):
+        needed = []
+    cost = {name: float(np.mean([e.cost[name] for e in results])) for name in results[0].cost}
+    views_cpu_s = train_share * sum(view.cpu_s for view in needed)
+    jets, augment = cost["augmented_jets"], cost["augment_cpu_s"]
+    return Price(
+        views_cpu_s=views_cpu_s,
+        views_bytes=train_share * sum(view.bytes_written for view in needed),
+        augment_cpu_s=augment,
+        training_cpu_s=cost["cpu_s"] - augment,
+        total_cpu_s=views_cpu_s + cost["cpu_s"],
+        augment_ms_per_jet=1000 * augment / jets if jets else None,
+    )
+
+
+def flags(pt_auc: PtAuc, methods: Evaluations, config: Config) -> list[str]:
+    """Say what forbids to trust a number."""
+    found = []
+    if not pt_auc.within:
+        found.append(
+            f"jet pT alone tells the classes apart: AUC {pt_auc.value:.3f} is outside "
+            f"{pt_auc.allowed[0]}-{pt_auc.allowed[1]}; flatten the spectra alike"
+        )
+    found += [f"method {method!r} was not evaluated" for method in config.training.methods if method not in methods]
+    found += [
+        f"method {method!r} has {len(results)} training seeds, and fewer than 3 say little of the spread"
+        for method, results in methods.items()
+        if len(results) < 3
+    ]
+    return found
+
+
+def reading(benefits: Sequence[Benefit], separations: Sequence[Separation]) -> list[str]:
+    """Tell in words what the intervals say of each pair of methods at each label fraction."""
+    told = []
+    for figure, views in (("auc", "nominal"), ("auc", "others"), ("wasserstein_background", "others")):
+        for fraction in sorted({s.label_fraction for s in separations}):
+            chosen = [
+                s
+                for s in separations
+                if s.figure == figure and s.label_fraction == fraction and (s.view == "nominal") == (views == "nominal")
+            ]
+            told += _told(figure, fraction, chosen)
+    sizes = next((b for b in benefits if b.view == "nominal"), None)
+    if sizes:
+        told.append(
+            f"The test sample holds {sizes.n_signal} signal and {sizes.n_background} background jets. "
+            f"Of {len(separations)} differences, {sum(s.separated for s in separations)} leave out 0 at 95 %; "
+            f"about {round(0.05 * len(separations))} would by chance if all methods were equal."
+        )
+    return told
+
+
+def _told(figure: str, fraction: float, separations: Sequence[Separation]) -> list[str]:
+    """Make one sentence for the separations that were found and one for those that were not."""
+    labels = f"{fraction:.0%} of the labels"
+    better = "smaller" if figure.startswith("wasserstein") else "larger"
+    lines = []
+    for s in separations:
+        if s.separated:
+            winner, loser = (s.first, s.second) if (s.difference > 0) == (better == "larger") else (s.second, s.first)
+            low, high = sorted((abs(s.low), abs(s.high)))
+            lines.append(f"{figure} on {s.view}, {labels}: {winner} is better than {loser} by {low:.3g} to {high:.3g}.")
+    open_pairs: dict[str, list[str]] = defaultdict(list)
+    for s in separations:
+        if not s.separated:
+            open_pairs[f"{s.first}/{s.second}"].append(s.view)
+    if open_pairs:
+        pairs = "; ".join(f"{pair} ({', '.join(views)})" for pair, views in open_pairs.items())
+        lines.append(f"{figure}, {labels}: the intervals cannot separate {pairs}.")
+    return lines
+
+
+def _by_key(result: EvaluationResult) -> dict[Key, ViewFigures]:
+    return {(row.label_fraction, row.view, row.weighting): row for row in result.rows}
+
+
+def _sample_sizes(index: Index) -> dict[str, dict[str, int]]:
+    return {
+        name: {split: int(np.sum((index.sample == code) & (index.split == i))) for i, split in enumerate(index.splits)}
+        for code, name in enumerate(index.samples)
+    }
+
+
+def _check(evaluations: Sequence[EvaluationResult], store: Store, config: Config) -> None:
+    """Refuse evaluations that cannot be compared with each other."""
+    if not evaluations:
+        raise UserError("nothing to compare; give at least one --evaluation")
+    seen = set()
+    expected = provenance(config, store)
+    for result in evaluations:
+        name = f"evaluation of {result.method!r} seed {result.seed_index}"
+        if (result.method, result.seed_index) in seen:
+            raise UserError(f"{name} is given twice; give each training once")
+        seen.add((result.method, result.seed_index))
+        for what in ("data", "training_digest", "evaluation_digest"):
+            if getattr(result.provenance, what) != getattr(expected, what):
+                source = "the data of --data" if what == "data" else "this --config"
+                raise UserError(f"{name} was not made from {source}; evaluate it anew")

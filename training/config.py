@@ -1,0 +1,158 @@
+"""The typed contract of the `training:` and `evaluation:` sections of config.yaml."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from resim.errors import UserError
+
+Method = Literal["resim", "generic", "both", "supervised"]
+CONTRASTIVE: tuple[Method, ...] = ("resim", "generic", "both")
+Fraction = Annotated[float, Field(gt=0, le=1)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class LoaderConfig(_Section):
+    """How objects travel from the parts to the batches."""
+
+    group: int = Field(64, ge=1, description="consecutive objects that are always read together")
+    shuffle: int = Field(
+        8192, ge=2, description="objects read at a time, in whole groups, and shuffled among each other"
+    )
+    memory_mb: int = Field(
+        1024, ge=0, description="keep the objects in memory when they need at most this; 0 always reads the parts"
+    )
+
+
+class AugmentConfig(_Section):
+    """Generic augmentations of a jet in the manner of JetCLR (arXiv:2108.04253)."""
+
+    rotate: bool = Field(True, description="rotate in eta-phi about the pT-weighted centre, by any angle")
+    translate: float = Field(0.2, ge=0, le=2, description="shift of the jet in eta and in phi, uniform in +- this")
+    smear: float = Field(0.1, ge=0, le=10, description="GeV; eta and phi get Gaussian noise of width smear / pT")
+    splits: int = Field(8, ge=0, le=64, description="at most so many constituents split into two collinear ones")
+
+
+class EncoderConfig(_Section):
+    """The transformer over constituents."""
+
+    constituents: int = Field(48, ge=2, le=512, description="hardest constituents kept; time grows with it")
+    width: int = Field(64, ge=4, le=2048, description="numbers a constituent is embedded in, a multiple of `heads`")
+    layers: int = Field(2, ge=1, le=24, description="transformer blocks")
+    heads: int = Field(4, ge=1, le=32, description="attention heads")
+
+    @model_validator(mode="after")
+    def _heads_divide_width(self) -> "EncoderConfig":
+        if self.width % self.heads:
+            raise ValueError(f"width {self.width} is not a multiple of heads {self.heads}")
+        return self
+
+
+class OptimiserConfig(_Section):
+    """AdamW with a linear warm-up and a cosine decay to zero."""
+
+    learning_rate: float = Field(2e-3, gt=0, le=1, description="peak rate")
+    weight_decay: float = Field(0.01, ge=0, le=1, description="decoupled weight decay")
+    warmup: float = Field(0.1, ge=0, lt=1, description="share of the steps in which the rate rises")
+
+
+class PretrainConfig(_Section):
+    """Contrastive training with NT-Xent."""
+
+    epochs: int = Field(10, ge=1, description="times every train object is seen")
+    batch: int = Field(256, ge=2, description="objects a step; each is told from all others of its batch")
+    temperature: float = Field(0.1, gt=0, le=10, description="NT-Xent temperature; smaller looks at nearer neighbours")
+    projection: int = Field(64, ge=2, description="width of the space in which the loss compares; dropped afterwards")
+
+
+class SupervisedConfig(_Section):
+    """Training from scratch on the nominal view with labels."""
+
+    steps: int = Field(80, ge=1, description="gradient steps at every label fraction, rounded up to whole epochs")
+    batch: int = Field(128, ge=1, description="objects a step, at most")
+
+
+class TrainingConfig(_Section):
+    """All that `resim-train pretrain` and `supervised` are told."""
+
+    seed: int = Field(1, ge=0, description="root of every random number of training and evaluation")
+    seeds: int = Field(3, ge=1, le=100, description="trainings of each method that differ in the seed alone")
+    threads: int = Field(1, ge=1, description="CPU threads a process; the last bits of the weights depend on it")
+    signal: str = Field("hbb", description="the sample with label 1; all others have label 0")
+    methods: list[Method] = Field(
+        ["resim", "generic", "both", "supervised"], min_length=1, description="what is trained and compared"
+    )
+    views: list[str] = Field(
+        ["nominal", "shower_seed", "fsr_mur_2", "fsr_mur_half", "rehadronized", "redetected"],
+        min_length=2,
+        description="views that pairs are drawn from; each must have been made for the train split",
+    )
+    loader: LoaderConfig = Field(LoaderConfig(), description="reading and shuffling")
+    augment: AugmentConfig = Field(AugmentConfig(), description="the generic augmentations")
+    encoder: EncoderConfig = Field(EncoderConfig(), description="the network")
+    optimiser: OptimiserConfig = Field(OptimiserConfig(), description="how it is fitted")
+    pretrain: PretrainConfig = Field(PretrainConfig(), description="contrastive training")
+    supervised: SupervisedConfig = Field(SupervisedConfig(), description="training from scratch")
+
+
+class EvaluationConfig(_Section):
+    """All that `resim-train evaluate` and `compare` are told."""
+
+    label_fractions: list[Fraction] = Field(
+        [0.01, 0.1, 1.0], min_length=1, description="shares of the train labels; a larger one contains the smaller"
+    )
+    probe_c: float = Field(0.1, gt=0, description="inverse strength of the L2 penalty of the linear probe")
+    bootstrap: int = Field(200, ge=20, le=10000, description="resamplings of the test events for the intervals")
+    pt_auc: tuple[float, float] = Field(
+        (0.45, 0.55), description="where the AUC of jet pT alone must lie for the classes to be fairly matched"
+    )
+
+
+class Config(_Section):
+    """The two sections that this package reads; the others are the simulation's."""
+
+    training: TrainingConfig = Field(TrainingConfig(), description="see TrainingConfig")
+    evaluation: EvaluationConfig = Field(EvaluationConfig(), description="see EvaluationConfig")
+
+
+def load(path: Path) -> Config:
+    """Read and check the `training:` and `evaluation:` sections of a YAML file; what is missing takes its default.
+
+    Raises
+    ------
+    UserError
+        If the file cannot be read, is no YAML mapping, or a value is not allowed; names file, key and allowed values.
+    """
+    try:
+        content = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}; give an existing file to --config") from None
+    except yaml.YAMLError as error:
+        raise UserError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: holds {type(content).__name__}, expected a mapping with the key `training`")
+    try:
+        return Config(**{name: content.get(name) or {} for name in Config.model_fields})
+    except ValidationError as error:
+        raise UserError(f"{path}: {_explain(error.errors()[0])}") from None
+
+
+def _explain(error: Any) -> str:
+    """Tell the first of pydantic's complaints in one line."""
+    key = ".".join(str(word) for word in error["loc"])
+    if error["type"] == "extra_forbidden":
+        return f"unknown key `{key}`; allowed: {', '.join(_fields_at(error['loc'][:-1]))}"
+    return f"key `{key}`: {error['msg']} (got {error['input']!r})"
+
+
+def _fields_at(location: tuple[str | int, ...]) -> list[str]:
+    """List the field names of the section at a place in the config."""
+    section: type[BaseModel] = Config
+    for word in location:
+        section = section.model_fields[str(word)].annotation  # type: ignore[assignment]
+    return list(section.model_fields)

@@ -1,0 +1,244 @@
+"""Read objects: an index of all of them, and the constituents of some, from the parts or from memory."""
+
+import queue
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from resim.errors import UserError
+from resim.store import Dataset, Part, StoredView, open_dataset
+from training.data.features import FEATURES, FloatArray
+from training.data.plan import Rows
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Index:
+    """All objects of all samples, one row each: samples in the order of their names, objects by id."""
+
+    samples: tuple[str, ...]
+    splits: tuple[str, ...]
+    """Names of the codes in `split`."""
+    sample: NDArray[np.int64]
+    """(N,) place in `samples`."""
+    object: NDArray[np.int64]
+    event: NDArray[np.int64]
+    split: NDArray[np.int64]
+    weight: NDArray[np.float64]
+    """(N,) undoes the flattening of the spectrum; its scale differs from sample to sample."""
+    label: NDArray[np.int64]
+    """(N,) 1 for the signal sample, else 0."""
+    present: dict[str, NDArray[np.bool_]]
+    """View -> (N,)."""
+    pt: NDArray[np.float32]
+    """(N,) GeV, jet pT in the nominal view."""
+
+    def rows(self, split: str, views: Sequence[str]) -> Rows:
+        """Give the rows of a split that are present in at least one of the views, ascending."""
+        present = np.any([self.present[view] for view in views], axis=0)
+        return np.flatnonzero(present & (self.split == self.split_code(split)))
+
+    def split_code(self, split: str) -> int:
+        """Give the code of a split.
+
+        Raises
+        ------
+        UserError
+            If the data have no such split.
+        """
+        if split not in self.splits:
+            raise UserError(f"the data have no split {split!r}, only {', '.join(self.splits)}; simulate with one")
+        return self.splits.index(split)
+
+    def by_sample(self, rows: Rows) -> Iterator[tuple[str, Rows, NDArray[np.int64]]]:
+        """Yield sample name, places in `rows` of its objects, and those rows, for each sample."""
+        for code, name in enumerate(self.samples):
+            places = np.flatnonzero(self.sample[rows] == code)
+            yield name, places, rows[places]
+
+
+class Source(Protocol):
+    """Where constituents come from."""
+
+    def read(self, view: str, rows: Rows) -> FloatArray:
+        """Give the leading constituents (len(rows), P, F) of ascending rows; zeros where absent."""
+        ...
+
+
+class Store:
+    """The parts of several samples as one table, read when asked.
+
+    Parameters
+    ----------
+    folders
+        Sample name -> folder of its data set.
+    signal
+        Name of the sample with label 1.
+    constituents
+        P, how many of the hardest constituents to keep.
+    group
+        Rows closer than this are read in one piece.
+
+    Raises
+    ------
+    UserError
+        If `signal` is no sample, a view is missing in a sample, or a constituent feature is missing.
+    """
+
+    def __init__(self, folders: Mapping[str, Path], signal: str, constituents: int, group: int) -> None:
+        if signal not in folders:
+            raise UserError(
+                f"training.signal is {signal!r}, which is no data set; allowed: {', '.join(sorted(folders))} (--data)"
+            )
+        self.datasets: dict[str, Dataset] = {name: open_dataset(folders[name]) for name in sorted(folders)}
+        self.parts: list[Part] = [part for dataset in self.datasets.values() for part in dataset.parts]
+        self.views = _common_views(self.datasets)
+        self._constituents, self._group = constituents, group
+        self._views: dict[tuple[int, str], StoredView] = {}
+        self.index = self._index(signal)
+
+    def splits_of(self, view: str) -> tuple[str, ...]:
+        """Name the splits that a view was made for."""
+        part = self.parts[0]
+        return tuple(part.view(view).attributes.get("splits") or part.attributes["splits"])
+
+    def digests(self) -> dict[str, str]:
+        """Give the content digest of each sample; it does not depend on how the sample is cut into parts."""
+        return {name: dataset.manifest.digest["digest"] for name, dataset in self.datasets.items()}
+
+    def read(self, view: str, rows: Rows) -> FloatArray:
+        """Give the leading constituents (len(rows), P, F) of ascending rows; zeros where absent."""
+        jets = np.zeros((len(rows), self._constituents, len(FEATURES)), dtype=np.float32)
+        part_of = np.searchsorted(self._starts, rows, side="right") - 1
+        pieces = np.flatnonzero((np.diff(part_of, prepend=-1) != 0) | (np.diff(rows, prepend=-1) >= self._group))
+        for start, stop in zip(pieces, np.append(pieces[1:], len(rows)), strict=True):
+            part = int(part_of[start])
+            jets[start:stop] = self._read_piece(part, view, rows[start:stop] - self._starts[part])
+        return jets
+
+    def _read_piece(self, part: int, view: str, rows: Rows) -> FloatArray:
+        """Read rows of one part from the first to the last in one go."""
+        stored = self._view(part, view)
+        table = stored.read(slice(int(rows[0]), int(rows[-1]) + 1))
+        names = _constituent_names(stored)
+        columns = None if names == FEATURES else [names.index(name) for name in FEATURES]
+        return pad(table.constituents, table.offsets, rows - rows[0], self._constituents, columns)
+
+    def _view(self, part: int, name: str) -> StoredView:
+        """Open a view of a part, once: opening costs as much as reading a group."""
+        if (part, name) not in self._views:
+            stored = self._views[part, name] = self.parts[part].view(name)
+            missing = [feature for feature in FEATURES if feature not in _constituent_names(stored)]
+            if missing:
+                raise UserError(
+                    f"{self.parts[part].path}: view {name!r} lacks the constituent features {', '.join(missing)}; "
+                    f"training needs all of {', '.join(FEATURES)}"
+                )
+        return self._views[part, name]
+
+    def _index(self, signal: str) -> Index:
+        tables = [part.objects() for part in self.parts]
+        lengths = [len(table["object"]) for table in tables]
+        self._starts = np.concatenate([[0], np.cumsum(lengths)[:-1]]).astype(np.int64)
+        parts_of = [len(dataset.parts) for dataset in self.datasets.values()]
+        sample = np.repeat(np.repeat(np.arange(len(parts_of)), parts_of), lengths)
+        nominal = [self._view(part, "nominal") for part in range(len(self.parts))]
+        return Index(
+            samples=tuple(self.datasets),
+            splits=tuple(self.parts[0].attributes["splits"]),
+            sample=sample,
+            split=np.concatenate([table["split"] for table in tables]).astype(np.int64),
+            label=(sample == list(self.datasets).index(signal)).astype(np.int64),
+            present={v: np.concatenate([part.view(v).present for part in self.parts]) for v in self.views},
+            pt=np.concatenate([view.column("pt") for view in nominal]),
+            **{name: np.concatenate([table[name] for table in tables]) for name in ("object", "event", "weight")},
+        )
+
+
+class Memory:
+    """Objects held in memory, as `Store.read` gives them."""
+
+    def __init__(self, source: Source, views: Sequence[str], rows: Rows) -> None:
+        self._rows = rows
+        self._held = {view: source.read(view, rows) for view in views}
+
+    def read(self, view: str, rows: Rows) -> FloatArray:
+        """Give the leading constituents (len(rows), P, F) of ascending rows that are held."""
+        return self._held[view][np.searchsorted(self._rows, rows)]
+
+
+def held_if_small(source: Source, views: Sequence[str], rows: Rows, constituents: int, megabytes: int) -> Source:
+    """Hold rows in memory if they need no more than `megabytes`, else leave them to be read from the parts."""
+    needed = len(views) * len(rows) * constituents * len(FEATURES) * 4
+    return Memory(source, views, rows) if needed <= megabytes * 2**20 else source
+
+
+def pad(
+    constituents: FloatArray, offsets: NDArray[np.int64], rows: Rows, width: int, columns: list[int] | None = None
+) -> FloatArray:
+    """Copy the first `width` constituents of each row into a (len(rows), width, F) array padded with zeros.
+
+    Constituents are stored by falling pT: the first are the hardest.
+    """
+    starts = offsets[rows]
+    counts = np.minimum(offsets[rows + 1] - starts, width)
+    filled = np.arange(width) < counts[:, None]
+    values = constituents[(starts[:, None] + np.arange(width))[filled]]
+    jets = np.zeros((len(rows), width, values.shape[1] if columns is None else len(columns)), dtype=np.float32)
+    jets[filled] = values if columns is None else values[:, columns]
+    return jets
+
+
+def prefetched(items: Iterator[T], depth: int = 2) -> Iterator[T]:
+    """Make the next items in a background thread while the last is used; an error there is raised here."""
+    slots: queue.Queue[Any] = queue.Queue(maxsize=depth)
+    stop = threading.Event()
+
+    def put(kind: str, value: Any) -> bool:
+        while not stop.is_set():
+            try:
+                slots.put((kind, value), timeout=0.1)
+                return True
+            except queue.Full:
+                continue
+        return False
+
+    def work() -> None:
+        try:
+            if all(put("item", item) for item in items):
+                put("end", None)
+        except BaseException as error:  # noqa: BLE001 handed to the reader, who raises it
+            put("error", error)
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    try:
+        while (slot := slots.get())[0] == "item":
+            yield slot[1]
+        if slot[0] == "error":
+            raise slot[1]
+    finally:
+        stop.set()
+        thread.join()
+
+
+def _constituent_names(view: StoredView) -> tuple[str, ...]:
+    return tuple(column.name for column in view.constituent_columns)
+
+
+def _common_views(datasets: Mapping[str, Dataset]) -> tuple[str, ...]:
+    """List the views, which must be the same in all samples."""
+    (first, expected), *others = ((name, dataset.views) for name, dataset in datasets.items())
+    for name, views in others:
+        if different := sorted(set(expected) ^ set(views)):
+            raise UserError(
+                f"samples {first!r} and {name!r} hold different views: only one has {', '.join(different)}; "
+                "make the missing ones with `resim simulate --views`"
+            )
+    return expected

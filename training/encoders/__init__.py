@@ -1,0 +1,1 @@
+"""Networks that turn a jet's constituents into one vector."""

@@ -1,0 +1,88 @@
+"""Files of training: written whole or not at all, checkpoints without pickled code."""
+
+import hashlib
+import io
+import os
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from pydantic import BaseModel, ValidationError
+
+from resim.errors import UserError
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write beside the final name, then rename; makes the folder if need be.
+
+    Raises
+    ------
+    UserError
+        If the file cannot be written; nothing is left then.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_bytes(content)
+        temporary.replace(path)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written: {error.strerror}; free space or give another path") from None
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_model(path: Path, model: BaseModel) -> None:
+    """Write a result as JSON."""
+    write_atomically(path, (model.model_dump_json(indent=1) + "\n").encode())
+
+
+def read_model(path: Path, kind: type[M]) -> M:
+    """Read a result from JSON.
+
+    Raises
+    ------
+    UserError
+        If the file is missing or is something else.
+    """
+    try:
+        return kind.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}; expected a result of `resim-train`") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "the file"
+        raise UserError(f"{path}: not a {kind.__name__}: {where}: {first['msg']}; make it anew") from None
+
+
+def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
+    """Write plain values and tensors."""
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    write_atomically(path, buffer.getvalue())
+
+
+def load_checkpoint(path: Path, form: str, version: int) -> dict[str, Any]:
+    """Read what `save_checkpoint` wrote; code in the file is never run.
+
+    Raises
+    ------
+    UserError
+        If the file is missing, damaged, or of another format or version.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}; expected a checkpoint of `resim-train pretrain`") from None
+    except Exception as error:  # noqa: BLE001 torch raises half a dozen types for a damaged file
+        raise UserError(f"{path}: not a checkpoint ({type(error).__name__}); make it anew") from None
+    found = (content.get("format"), content.get("version")) if isinstance(content, dict) else (None, None)
+    if found != (form, version):
+        raise UserError(f"{path}: format {found[0]!r} version {found[1]!r}, expected {form!r} {version}; make it anew")
+    return content
+
+
+def digest(content: bytes) -> str:
+    """Give a SHA-256 in hexadecimal."""
+    return hashlib.sha256(content).hexdigest()

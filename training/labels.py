@@ -1,0 +1,30 @@
+"""Which labels a method may see: nested subsets of the train objects by key."""
+
+import math
+
+import numpy as np
+
+from resim.errors import UserError
+from training.data.fetch import Index
+from training.data.plan import Rows
+from training.keys import uniform_by_id
+
+
+def labelled_rows(index: Index, fraction: float, seed: int, seed_index: int) -> Rows:
+    """Choose a share of the train objects in nominal, the same share (rounded up) of each sample, ascending.
+
+    Each object has a number by (seed, seed index, sample, object); the smallest numbers are chosen, so that a larger
+    fraction contains a smaller one.
+
+    Raises
+    ------
+    UserError
+        If a sample has no train object.
+    """
+    rows, chosen = index.rows("train", ["nominal"]), []
+    for name, _, members in index.by_sample(rows):
+        if not len(members):
+            raise UserError(f"sample {name!r} has no train object in nominal; simulate more events")
+        order = np.argsort(uniform_by_id(index.object[members], 1, seed, "labels", seed_index, name)[:, 0])
+        chosen.append(members[order[: math.ceil(round(fraction * len(members), 6))]])
+    return np.sort(np.concatenate(chosen))

@@ -1,0 +1,1 @@
+"""Losses that compare two views of a batch of objects, one a file."""

@@ -1,0 +1,47 @@
+"""Meter what the parts of a training cost."""
+
+import resource
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Meter:
+    """CPU seconds of the calling thread, and objects, summed by purpose."""
+
+    cpu_s: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    objects: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+
+    @contextmanager
+    def __call__(self, purpose: str, objects: int) -> Iterator[None]:
+        """Add what the body costs."""
+        started = time.thread_time()
+        try:
+            yield
+        finally:
+            self.cpu_s[purpose] += time.thread_time() - started
+            self.objects[purpose] += objects
+
+
+@dataclass
+class Clock:
+    """CPU seconds of the whole process and wall seconds since it was made."""
+
+    cpu_started: float = field(default_factory=time.process_time)
+    wall_started: float = field(default_factory=time.perf_counter)
+
+    def cpu_s(self) -> float:
+        """Give the CPU seconds of all threads of the process."""
+        return time.process_time() - self.cpu_started
+
+    def wall_s(self) -> float:
+        """Give the wall seconds."""
+        return time.perf_counter() - self.wall_started
+
+
+def peak_mb() -> float:
+    """Give the peak resident memory of the process, MiB (Linux reports KiB)."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

@@ -1,0 +1,87 @@
+"""Figures of merit of a classifier, for many weightings of the same objects at once.
+
+Axes: n objects, W weightings. The first weighting is the sample's own, the others are bootstrap resamplings, so that
+every figure comes with its replicates from the same few lines. Signal has label 1. Scores rise with signal.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Float = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Roc:
+    """Efficiencies above every distinct score, from the highest score down; the first is 0, the last 1."""
+
+    threshold: Float
+    """(K,) distinct scores, falling."""
+    signal: Float
+    """(W, K + 1)."""
+    background: Float
+    """(W, K + 1)."""
+
+    def auc(self) -> Float:
+        """Give the area under signal against background efficiency, (W,); ties count half."""
+        heights = (self.signal[:, 1:] + self.signal[:, :-1]) / 2
+        return np.sum(np.diff(self.background, axis=1) * heights, axis=1)
+
+    def background_at(self, signal_efficiency: float) -> Float:
+        """Give the background efficiency at a signal efficiency, (W,), interpolated linearly."""
+        rows = zip(self.signal, self.background, strict=True)
+        return np.array([np.interp(signal_efficiency, signal, background) for signal, background in rows])
+
+    def threshold_at(self, signal_efficiency: float) -> Float:
+        """Give the highest score above which (and at which) at least this share of the signal lies, (W,)."""
+        reached = np.argmax(self.signal[:, 1:] >= signal_efficiency - 1e-12, axis=1)
+        return self.threshold[reached]
+
+
+def roc(score_n: Float, label_n: NDArray[np.int64], weight_Wn: Float) -> Roc:
+    """Compute efficiencies; both classes need some weight."""
+    order = np.argsort(-score_n, kind="stable")
+    score, signal = score_n[order], label_n[order] == 1
+    last = np.flatnonzero(np.diff(score, append=-np.inf))  # the last of equal scores
+    curves = []
+    for chosen in (signal, ~signal):
+        above = np.cumsum(weight_Wn[:, order] * chosen, axis=1)[:, last]
+        curves.append(np.pad(above / above[:, -1:], ((0, 0), (1, 0))))
+    return Roc(score[last], *curves)
+
+
+def rejection(background_efficiency: Float, n_background: int) -> Float:
+    """Give 1 / efficiency, but no more than the number of background objects: the sample cannot show more."""
+    return 1 / np.maximum(background_efficiency, 1 / n_background)
+
+
+def efficiency_above(score_n: Float, threshold_W: Float, weight_Wn: Float) -> Float:
+    """Give the weighted share of objects at or above a threshold for each weighting, (W,)."""
+    return np.sum(weight_Wn * (score_n >= threshold_W[:, None]), axis=1) / weight_Wn.sum(axis=1)
+
+
+def wasserstein(first_n: Float, second_n: Float, weight_Wn: Float) -> Float:
+    """Give the earth mover's distance of two scores of the same objects, (W,): area between their distributions."""
+    values = np.concatenate([first_n, second_n])
+    order = np.argsort(values, kind="stable")
+    difference = np.cumsum(np.concatenate([weight_Wn, -weight_Wn], axis=1)[:, order], axis=1)[:, :-1]
+    return np.abs(difference) @ np.diff(values[order]) / weight_Wn.sum(axis=1)
+
+
+def probability(logit: Float) -> Float:
+    """Turn logits into probabilities: a bounded scale on which distances of scores of all methods can be compared."""
+    return 1 / (1 + np.exp(-np.clip(logit, -60, 60)))
+
+
+def cosine_pairs(first_nD: NDArray[np.float32], second_nD: NDArray[np.float32]) -> tuple[float, float]:
+    """Give the mean cosine similarity of partners, and of all pairs of different objects."""
+    first, second = (_unit(v.astype(np.float64)) for v in (first_nD, second_nD))
+    partners = float(np.sum(first * second))
+    everything = float(first.sum(axis=0) @ second.sum(axis=0))
+    n = len(first)
+    return partners / n, (everything - partners) / (n * (n - 1))
+
+
+def _unit(vectors_nD: Float) -> Float:
+    return vectors_nD / np.maximum(np.linalg.norm(vectors_nD, axis=1, keepdims=True), 1e-12)

@@ -1,0 +1,185 @@
+"""Contrastive training: which views make a pair is all that the methods differ in.
+
+`resim`    two re-simulated views of an object
+`generic`  two augmentations of its nominal view
+`both`     two re-simulated views, each augmented
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from resim.errors import UserError
+from training.augment.jetclr import augment
+from training.config import CONTRASTIVE, Config, TrainingConfig
+from training.data.features import INPUTS, Normalisation
+from training.data.fetch import Source, Store, held_if_small
+from training.data.loader import Batch, Loader
+from training.data.plan import Rows
+from training.encoders.transformer import Transformer, head
+from training.files import load_checkpoint, save_checkpoint
+from training.fit import History, be_deterministic, fit
+from training.keys import torch_generator
+from training.losses.ntxent import ntxent
+from training.meter import Clock, Meter, peak_mb
+from training.provenance import provenance
+
+FORMAT, VERSION = "resim-encoder", 1
+_NORMALISATION_OBJECTS = 2048  # 10^5 constituents settle means and widths to a few per mille
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained encoder with all that is needed to use it on stored jets."""
+
+    encoder: Transformer
+    normalisation: Normalisation
+    method: str
+    seed_index: int
+    cost: dict[str, float]
+    history: list[float]
+
+
+def open_store(folders: Mapping[str, Path], config: TrainingConfig) -> Store:
+    """Open the data sets that a training reads and check that its views may be trained on.
+
+    Raises
+    ------
+    UserError
+        If a view does not exist or was not made for the train split.
+    """
+    store = Store(folders, config.signal, config.encoder.constituents, config.loader.group)
+    allowed = [view for view in store.views if "train" in store.splits_of(view)]
+    for view in {"nominal": 0, **dict.fromkeys(config.views)}:
+        if view not in allowed:
+            why = "was not made for the train split" if view in store.views else "is not in the data"
+            raise UserError(f"training.views: {view!r} {why}; allowed: {', '.join(allowed)}")
+    return store
+
+
+def pretrain(store: Store, config: Config, method: str, seed_index: int) -> tuple[Trained, dict[str, Any]]:
+    """Train an encoder without labels.
+
+    Returns
+    -------
+    Trained
+        The encoder.
+    dict
+        The checkpoint to save.
+    """
+    settings, clock, meter = config.training, Clock(), Meter()
+    check_seed_index(settings, seed_index)
+    be_deterministic(settings.threads)
+    loader = contrastive_loader(store, settings, method, seed_index, meter)
+    key = (settings.seed, "pretrain", seed_index)
+    encoder = Transformer(len(INPUTS), settings.encoder, torch_generator(*key, "encoder"))
+    projection = head(encoder.width, settings.pretrain.projection, torch_generator(*key, "projection"))
+    history = fit(
+        nn.ModuleList([encoder, projection]),
+        loader.batches(range(settings.pretrain.epochs)),
+        partial(_loss, encoder, projection, settings.pretrain.temperature),
+        settings.optimiser,
+        loader.steps(settings.pretrain.epochs),
+        f"{method} seed {seed_index}",
+    )
+    trained = Trained(encoder, loader.normalisation, method, seed_index, cost_of(clock, meter, history), history.loss)
+    return trained, _checkpoint(trained, projection, config, store)
+
+
+def contrastive_loader(store: Store, config: TrainingConfig, method: str, seed_index: int, meter: Meter) -> Loader:
+    """Make the batches of a contrastive method."""
+    if method not in CONTRASTIVE:
+        raise UserError(f"--method {method!r} is no contrastive method; allowed: {', '.join(CONTRASTIVE)}")
+    views = ("nominal",) if method == "generic" else tuple(dict.fromkeys(config.views))
+    rows = store.index.rows("train", views)
+    return Loader(
+        source=source_of(store, views, rows, config, meter),
+        index=store.index,
+        rows=rows,
+        views=views,
+        normalisation=normalisation_of(store),
+        config=config.loader,
+        batch=config.pretrain.batch,
+        key=(config.seed, "pretrain", seed_index),
+        meter=meter,
+        augment=None if method == "resim" else partial(augment, config=config.augment),
+    )
+
+
+def check_seed_index(config: TrainingConfig, seed_index: int) -> None:
+    """Refuse a training seed that the config does not ask for."""
+    if not 0 <= seed_index < config.seeds:
+        raise UserError(f"--seed-index {seed_index} is outside 0..{config.seeds - 1} (training.seeds in the config)")
+
+
+def source_of(store: Store, views: tuple[str, ...], rows: Rows, config: TrainingConfig, meter: Meter) -> Source:
+    """Read from memory what fits there, the rest from the parts."""
+    with meter("read", 0):
+        return held_if_small(store, views, rows, config.encoder.constituents, config.loader.memory_mb)
+
+
+def normalisation_of(store: Store) -> Normalisation:
+    """Measure the normalisation on nominal train jets spread evenly over the samples."""
+    rows = store.index.rows("train", ["nominal"])
+    if not len(rows):
+        raise UserError("the data sets hold no object of the train split in view 'nominal'; simulate more events")
+    step = max(1, len(rows) // _NORMALISATION_OBJECTS)
+    return Normalisation.measured(store.read("nominal", rows[::step]))
+
+
+def cost_of(clock: Clock, meter: Meter, history: History) -> dict[str, float]:
+    """Sum up what a training took: CPU seconds in all, and of these reading, augmenting and converting."""
+    return {
+        "cpu_s": clock.cpu_s(),
+        "wall_s": clock.wall_s(),
+        "peak_mb": peak_mb(),
+        "steps": float(history.steps),
+        **{f"{name}_cpu_s": meter.cpu_s.get(name, 0.0) for name in ("read", "augment", "convert")},
+        "augmented_jets": float(meter.objects.get("augment", 0)),
+    }
+
+
+def load_trained(path: Path) -> tuple[Trained, dict[str, Any]]:
+    """Load an encoder from its checkpoint, with the checkpoint itself."""
+    content = load_checkpoint(path, FORMAT, VERSION)
+    if tuple(content["inputs"]) != INPUTS:
+        raise UserError(f"{path}: was trained on other inputs ({', '.join(content['inputs'])}); train it anew")
+    settings = Config.model_validate(content["config"]).training
+    encoder = Transformer(len(INPUTS), settings.encoder, torch.Generator())
+    encoder.load_state_dict(content["encoder"])
+    normalisation = Normalisation(content["mean"].numpy(), content["width"].numpy())
+    fields = {name: content[name] for name in ("method", "seed_index", "cost", "history")}
+    return Trained(encoder.eval(), normalisation, **fields), content
+
+
+def save(path: Path, checkpoint: dict[str, Any]) -> None:
+    """Write a checkpoint."""
+    save_checkpoint(path, checkpoint)
+
+
+def _loss(encoder: Transformer, projection: nn.Module, temperature: float, batch: Batch) -> Tensor:
+    first, second = (projection(encoder(jets.values, jets.present)) for jets in batch.views)
+    return ntxent(first, second, temperature)
+
+
+def _checkpoint(trained: Trained, projection: nn.Module, config: Config, store: Store) -> dict[str, Any]:
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "method": trained.method,
+        "seed_index": trained.seed_index,
+        "inputs": list(INPUTS),
+        "mean": torch.from_numpy(trained.normalisation.mean),
+        "width": torch.from_numpy(trained.normalisation.width),
+        "encoder": trained.encoder.state_dict(),
+        "projection": projection.state_dict(),
+        "config": config.model_dump(mode="json"),
+        "history": trained.history,
+        "cost": trained.cost,
+        "provenance": provenance(config, store).model_dump(mode="json"),
+    }

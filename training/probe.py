@@ -1,0 +1,63 @@
+"""The linear probe: logistic regression on the frozen outputs of an encoder, in nominal."""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from resim.errors import UserError
+from training.config import Config
+from training.data.fetch import Store
+from training.evaluate import Outputs, embed, embed_views, evaluation
+from training.fit import be_deterministic
+from training.labels import labelled_rows
+from training.pretrain import Trained, load_trained
+from training.provenance import provenance
+from training.results import EvaluationResult
+
+
+def evaluate_encoder(store: Store, config: Config, trained: Trained) -> EvaluationResult:
+    """Fit a probe at each label fraction and judge it on every view."""
+    index, settings = store.index, config.training
+    be_deterministic(settings.threads)
+    train = index.rows("train", ["nominal"])
+    known = embed(trained.encoder, trained.normalisation, store, "nominal", train)
+    features = embed_views(trained.encoder, trained.normalisation, store)
+    logits, n_labels = {}, {}
+    for fraction in config.evaluation.label_fractions:
+        rows = labelled_rows(index, fraction, settings.seed, trained.seed_index)
+        probe = fit_probe(known[np.searchsorted(train, rows)], index.label[rows], config.evaluation.probe_c)
+        logits[fraction] = {view: probe.decision_function(values) for view, values in features.items()}
+        n_labels[fraction] = len(rows)
+    about = {"method": trained.method, "seed_index": trained.seed_index, "cost": trained.cost, "loss": trained.history}
+    return evaluation(store, config, Outputs(logits, features), n_labels, about)
+
+
+def load_for(path: Path, config: Config, store: Store, method: str, seed_index: int) -> Trained:
+    """Load an encoder and check that it is the one that is meant.
+
+    Raises
+    ------
+    UserError
+        If it is of another method or seed, or was trained with another config or on other data.
+    """
+    trained, content = load_trained(path)
+    if (trained.method, trained.seed_index) != (method, seed_index):
+        raise UserError(
+            f"{path}: holds method {trained.method!r} seed index {trained.seed_index}, not {method!r} {seed_index}; "
+            "give the encoder that --method and --seed-index name"
+        )
+    found, expected = content["provenance"], provenance(config, store)
+    for name, what in (("training_digest", "`training` config"), ("data", "data")):
+        if found[name] != getattr(expected, name):
+            raise UserError(f"{path}: was trained with other {what}; run `resim-train pretrain` again")
+    return trained
+
+
+def fit_probe(features: NDArray[np.float32], labels: NDArray[np.int64], c: float) -> Pipeline:
+    """Standardise, then fit a logistic regression with L2 penalty 1 / c; both classes weigh the same."""
+    probe = make_pipeline(StandardScaler(), LogisticRegression(C=c, class_weight="balanced", max_iter=1000))
+    return probe.fit(features.astype(np.float64), labels)

@@ -1,0 +1,165 @@
+"""The result files: one evaluation a training, one comparison of all. docs/comparison.md tells the same in prose."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Weighting = Literal["flat", "physical"]
+
+
+class _Result(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Provenance(_Result):
+    """What a result was made from."""
+
+    training_digest: str = Field(description="SHA-256 of the resolved `training` section, less `seeds` and `methods`")
+    evaluation_digest: str = Field(description="SHA-256 of the resolved `evaluation` section")
+    seed: int = Field(description="training.seed")
+    data: dict[str, str] = Field(description="sample -> content digest of its data set")
+    software: dict[str, str] = Field(description="package -> version")
+
+
+class Replicated(_Result):
+    """A figure and its values in the bootstrap resamplings of the test events."""
+
+    value: float
+    replicates: list[float]
+
+
+class ViewFigures(_Result):
+    """The figures of one classifier on one view."""
+
+    label_fraction: float
+    view: str
+    weighting: Weighting
+    n_signal: int
+    n_background: int
+    figures: dict[str, Replicated]
+
+
+class RocCurve(_Result):
+    """Background efficiency over signal efficiency on one view, flat weights, at the largest label fraction."""
+
+    view: str
+    signal_efficiency: list[float]
+    background_efficiency: list[float]
+
+
+class Cosine(_Result):
+    """Mean cosine similarity of encoder outputs: the same object in nominal and this view; different objects."""
+
+    positive: float
+    random: float
+
+
+class EvaluationResult(_Result):
+    """What `resim-train evaluate` and `supervised` write."""
+
+    format: Literal["resim-evaluation"] = "resim-evaluation"
+    version: Literal[1] = 1
+    method: str
+    seed_index: int
+    provenance: Provenance
+    cost: dict[str, float] = Field(description="of the training: CPU and wall seconds, MiB")
+    loss: list[float] = Field(description="mean training loss of each epoch")
+    n_labels: dict[str, int] = Field(description="label fraction -> labels used")
+    rows: list[ViewFigures]
+    roc: list[RocCurve]
+    cosine: dict[str, Cosine]
+
+
+class Estimate(_Result):
+    """A figure over training seeds."""
+
+    mean: float
+    spread: float | None = Field(description="standard deviation over training seeds; null for a single seed")
+    low: float = Field(description="lower end of the 95 % interval of the mean")
+    high: float = Field(description="upper end")
+    seeds: list[float] = Field(description="value of each training seed, by rising seed index")
+
+
+class PtAuc(_Result):
+    """The AUC of jet pT alone on nominal, all splits, flat weights."""
+
+    value: float
+    low: float
+    high: float
+    allowed: tuple[float, float]
+    within: bool = Field(description="whether `value` lies in `allowed`")
+
+
+class ViewPrice(_Result):
+    """What one view added to the simulation of all samples; what it shares with nominal is under nominal."""
+
+    cpu_s: float
+    wall_s: float
+    bytes_written: int
+    events: int
+    objects: int
+    cpu_ms_per_event: float
+    relative_to_nominal: float = Field(description="CPU seconds an event over those of nominal")
+    stages: dict[str, float] = Field(description="stage -> CPU seconds")
+    trained_on: bool
+
+
+class Price(_Result):
+    """What one training of a method costs, CPU seconds; views are charged for the train split's share of objects."""
+
+    views_cpu_s: float
+    views_bytes: float
+    augment_cpu_s: float
+    training_cpu_s: float = Field(description="reading, network and optimiser, without augmentation")
+    total_cpu_s: float
+    augment_ms_per_jet: float | None = Field(description="null where nothing is augmented")
+
+
+class Benefit(_Result):
+    """The figures of a method on one view."""
+
+    method: str
+    label_fraction: float
+    view: str
+    weighting: Weighting
+    n_signal: int
+    n_background: int
+    figures: dict[str, Estimate]
+
+
+class MethodSummary(_Result):
+    """A method's price and its similarities."""
+
+    price: Price
+    cosine: dict[str, Cosine] = Field(description="view -> similarities, mean over seeds")
+    seed_indices: list[int]
+
+
+class Separation(_Result):
+    """The difference of two methods in one figure, trainings paired by seed, test events paired."""
+
+    figure: str
+    label_fraction: float
+    view: str
+    first: str
+    second: str
+    difference: float = Field(description="first minus second")
+    low: float
+    high: float
+    separated: bool = Field(description="the 95 % interval leaves out 0")
+
+
+class Comparison(_Result):
+    """What `resim-train compare` writes."""
+
+    format: Literal["resim-comparison"] = "resim-comparison"
+    version: Literal[1] = 1
+    provenance: Provenance
+    samples: dict[str, dict[str, int]] = Field(description="sample -> split -> objects")
+    pt_auc: PtAuc
+    views: dict[str, ViewPrice]
+    methods: dict[str, MethodSummary]
+    benefits: list[Benefit]
+    separations: list[Separation]
+    flags: list[str] = Field(description="what forbids to trust a number; empty if nothing does")
+    reading: list[str] = Field(description="what the numbers say, and what they cannot tell, derived from them")
