@@ -1,0 +1,352 @@
+"""The detector conserves energy, treats every event by itself, and has the card's numbers."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from resim.errors import UserError
+from resim.jets import detector
+from resim.jets.detector import (
+    ECAL,
+    HCAL,
+    Calorimeter,
+    DetectorSettings,
+    Efficiency,
+    ImpactResolution,
+    PtResolution,
+    Tracking,
+    detect,
+)
+from resim.jets.states import Candidates, Hadrons
+from resim.keys import stream
+from tests.jets.handmade import hadrons_of, random_particles
+
+N_GRID = 150 * 36
+STREAM = stream(1, "test", "detector")
+CARD = DetectorSettings()
+
+_ALL = Efficiency(pt_edges=(0.0,), eta_edges=(10.0,), values=((1.0,),))
+_EXACT = PtResolution(eta_edges=(10.0,), a=(0.0,), b=(0.0,))
+_SHARP = {"constant": 0, "stochastic": 0, "noise": 0, "forward_constant": 0, "forward_stochastic": 0}
+_OPEN = {"energy_min": 0, "significance_min": 0, "spread": 0}
+
+
+def without_smearing(calorimeter: Calorimeter) -> Calorimeter:
+    return calorimeter.model_copy(update=_SHARP | _OPEN)
+
+
+PERFECT = DetectorSettings(
+    tracking=Tracking(
+        hadron_efficiency=_ALL,
+        electron_efficiency=_ALL,
+        muon_efficiency=_ALL,
+        hadron_resolution=_EXACT,
+        electron_resolution=_EXACT,
+        muon_resolution=_EXACT,
+        impact=ImpactResolution(d0_a=0, d0_b=0, dz_a=0, dz_b=0),
+    ),
+    ecal=without_smearing(ECAL),
+    hcal=without_smearing(HCAL),
+)
+
+
+def energies(out: Candidates) -> np.ndarray:
+    """Sum the candidates' energies by event."""
+    row = np.repeat(np.arange(len(out.event)), np.diff(out.candidates.offsets))
+    return np.bincount(row, weights=out.candidates["e"], minlength=len(out.event))
+
+
+def pt_of(out: Candidates) -> np.ndarray:
+    return np.hypot(out.candidates["px"], out.candidates["py"])
+
+
+def kinds(out: Candidates, least: float = 1e-6) -> list[int]:
+    """List the kinds of the candidates with more than `least` GeV: a perfect detector leaves rounding errors."""
+    return out.candidates["kind"][out.candidates["e"] > least].tolist()
+
+
+def test_energy_is_conserved_when_nothing_is_smeared_or_lost() -> None:
+    events = [random_particles(seed, 80) for seed in range(5)]
+    hadrons = hadrons_of(events)
+    visible = hadrons.particles["id"] != 12
+    row = np.repeat(np.arange(5), 80)
+    expected = np.bincount(row, weights=hadrons.particles["e"] * visible)
+    out = detect(hadrons, PERFECT.model_copy(update={"magnetic_field": 0.0}), STREAM)
+    np.testing.assert_allclose(energies(out), expected, rtol=1e-12)
+
+
+def test_a_charged_particle_is_counted_once() -> None:
+    out = detect(hadrons_of([[(211, 20.0, 0.3, 1.0)]]), PERFECT, STREAM)
+    assert kinds(out) == [detector.CHARGED_HADRON]
+
+
+def test_a_neutral_behind_a_track_is_what_the_track_leaves_over() -> None:
+    settings = PERFECT.model_copy(update={"magnetic_field": 0.0})
+    out = detect(hadrons_of([[(211, 20.0, 0.3, 1.0), (130, 30.0, 0.3, 1.0)]]), settings, STREAM)
+    assert kinds(out) == [detector.CHARGED_HADRON, detector.NEUTRAL_HADRON]
+    np.testing.assert_allclose(out.candidates["e"], [20 * np.cosh(0.3), 30 * np.cosh(0.3)], rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("particle", "kind"),
+    [
+        (22, detector.PHOTON),
+        (130, detector.NEUTRAL_HADRON),
+        (2112, detector.NEUTRAL_HADRON),
+        (211, detector.CHARGED_HADRON),
+        (11, detector.ELECTRON),
+        (-13, detector.MUON),
+    ],
+)
+def test_particles_are_told_apart(particle: int, kind: int) -> None:
+    assert kinds(detect(hadrons_of([[(particle, 20.0, -0.7, 2.0)]]), PERFECT, STREAM)) == [kind]
+
+
+def test_long_lived_neutrals_share_their_energy_between_the_calorimeters() -> None:
+    out = detect(hadrons_of([[(310, 20.0, 0.0, 0.1)]]), PERFECT, STREAM)
+    np.testing.assert_allclose(out.candidates["e"] / out.candidates["e"].sum(), [0.3, 0.7])
+
+
+def test_a_track_without_neutral_excess_is_drawn_to_the_better_calorimeter() -> None:
+    tracking = PERFECT.tracking.model_copy(
+        update={"hadron_resolution": PtResolution(eta_edges=(10.0,), a=(0.3,), b=(0.0,))}
+    )
+    hcal = without_smearing(HCAL).model_copy(update={"constant": 1e-4, "significance_min": 10})
+    settings = PERFECT.model_copy(update={"tracking": tracking, "hcal": hcal})
+    hadrons = hadrons_of([[(211, 20.0, 0.3, phi) for phi in np.arange(-3, 3)]])
+    out = detect(hadrons, settings, STREAM)
+    np.testing.assert_allclose(out.candidates["e"], hadrons.particles["e"], rtol=1e-3)
+
+
+@pytest.mark.parametrize("steps", [1, 5, 17])
+def test_turning_the_event_by_whole_cells_turns_the_output(steps: int) -> None:
+    particles = random_particles(3, 150)
+    angle = steps * np.pi / 9  # 20 degrees: a whole number of every ring's cells
+    cos, sin = np.cos(angle), np.sin(angle)
+
+    def turned(p: tuple[float, ...]) -> tuple[float, ...]:
+        return (*p[:3], p[3] + angle, cos * p[4] - sin * p[5], sin * p[4] + cos * p[5], p[6])
+
+    here = detect(hadrons_of([particles]), PERFECT, STREAM).candidates
+    there = detect(hadrons_of([[turned(p) for p in particles]]), PERFECT, STREAM).candidates
+    back = there.columns | {
+        "px": cos * there["px"] + sin * there["py"],
+        "py": cos * there["py"] - sin * there["px"],
+    }
+    np.testing.assert_allclose(_sorted(back), _sorted(here.columns), rtol=1e-9, atol=1e-9)
+
+
+def _sorted(columns: dict[str, np.ndarray]) -> np.ndarray:
+    """Put real candidates in an order that does not depend on where the event is turned to."""
+    table = np.column_stack([columns[name] for name in ("kind", "e", "px", "py", "pz", "charge", "d0", "dz")])
+    table = table[columns["e"] > 1e-6]
+    return table[np.lexsort((table[:, 1], table[:, 0]))]
+
+
+def test_an_event_does_not_depend_on_the_others_of_its_block() -> None:
+    events = [random_particles(seed, n) for seed, n in enumerate([200, 0, 1, 77, 350, 3])]
+    hadrons = hadrons_of(events, first=40)
+    block = detect(hadrons, CARD, STREAM).candidates
+    alone = [detect(hadrons.take(np.array([row])), CARD, STREAM).candidates for row in range(len(events))]
+    assert np.diff(block.offsets).tolist() == [one.offsets[-1] for one in alone]
+    for name, column in block.columns.items():
+        np.testing.assert_array_equal(column, np.concatenate([one[name] for one in alone]), strict=True)
+
+
+def test_the_same_key_gives_the_same_candidates_and_another_key_others() -> None:
+    hadrons = hadrons_of([random_particles(1, 100)])
+    first, again = detect(hadrons, CARD, STREAM), detect(hadrons, CARD, STREAM)
+    other = detect(hadrons, CARD, stream(1, "test", "detector", "redetected"))
+    np.testing.assert_array_equal(first.candidates["e"], again.candidates["e"])
+    assert not np.array_equal(first.candidates["e"][:20], other.candidates["e"][:20])
+
+
+def test_no_events_and_empty_events_give_no_candidates() -> None:
+    assert len(detect(hadrons_of([]), CARD, STREAM).candidates) == 0
+    assert detect(hadrons_of([[], []]), CARD, STREAM).candidates.offsets.tolist() == [0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    "particle",
+    [
+        pytest.param((211, 1.0, 6.0, 0.0), id="beyond the calorimeters"),
+        pytest.param((22, 1.0, -5.5, 0.0), id="neutral beyond the calorimeters"),
+        pytest.param((22, 0.0, 0.0, 0.0), id="zero momentum"),
+        pytest.param((12, 50.0, 0.0, 0.0), id="neutrino"),
+        pytest.param((22, 50.0, 0.0, 0.0, 1300.0, 0.0, 0.0), id="made outside"),
+        pytest.param((211, 0.3, 0.0, 0.0), id="circles for ever"),
+    ],
+)
+def test_what_does_not_arrive_is_not_seen(particle: tuple[float, ...]) -> None:
+    assert kinds(detect(hadrons_of([[particle]]), CARD, STREAM)) == []
+
+
+@pytest.mark.parametrize(("name", "value"), [("px", np.nan), ("e", np.inf), ("z", np.nan)])
+def test_what_is_not_a_number_is_refused_with_its_event(name: str, value: float) -> None:
+    hadrons = hadrons_of([[(22, 1.0, 0.0, 0.0)], [(22, 1.0, 0.0, 0.0), (211, 1.0, 0.0, 0.0)]], first=17)
+    hadrons.particles[name][2] = value
+    with pytest.raises(UserError, match=rf"event 18, particle 1 \(id 211\): {name} is (nan|inf)"):
+        detect(hadrons, CARD, STREAM)
+
+
+def grid(particle: int, pt: float, eta: tuple[float, float]) -> list[list[tuple[float, ...]]]:
+    """Spread particles over phi and a range of eta: 150 events of 36, ten degrees apart, so that none share a cell."""
+    phi = np.radians(np.arange(-175, 180, 10))
+    return [[(particle, pt, e, p) for e, p in zip(np.linspace(*eta, 36), phi, strict=True)] for _ in range(150)]
+
+
+@pytest.mark.parametrize(
+    ("particle", "pt", "eta", "expected"),
+    [
+        (211, 0.9, (0.2, 1.2), 0.70),
+        (211, 10.0, (0.2, 1.4), 0.95),
+        (-211, 10.0, (-2.4, -1.6), 0.85),
+        (11, 10.0, (0.2, 1.4), 0.95),
+        (11, 150.0, (1.6, 2.4), 0.90),
+        (13, 10.0, (0.2, 1.4), 0.99),
+        (13, 1500.0, (0.2, 1.4), 0.99 * np.exp(-0.25)),
+        (211, 10.0, (2.6, 3.0), 0.0),
+        (211, 0.09, (0.2, 1.4), 0.0),
+    ],
+)
+def test_tracking_efficiency_is_the_cards(particle: int, pt: float, eta: tuple[float, float], expected: float) -> None:
+    out = detect(hadrons_of(grid(particle, pt, eta)), CARD, STREAM)
+    found = np.count_nonzero(out.candidates["charge"]) / N_GRID
+    assert found == pytest.approx(expected, abs=4 * np.sqrt(expected * (1 - expected) / N_GRID))
+
+
+@pytest.mark.parametrize(
+    ("particle", "pt", "eta", "a", "b"),
+    [
+        (211, 10.0, (0.1, 0.4), 0.06, 1.3e-3),
+        (211, 100.0, (1.6, 2.4), 0.25, 3.1e-3),
+        (11, 20.0, (0.6, 1.4), 0.05, 1.7e-3),
+        (13, 100.0, (0.1, 0.4), 0.01, 1.0e-4),
+    ],
+)
+def test_track_resolution_is_the_cards_and_unbiased(
+    particle: int, pt: float, eta: tuple[float, float], a: float, b: float
+) -> None:
+    blind = {"hadron": 0, "electromagnetic": 0}  # nothing to combine the track with
+    settings = CARD.model_copy(update={"ecal": ECAL.model_copy(update=blind), "hcal": HCAL.model_copy(update=blind)})
+    ratio = pt_of(detect(hadrons_of(grid(particle, pt, eta)), settings, STREAM)) / pt
+    width = np.hypot(a, b * pt)
+    assert ratio.mean() == pytest.approx(1, abs=4 * width / np.sqrt(len(ratio)))
+    assert ratio.std() == pytest.approx(width, rel=0.07)
+
+
+@pytest.mark.parametrize(
+    ("particle", "eta", "calorimeter"), [(22, (0.1, 1.4), ECAL), (22, (1.6, 2.4), ECAL), (2112, (0.1, 1.5), HCAL)]
+)
+def test_calorimeter_response_is_the_cards_and_unbiased(
+    particle: int, eta: tuple[float, float], calorimeter: Calorimeter
+) -> None:
+    hadrons = hadrons_of(grid(particle, 200.0, eta))
+    out = detect(hadrons, CARD, STREAM)
+    assert len(out.candidates["e"]) == len(hadrons.particles["e"])
+    true = hadrons.particles["e"].reshape(150, 36)
+    order = np.argsort(np.arctan2(out.candidates["py"], out.candidates["px"]).reshape(150, 36), axis=1)
+    measured = np.take_along_axis(out.candidates["e"].reshape(150, 36), order, axis=1)
+    pull = (measured / true - 1) / (calorimeter.resolution(np.linspace(*eta, 36), true) / true)
+    assert pull.mean() == pytest.approx(0, abs=4 / np.sqrt(N_GRID))
+    assert pull.std() == pytest.approx(1, rel=0.07)
+
+
+def test_neutral_directions_are_uniform_in_the_cell() -> None:
+    settings = CARD.model_copy(update={"magnetic_field": 0.0})
+    out = detect(hadrons_of([[(22, 100.0, 0.005, 0.005)]] * 2000), settings, STREAM).candidates
+    phi = np.arctan2(out["py"], out["px"])
+    assert phi.min() >= 0
+    assert phi.max() <= np.pi / 180
+    assert phi.mean() == pytest.approx(np.pi / 360, rel=4 / np.sqrt(3 * 2000))
+
+
+def test_impact_parameters_of_prompt_tracks_have_the_stated_width() -> None:
+    out = detect(hadrons_of(grid(13, 5.0, (-0.01, 0.01))), CARD, STREAM).candidates
+    sigma_d0, sigma_dz = CARD.tracking.impact.at(np.array([5.0]), np.array([0.0]))
+    assert out["d0"].std() == pytest.approx(sigma_d0[0], rel=0.05)
+    assert out["dz"].std() == pytest.approx(sigma_dz[0], rel=0.05)
+    assert out["d0"].mean() == pytest.approx(0, abs=4 * sigma_d0[0] / np.sqrt(len(out["d0"])))
+
+
+def test_impact_parameter_of_a_displaced_straight_track() -> None:
+    """A muon that flies along x from (5, 2, 7): d0 = (x py - y px) / pT = -2, dz = 7 - 5 sinh(eta)."""
+    settings = PERFECT.model_copy(update={"magnetic_field": 0.0})
+    out = detect(hadrons_of([[(13, 10.0, 1.0, 0.0, 5.0, 2.0, 7.0)]]), settings, STREAM).candidates
+    assert out["d0"][0] == pytest.approx(-2)
+    assert out["dz"][0] == pytest.approx(7 - 5 * np.sinh(1.0))
+
+
+def stepped(hadrons: Hadrons, settings: DetectorSettings, step: float) -> tuple[float, float, float]:
+    """Follow the only particle in small steps: eta and phi where it leaves, |d0| where it was nearest to the beam."""
+    p = {name: float(hadrons.particles[name][0]) for name in ("px", "py", "pz", "x", "y", "z", "charge")}
+    pt = np.hypot(p["px"], p["py"])
+    turn = -p["charge"] * 0.299792458e-3 * settings.magnetic_field / pt  # rad per mm of transverse path
+
+    def path(sign: int, length: float) -> np.ndarray:
+        at = sign * (np.arange(0, length, step) + step / 2)
+        angle = np.arctan2(p["py"], p["px"]) + turn * at
+        x = p["x"] + sign * np.cumsum(np.cos(angle)) * step
+        y = p["y"] + sign * np.cumsum(np.sin(angle)) * step
+        return np.column_stack([x, y, p["z"] + p["pz"] / pt * (at + sign * step / 2)])
+
+    ahead, behind = path(1, 20000.0), path(-1, 100.0)
+    outside = (np.hypot(ahead[:, 0], ahead[:, 1]) > settings.radius) | (np.abs(ahead[:, 2]) > settings.half_length)
+    x, y, z = ahead[np.argmax(outside)]
+    near = np.hypot(*np.concatenate([behind, ahead[:2000]])[:, :2].T).min()
+    return float(np.arcsinh(z / np.hypot(x, y))), float(np.arctan2(y, x)), float(near)
+
+
+@pytest.mark.parametrize(
+    "particle",
+    [
+        pytest.param((211, 0.5, 0.4, 1.0), id="curls to the end cap"),
+        pytest.param((-211, 0.9, -0.2, 2.0, 3.0, -5.0, 20.0), id="soft and displaced"),
+        pytest.param((211, 5.0, 1.1, -3.0, -4.0, 1.0, 0.0), id="barrel"),
+        pytest.param((-13, 3.0, -2.0, -1.0, 10.0, 20.0, -300.0), id="end cap"),
+        pytest.param((2212, 200.0, 0.1, 0.5, 0.5, 0.0, 0.0), id="stiff"),
+    ],
+)
+def test_helices_agree_with_small_steps(particle: tuple[float, ...]) -> None:
+    hadrons = hadrons_of([[particle]])
+    face = detector._propagate(detector._visible(hadrons), CARD)
+    eta, phi, near = stepped(hadrons, CARD, step=0.05)
+    assert face["eta"][0] == pytest.approx(eta, abs=2e-3)
+    assert face["phi"][0] == pytest.approx(phi, abs=2e-3)
+    assert abs(face["d0"][0]) == pytest.approx(near, abs=0.05)
+
+
+def test_the_cells_are_the_cards() -> None:
+    """2 x (170 x 360 + 11 x 36) and 2 x (19 x 72 + 19 x 36 + 2 x 18) cells."""
+    ecal, hcal = detector._Cells.of(ECAL.rings), detector._Cells.of(HCAL.rings)
+    assert ecal.first[-1] == 2 * (170 * 360 + 11 * 36)
+    assert hcal.first[-1] == 2 * (19 * 72 + 19 * 36 + 2 * 18)
+    np.testing.assert_allclose(np.diff(ecal.edges)[11:-11], 0.0174)
+    forward = [2.958, 3.125, 3.3, 3.475, 3.65, 3.825, 4, 4.175, 4.35, 4.525, 4.7, 5]
+    np.testing.assert_allclose(ecal.edges[-12:], forward)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"magnetic_fild": 3.8}, "magnetic_fild"),
+        ({"ecal": {"stochastik": 0.1}}, "ecal.stochastik"),
+        ({"radius": -1}, "greater than 0"),
+        ({"ecal": ECAL.model_dump() | {"stochastic": -0.1}}, "ecal.stochastic"),
+        ({"tracking": {"impact": {"d0_c": 1}}}, "tracking.impact.d0_c"),
+        ({"tracking": {"hadron_efficiency": {"pt_edges": (1, 0.1), "eta_edges": (2.5,), "values": ((1, 1),)}}}, "rise"),
+        ({"tracking": {"hadron_efficiency": {"pt_edges": (1,), "eta_edges": (2.5,), "values": ((1.2,),)}}}, "0..1"),
+    ],
+)
+def test_settings_outside_their_range_are_refused(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        DetectorSettings.model_validate(values)
+
+
+def test_part_of_a_block_keeps_the_other_defaults() -> None:
+    settings = DetectorSettings.model_validate({"ecal": {"stochastic": 0.2}, "tracking": {"impact": {"d0_a": 0.1}}})
+    assert settings.ecal == ECAL.model_copy(update={"stochastic": 0.2})
+    assert settings.tracking == CARD.tracking.model_copy(update={"impact": ImpactResolution(d0_a=0.1)})
+    assert settings.hcal == HCAL
