@@ -95,10 +95,10 @@ def validate(folder: Folder) -> None:
 def digest(
     folder: Folder, as_json: Annotated[bool, typer.Option("--json", help="Print every view's digest as JSON.")] = False
 ) -> None:
-    """Print the digest of the content; how it is split into parts does not matter."""
+    """Print the digest of the content, computed from the data; how it is split into parts does not matter."""
     from resim.store import dataset_digest, open_dataset
 
-    found = dataset_digest(open_dataset(folder).parts)
+    found = dataset_digest(open_dataset(folder).parts, recompute=True)
     print(json.dumps(found, indent=2) if as_json else found["digest"])
 
 

@@ -1,4 +1,4 @@
-"""Arrays written by hand are what zarr-python reads."""
+"""What the store asks of its arrays."""
 
 from pathlib import Path
 from typing import Any
