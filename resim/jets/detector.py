@@ -22,7 +22,7 @@ CHARGED_HADRON, NEUTRAL_HADRON, PHOTON, ELECTRON, MUON = range(5)
 
 _CURVATURE = 0.299792458e-3  # GeV / (T mm): pT = _CURVATURE * B * radius
 _NEUTRINOS = (12, 14, 16)
-_LONG_LIVED = (310, 3122)  # K0S and Lambda shower partly in the ECAL
+_K0S, _LAMBDA = 310, 3122  # they shower partly in the ECAL
 
 
 def _require_rising(name: str, edges: tuple[float, ...]) -> None:
@@ -182,7 +182,7 @@ class Calorimeter(_Settings):
     def share(self, particle: NDArray[np.int32]) -> F8:
         """Give the share of its energy that each particle (PDG id) leaves here."""
         kind = np.abs(particle)
-        share = np.where(np.isin(kind, _LONG_LIVED), self.long_lived, self.hadron)
+        share = np.where((kind == _K0S) | (kind == _LAMBDA), self.long_lived, self.hadron)
         share[(kind == 11) | (kind == 22)] = self.electromagnetic
         share[kind == 13] = 0
         return share
@@ -270,7 +270,10 @@ class _Flat:
         return self.columns[name]
 
     def take(self, which: NDArray[Any]) -> "_Flat":
-        which = np.flatnonzero(which) if which.dtype == bool else which  # indices are several times faster than a mask
+        if which.dtype == bool:
+            if which.all():
+                return self
+            which = np.flatnonzero(which)  # indices are several times faster than a mask
         return _Flat(self.row[which], {name: column[which] for name, column in self.columns.items()})
 
     def counts(self, n_events: int) -> I8:
@@ -288,7 +291,7 @@ def detect(hadrons: Hadrons, settings: DetectorSettings, stream: Stream) -> Cand
     UserError
         If a particle's momentum, energy or vertex is not finite.
     """
-    arrived = _propagate(_visible(hadrons), settings)
+    arrived = _propagate(_visible(hadrons, settings), settings)
     tracks = _track(arrived, hadrons.event, settings.tracking, stream)
     tracks, photons = _measure(arrived, tracks, hadrons.event, settings.ecal, stream.child("ecal"))
     tracks, neutrals = _measure(arrived, tracks, hadrons.event, settings.hcal, stream.child("hcal"))
@@ -296,32 +299,38 @@ def detect(hadrons: Hadrons, settings: DetectorSettings, stream: Stream) -> Cand
     return Candidates(hadrons.event, hadrons.hard, _gather(flow, len(hadrons.event)), hadrons.heavy)
 
 
-def _visible(hadrons: Hadrons) -> _Flat:
-    """Check the particles and leave out neutrinos and what does not move away from the beam."""
+def _visible(hadrons: Hadrons, settings: DetectorSettings) -> _Flat:
+    """Check the particles; leave out neutrinos, what does not move away from the beam, and what is made outside."""
     particles, row = hadrons.particles, row_of(hadrons.particles.offsets)
-    for name in ("px", "py", "pz", "e", "m", "x", "y", "z"):
-        bad = np.flatnonzero(~np.isfinite(particles[name]))
-        if len(bad):
-            event = hadrons.event[row[bad[0]]]
-            where = f"event {event}, particle {bad[0] - particles.offsets[row[bad[0]]]} (id {particles['id'][bad[0]]})"
-            raise UserError(f"{where}: {name} is {particles[name][bad[0]]}, expected a finite number; drop the event")
+    _require_finite(hadrons, row)
     columns = {name: particles[name] for name in ("id", "charge", "px", "py", "pz", "e", "m", "x", "y", "z")}
     columns["pt"] = np.hypot(columns["px"], columns["py"])
-    return _Flat(row, columns).take((columns["pt"] > 0) & ~np.isin(np.abs(columns["id"]), _NEUTRINOS))
+    inside = (np.hypot(columns["x"], columns["y"]) < settings.radius) & (np.abs(columns["z"]) < settings.half_length)
+    return _Flat(row, columns).take(inside & (columns["pt"] > 0) & ~np.isin(np.abs(columns["id"]), _NEUTRINOS))
+
+
+def _require_finite(hadrons: Hadrons, row: I8) -> None:
+    particles = hadrons.particles
+    for name in ("px", "py", "pz", "e", "m", "x", "y", "z"):
+        finite = np.isfinite(particles[name])
+        if not finite.all():
+            bad = int(np.argmin(finite))
+            where = f"event {hadrons.event[row[bad]]}, particle {bad - particles.offsets[row[bad]]}"
+            value = f"(id {particles['id'][bad]}): {name} is {particles[name][bad]}"
+            raise UserError(f"{where} {value}, expected a finite number; drop the event")
 
 
 def _propagate(particles: _Flat, settings: DetectorSettings) -> _Flat:
     """Move particles to the calorimeter face: adds `eta` and `phi` there, and `d0` and `dz` at the vertex.
 
-    Particles made outside the tracking volume, and those that circle in it for ever, do not arrive.
+    Those that circle in the tracking volume for ever do not arrive.
     """
-    radius = np.hypot(particles["x"], particles["y"])
-    inside = (radius < settings.radius) & (np.abs(particles["z"]) < settings.half_length)
-    particles = particles.take(inside)
-    bent = (particles["charge"] != 0) & (settings.magnetic_field > 0)
-    paths = np.empty((6, len(bent)))
-    paths[:, bent] = _helix(particles.take(bent), settings)
-    paths[:, ~bent] = _line(particles.take(~bent), settings)
+    bends = (particles["charge"] != 0) & (settings.magnetic_field > 0)
+    bent, straight = np.flatnonzero(bends), np.flatnonzero(~bends)
+    paths = np.empty((6, len(bends)))
+    curves, lines = _helix(particles.take(bent), settings), _line(particles.take(straight), settings)
+    for column, curve, line in zip(paths, curves, lines, strict=True):
+        column[bent], column[straight] = curve, line
     x, y, z, length, d0, dz = paths
     face = {"eta": np.arcsinh(z / np.maximum(np.hypot(x, y), 1e-9)), "phi": np.arctan2(y, x), "d0": d0, "dz": dz}
     return _Flat(particles.row, particles.columns | face).take(np.isfinite(length))
@@ -389,18 +398,19 @@ def _track(arrived: _Flat, events: I8, settings: Tracking, stream: Stream) -> _F
     Adds `arrival` (the particle's row in `arrived`), `kind` and `resolution` (relative, of pT).
     """
     charged = np.flatnonzero(arrived["charge"] != 0)
-    tracks = arrived.take(charged)
-    counts = tracks.counts(len(events))
+    counts = np.bincount(arrived.row[charged], minlength=len(events))
     uniform = stream.child("tracks.efficiency").uniform(events, counts, 1)[:, 0]
     normal = stream.child("tracks.resolution").normal(events, counts, 3)
-    found, resolution = _by_kind(tracks, settings)
-    keep = uniform < found
-    tracks, normal, resolution = tracks.take(keep), normal[keep], resolution[keep]
+    particle, pt, eta = (arrived[name][charged] for name in ("id", "pt", "eta"))
+    found, resolution = _by_kind(particle, pt, eta, settings)
+    keep = np.flatnonzero(uniform < found)
+    arrival, normal, resolution = charged[keep], normal[keep], resolution[keep]
+    tracks = arrived.take(arrival)
     ratio = _lognormal(np.ones(len(resolution)), resolution, normal[:, 0])
     px, py, pz = (ratio * tracks[name] for name in ("px", "py", "pz"))
     sigma_d0, sigma_dz = settings.impact.at(tracks["pt"], np.arcsinh(tracks["pz"] / tracks["pt"]))
     smeared = {
-        "arrival": charged[keep],
+        "arrival": arrival,
         "charge": tracks["charge"],
         "kind": _kind(tracks["id"]),
         "resolution": resolution,
@@ -420,16 +430,16 @@ def _kind(particle: NDArray[np.int32]) -> NDArray[np.int8]:
     return np.select([absolute == 11, absolute == 13], [ELECTRON, MUON], CHARGED_HADRON).astype(np.int8)
 
 
-def _by_kind(tracks: _Flat, settings: Tracking) -> tuple[F8, F8]:
-    """Give efficiency and relative pT resolution of each charged particle."""
-    kind, pt, abs_eta = _kind(tracks["id"]), tracks["pt"], np.abs(tracks["eta"])
+def _by_kind(particle: NDArray[np.int32], pt: F8, eta: F8, settings: Tracking) -> tuple[F8, F8]:
+    """Give efficiency and relative pT resolution of charged particles."""
+    kind, abs_eta = _kind(particle), np.abs(eta)
     efficiency, resolution = np.zeros(len(pt)), np.zeros(len(pt))
     for code, found, width in (
         (CHARGED_HADRON, settings.hadron_efficiency, settings.hadron_resolution),
         (ELECTRON, settings.electron_efficiency, settings.electron_resolution),
         (MUON, settings.muon_efficiency, settings.muon_resolution),
     ):
-        mine = kind == code
+        mine = np.flatnonzero(kind == code)
         efficiency[mine] = found.at(pt[mine], abs_eta[mine])
         resolution[mine] = width.at(pt[mine], abs_eta[mine])
     return efficiency, resolution
@@ -461,12 +471,18 @@ class _Cells:
         around = np.floor((phi + np.pi) / (2 * np.pi) * cells).astype(np.int64) % cells
         return np.where(inside, self.first[strip] + around, -1)
 
-    def place(self, cell: I8, across: F8, around: F8) -> tuple[F8, F8]:
-        """Give eta and phi at fractions (0..1) of cells in eta and phi."""
-        strip = np.searchsorted(self.first, cell, side="right") - 1
+    def strip(self, cell: I8) -> I8:
+        """Give the strip of each cell."""
+        return np.searchsorted(self.first, cell, side="right") - 1
+
+    def eta(self, strip: I8, across: F8 | float) -> F8:
+        """Give eta at a fraction (0..1) of the width of strips."""
         low, high = self.edges[strip], self.edges[strip + 1]
-        phi = (cell - self.first[strip] + around) * (2 * np.pi) / self.phi_cells[strip] - np.pi
-        return low + (high - low) * across, phi
+        return low + (high - low) * across
+
+    def phi(self, strip: I8, cell: I8, around: F8) -> F8:
+        """Give phi at a fraction (0..1) of the width of cells."""
+        return (cell - self.first[strip] + around) * (2 * np.pi) / self.phi_cells[strip] - np.pi
 
 
 def _measure(arrived: _Flat, tracks: _Flat, events: I8, settings: Calorimeter, stream: Stream) -> tuple[_Flat, _Flat]:
@@ -494,9 +510,9 @@ def _measure(arrived: _Flat, tracks: _Flat, events: I8, settings: Calorimeter, s
     scale = np.ones(len(track_cell))
     scale[deposits] = np.where(neutral, 1.0, _combine(in_tracks, variance, energy, sigma**2))[owner]
     scaled = {name: tracks[name] * scale for name in ("px", "py", "pz", "e")}
-    eta, phi = _directions(cells, geometry, events, settings.spread, stream)
-    neutrals = _Flat(cells.row, {"eta": eta, "phi": phi, "energy": excess}).take(neutral)
-    return _Flat(tracks.row, tracks.columns | scaled), neutrals
+    fraction = _place_in_cell(cells, events, settings.spread, stream)
+    neutrals = _Flat(cells.row, cells.columns | fraction | {"energy": excess}).take(neutral)
+    return _Flat(tracks.row, tracks.columns | scaled), _point(neutrals, geometry)
 
 
 def _sum(group: I8, values: F8, n_groups: int) -> F8:
@@ -505,21 +521,22 @@ def _sum(group: I8, values: F8, n_groups: int) -> F8:
 
 
 def _group(arrived: _Flat, depositing: I8, geometry: _Cells) -> tuple[_Flat, I8]:
-    """Find the cells that were hit (column `place`), by event, and the cell of every particle, -1 for none."""
+    """Find the cells that were hit (`place`, `strip`), by event, and the cell of every particle, -1 for none."""
     place = geometry.find(arrived["eta"][depositing], arrived["phi"][depositing])
     depositing, place = depositing[place >= 0], place[place >= 0]
     n_places = geometry.first[-1]
     key, inverse = np.unique(arrived.row[depositing] * n_places + place, return_inverse=True)
     cell_of = np.full(len(arrived.row), -1)
     cell_of[depositing] = inverse
-    return _Flat(key // n_places, {"place": key % n_places}), cell_of
+    row, place = np.divmod(key, n_places)
+    return _Flat(row, {"place": place, "strip": geometry.strip(place)}), cell_of
 
 
 def _read_out(
     cells: _Flat, deposited: F8, geometry: _Cells, events: I8, settings: Calorimeter, stream: Stream
 ) -> tuple[F8, F8]:
     """Smear the deposited energies and cut off noise: gives energy (0 below threshold) and its resolution, GeV."""
-    centre, _ = geometry.place(cells["place"], np.full(len(deposited), 0.5), np.full(len(deposited), 0.5))
+    centre = geometry.eta(cells["strip"], 0.5)
     normal = stream.child("energy").normal(events, cells.counts(len(events)), 1)[:, 0]
     energy = _lognormal(deposited, settings.resolution(centre, deposited), normal)
     sigma = settings.resolution(centre, energy)
@@ -527,11 +544,18 @@ def _read_out(
     return np.where(seen, energy, 0.0), sigma
 
 
-def _directions(cells: _Flat, geometry: _Cells, events: I8, spread: float, stream: Stream) -> tuple[F8, F8]:
-    """Draw a place in each cell, uniform in eta and phi."""
+def _place_in_cell(cells: _Flat, events: I8, spread: float, stream: Stream) -> dict[str, F8]:
+    """Draw a place in each cell, uniform in eta (`across`) and phi (`around`), as fractions of its width."""
     uniform = stream.child("direction").uniform(events, cells.counts(len(events)), 2)
-    fraction = 0.5 + spread * (uniform - 0.5)
-    return geometry.place(cells["place"], fraction[:, 0], fraction[:, 1])
+    across, around = 0.5 + spread * (uniform.T - 0.5)
+    return {"across": across, "around": around}
+
+
+def _point(cells: _Flat, geometry: _Cells) -> _Flat:
+    """Give `eta` and `phi` of the places drawn in cells, and their `energy`."""
+    eta = geometry.eta(cells["strip"], cells["across"])
+    phi = geometry.phi(cells["strip"], cells["place"], cells["around"])
+    return _Flat(cells.row, {"eta": eta, "phi": phi, "energy": cells["energy"]})
 
 
 def _combine(first: F8, variance: F8, second: F8, other_variance: F8) -> F8:

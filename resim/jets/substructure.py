@@ -158,14 +158,16 @@ def _softdrop_masses(
     return masses
 
 
-@njit(cache=True)
+# The sums may be taken in any order: that lets the innermost loop run four or eight terms at a time.
+@njit(cache=True, fastmath={"reassoc", "nnan", "nsz"})
 def _correlate(p: NDArray[np.float64], pt: NDArray[np.float64], angle: NDArray[np.float64], beta: float) -> float:
     total = pairs = triplets = 0.0
     for i in range(len(pt)):
         pt[i] = p[i, 4]
         total += pt[i]
         for j in range(i):
-            angle[i, j] = math.pow(_distance2(p, i, j), 0.5 * beta)
+            distance = math.sqrt(_distance2(p, i, j))
+            angle[i, j] = distance if beta == 1 else math.pow(distance, beta)
             pairs += pt[i] * pt[j] * angle[i, j]
         for j in range(i):
             a, inner = angle[i, j], 0.0

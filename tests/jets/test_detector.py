@@ -311,7 +311,7 @@ def stepped(hadrons: Hadrons, settings: DetectorSettings, step: float) -> tuple[
 )
 def test_helices_agree_with_small_steps(particle: tuple[float, ...]) -> None:
     hadrons = hadrons_of([[particle]])
-    face = detector._propagate(detector._visible(hadrons), CARD)
+    face = detector._propagate(detector._visible(hadrons, CARD), CARD)
     eta, phi, near = stepped(hadrons, CARD, step=0.05)
     assert face["eta"][0] == pytest.approx(eta, abs=2e-3)
     assert face["phi"][0] == pytest.approx(phi, abs=2e-3)
