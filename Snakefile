@@ -20,4 +20,4 @@ rule all:
     default_target: True
     input:
         "results/comparison.json",
-        expand("results/data/{sample}/manifest.json", sample=SAMPLES),
+        expand("results/plots/object-{sample}.png", sample=SAMPLES),

@@ -105,8 +105,10 @@ def digest(
 @app.command()
 def show(
     folder: Folder,
-    identity: Annotated[int, typer.Option("--object", help="Id of the object (column `object`).")],
     out: Annotated[Path, typer.Option(help="Picture to write: .png, .svg or .pdf.")],
+    identity: Annotated[
+        int | None, typer.Option("--object", help="Id of the object (column `object`). [default: one with most views]")
+    ] = None,
 ) -> None:
     """Draw one object in all its views."""
     from resim.jets.display import draw_object

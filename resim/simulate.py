@@ -57,6 +57,9 @@ def _check_view(lane: type[JetsLane], cut: str, changes: dict[str, Any], where: 
     if cut not in lane.stages[1:]:
         allowed = ", ".join(lane.stages[1:])
         raise UserError(f"{where}.from: there is no stage {cut!r} to cut before; allowed: {allowed}")
+    common = [name for name in changes if name in lane.common]
+    if common:
+        raise UserError(f"{where}.set: {common[0]!r} says which objects there are, for all views; set it in `chain`")
     for stage, settings in _routed(lane, cut, changes, f"{where}.set").items():
         lane.check(stage, settings, f"{where}.set")
 

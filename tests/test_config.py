@@ -54,8 +54,17 @@ MISTAKES = [
     ("views/x", {"from": "hard"}, r"views.x.from: there is no stage 'hard' to cut before"),
     ("views/x", _shower(TimeShower__renormMultFact=2), r"views.x.set: Pythia refuses 'TimeShower:renormMultFact = 2'"),
     ("views/x", _shower(TimeShower__renormMultFact=2), r"did you mean TimeShower:renormMultFac"),
-    ("views/x", _shower(TimeShower__renormMultFac="high"), r"Pythia refuses 'TimeShower:renormMultFac = high'"),
-    ("views/x", _shower(PartonShowers__model=9), r"Pythia refuses 'PartonShowers:model = 9'"),
+    (
+        "views/x",
+        _shower(TimeShower__renormMultFac="high"),
+        r"'TimeShower:renormMultFac = high'; give a number from 0.1 to 10",
+    ),
+    ("views/x", _shower(PartonShowers__model=9), r"Pythia refuses 'PartonShowers:model = 9'; give a number from 1 to"),
+    (
+        "samples/hbb/hard/25:onMood",
+        True,
+        r"samples.hbb.hard: Pythia refuses '25:onMood = on'; write ID:property = value",
+    ),
     (
         "views/x",
         {**_shower(TimeShower__pTmin=1), "from": "hadronization"},
@@ -121,7 +130,7 @@ def test_a_changed_setting_acts_on_its_stage_and_nothing_upstream() -> None:
     view = next(v for v in plan_views(parse_config(values, "x")) if v.name == "both")
     changed = {step.stage: dict(step.settings) for step in view.path}
     assert changed["shower"] == {"TimeShower:renormMultFac": 2.0}
-    assert changed["hadronization"] == {"StringZ:aLund": 0.5}
+    assert changed["hadronization"] == {**values["chain"]["hadronization"], "StringZ:aLund": 0.5}
 
 
 @pytest.mark.parametrize(

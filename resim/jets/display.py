@@ -25,8 +25,10 @@ KINDS = {
 SUFFIXES = (".png", ".svg", ".pdf")
 
 
-def draw_object(dataset: Dataset, identity: int, out: Path) -> None:
+def draw_object(dataset: Dataset, identity: int | None, out: Path) -> None:
     """Draw the constituents of one object in the eta-phi plane, a panel a view, area by pT.
+
+    Without an `identity`, the first of the objects that are present in most views.
 
     Raises
     ------
@@ -35,12 +37,12 @@ def draw_object(dataset: Dataset, identity: int, out: Path) -> None:
     """
     if out.suffix not in SUFFIXES:
         raise UserError(f"--out {out}: a picture must end in {', '.join(SUFFIXES)}")
-    part, row = _find(dataset, identity)
+    part, row = _find(dataset, identity) if identity is not None else _most_present(dataset)
     views = [name for name in part.views if part.view(name).present[row]]
     centre = _centre(part, row)
     # A salt of its own, and no date: the same picture is the same file.
     with mpl.rc_context({"svg.hashsalt": "resim"}):
-        figure = _figure(part, row, views, centre, f"{dataset.sample}, object {identity}")
+        figure = _figure(part, row, views, centre, f"{dataset.sample}, object {part.objects()['object'][row]}")
         figure.savefig(out, dpi=110, metadata={"Date": None} if out.suffix == ".svg" else None)
 
 
@@ -53,6 +55,15 @@ def _find(dataset: Dataset, identity: int) -> tuple[Part, int]:
     ids = np.concatenate([part.objects()["object"] for part in dataset.parts])
     shown = f"for example {', '.join(str(i) for i in ids[:3])}" if len(ids) else "it holds none"
     raise UserError(f"--object {identity}: not in this data set; ids are 8 x event + slot, {shown}")
+
+
+def _most_present(dataset: Dataset) -> tuple[Part, int]:
+    counts = [sum(part.view(name).present.astype(int) for name in part.views) for part in dataset.parts]
+    best = max((int(np.max(count, initial=0)) for count in counts), default=0)
+    if best == 0:
+        raise UserError("the data set has no object in any view, so there is nothing to draw")
+    index = next(i for i, count in enumerate(counts) if np.max(count, initial=0) == best)
+    return dataset.parts[index], int(np.argmax(counts[index]))
 
 
 def _centre(part: Part, row: int) -> tuple[float, float]:

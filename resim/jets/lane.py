@@ -58,6 +58,8 @@ class JetsLane:
     fused = ("shower", "hadronization")
     schema = Schema(tuple(Column(*c) for c in JET_COLUMNS), tuple(Column(*f) for f in FEATURES))
     object_columns = tuple(Column(*c) for c in OBJECT_COLUMNS)
+    common = ("object_pt_min", "object_eta_max")
+    """Settings that say which objects there are: the same for all views, so no view may change them."""
     packages = ("pythia8mc", "fastjet", "numpy", "awkward")
 
     def __init__(self, config: Config, sample: str) -> None:

@@ -67,17 +67,12 @@ def is_hadronization(name: str) -> bool:
 
 
 @lru_cache(maxsize=1)
-def _reference() -> tuple[Any, frozenset[str]]:
-    """Give an instance that is never initialised, to try settings on, and the names of all settings."""
+def _reference() -> tuple[Any, dict[str, Any]]:
+    """Give an instance that is never initialised, to try settings on, and all settings by their lower-case names."""
     bare = pythia8.Pythia("", False)
     bare.readString("Print:quiet = on")
-    maps = [
-        bare.settings.getFlagMap(""),
-        bare.settings.getModeMap(""),
-        bare.settings.getParmMap(""),
-        bare.settings.getWordMap(""),
-    ]
-    return bare, frozenset(getattr(entry, "name", key) for table in maps for key, entry in table.items())
+    tables = (bare.settings.getFlagMap, bare.settings.getModeMap, bare.settings.getParmMap, bare.settings.getWordMap)
+    return bare, {key: entry for table in tables for key, entry in table("").items()}
 
 
 def check_settings(settings: Mapping[str, Any], where: str) -> None:
@@ -88,17 +83,31 @@ def check_settings(settings: Mapping[str, Any], where: str) -> None:
     UserError
         Quoting the first line that Pythia refuses or that the project reserves, and where it stands.
     """
-    bare, names = _reference()
+    bare, known = _reference()
     for name, value in settings.items():
         if name.startswith(RESERVED):
             raise UserError(
-                f"{where}: {name!r} is set by the project itself (keys and replay depend on it); remove the line"
+                f"{where}: {name!r} is set by the project itself (keys and replay need it); remove the line"
             )
-        known = is_particle_data(name) or name.lower() in {n.lower() for n in names}
-        if not known or not bare.readString(line(name, value), False):
-            close = difflib.get_close_matches(name, names, n=3, cutoff=0.6)
-            hint = f"did you mean {' or '.join(close)}?" if close else "Pythia's manual lists its settings"
-            raise UserError(f"{where}: Pythia refuses {line(name, value)!r}; {hint}")
+        understood = is_particle_data(name) or name.lower() in known
+        if not understood or not bare.readString(line(name, value), False):
+            raise UserError(f"{where}: Pythia refuses {line(name, value)!r}; {_hint(name, known)}")
+
+
+def _hint(name: str, known: Mapping[str, Any]) -> str:
+    """Say what to write instead of a line that Pythia refused."""
+    if is_particle_data(name):
+        return (
+            "write ID:property = value, for example 25:onMode = off, as in the chapter on particle data of its manual"
+        )
+    setting = known.get(name.lower())
+    if setting is None:
+        close = difflib.get_close_matches(name, [entry.name for entry in known.values()], n=3, cutoff=0.6)
+        return f"did you mean {' or '.join(close)}?" if close else "its manual lists the settings"
+    if not hasattr(setting, "hasMin"):
+        return "give on or off" if isinstance(setting, pythia8.Flag) else "give a word"
+    ends = (setting.valMin if setting.hasMin else "-inf", setting.valMax if setting.hasMax else "inf")
+    return f"give a number from {ends[0]} to {ends[1]}"
 
 
 def make(settings: Iterable[tuple[str, Any]]) -> Any:

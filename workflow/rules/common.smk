@@ -1,12 +1,11 @@
 # Names and paths that several rules use. What the config means is for resim.config and training.config to say.
 import json
-import sys
 from pathlib import Path
 
 from resim.config import parse_config
 from resim.errors import UserError
-from resim.simulate import Simulation, part_ranges
-from training.config import parse_training
+from resim.simulate import Simulation, check_config, part_ranges
+from training.config import parse
 
 RESOLVED = "results/config.json"
 
@@ -14,12 +13,14 @@ RESOLVED = "results/config.json"
 def _checked():
     """Check the whole config before any rule is read; a mistake is one line."""
     try:
-        return parse_config(config, "config"), parse_training(config, "config")
+        simulation, learning = parse_config(config, "config"), parse(config, "config")
+        check_config(simulation, "config")
     except UserError as error:
         raise WorkflowError(str(error))
+    return simulation, learning.training, learning.evaluation
 
 
-CONFIG, TRAINING = _checked()
+CONFIG, TRAINING, EVALUATION = _checked()
 SAMPLES = list(CONFIG.samples)
 METHODS = list(TRAINING.methods)
 SEEDS = list(range(TRAINING.seeds))
@@ -61,3 +62,7 @@ def part_stamps(sample):
 
 MANIFESTS = expand("results/data/{sample}/manifest.json", sample=SAMPLES)
 DATA = " ".join(f"--data {sample}=results/data/{sample}" for sample in SAMPLES)
+PLOTS = {"roc": "ROC curves", "robustness_cost": "robustness against cost", "cost_by_stage": "cost by stage"}
+
+# One job is one core's work, whatever a library may think.
+shell.prefix("set -euo pipefail; export OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1; ")

@@ -1,0 +1,205 @@
+"""The command line as a user meets it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import small_config
+
+RESIM = Path(sys.executable).parent / "resim"
+Done = subprocess.CompletedProcess[str]
+
+
+def resim(*arguments: object) -> Done:
+    command = [str(RESIM), *(str(a) for a in arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=250, check=False)
+
+
+def _simulate(config: Path, out: Path, *more: object, sample: str = "qcd", events: str = "0:20") -> Done:
+    return resim("simulate", "--config", config, "--sample", sample, "--events", events, "--out", out, *more)
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make a data set as the README says."""
+    import yaml
+
+    folder = tmp_path_factory.mktemp("cli")
+    config = folder / "config.yaml"
+    config.write_text(yaml.safe_dump(small_config(), sort_keys=False))
+    made = _simulate(config, folder / "qcd", "--shard-size", 10, "--views", "nominal,rehadronized,redetected")
+    assert made.returncode == 0, made.stderr
+    return folder / "qcd"
+
+
+def _mistake(done: Done, *words: str) -> None:
+    """Check that a mistake is told in one line, with exit code 2."""
+    lines = [line for line in done.stderr.splitlines() if line.strip()]
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert lines[-1].startswith("resim: ")
+    for word in words:
+        assert word in lines[-1]
+
+
+def test_simulate_is_silent_when_not_on_a_terminal(dataset: Path, write_config: Any) -> None:
+    again = _simulate(
+        write_config(small_config()), dataset, "--shard-size", 10, "--views", "nominal,rehadronized,redetected"
+    )
+    assert (again.returncode, again.stderr) == (0, "")
+
+
+def test_inspect_as_table_and_as_json(dataset: Path) -> None:
+    table = resim("inspect", dataset)
+    assert table.returncode == 0
+    for word in ("rehadronized", "ms/event", "pythia8mc"):
+        assert word in table.stdout
+    found = json.loads(resim("inspect", "--json", dataset).stdout)
+    assert set(found["views"]) == {"nominal", "rehadronized", "redetected"}
+
+
+def test_validate_and_digest(dataset: Path) -> None:
+    assert "whole" in resim("validate", dataset).stdout
+    plain = resim("digest", dataset).stdout.strip()
+    assert len(plain) == 64
+    assert json.loads(resim("digest", "--json", dataset).stdout)["digest"] == plain
+
+
+def test_show_draws_a_picture(dataset: Path, tmp_path: Path) -> None:
+    from resim.store import open_dataset
+
+    identity = int(open_dataset(dataset).objects()["object"][0])
+    done = resim("show", dataset, "--object", identity, "--out", tmp_path / "x.png")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "x.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    "command", ["", "simulate", "manifest", "inspect", "validate", "digest", "show", "check", "schema"]
+)
+def test_help(command: str) -> None:
+    done = resim(*filter(None, [command]), "--help")
+    assert done.returncode == 0
+    assert "Usage" in done.stdout
+
+
+def test_mistakes_in_arguments(write_config: Any, tmp_path: Path) -> None:
+    config, out = write_config(small_config()), tmp_path / "out"
+    _mistake(_simulate(config, out, "--views", "nominal,foo"), "no view 'foo'", "shower_seed")
+    _mistake(_simulate(config, out, events="0-20"), "--events '0-20'", "FIRST:STOP")
+    _mistake(_simulate(config, out, "--shard-size", 15), "--shard-size = 15", "use 10 or 20")
+    _mistake(_simulate(tmp_path / "none.yaml", out), "none.yaml", "cannot be read")
+    assert not out.exists()
+
+
+def test_no_such_sample(write_config: Any, tmp_path: Path) -> None:
+    _mistake(_simulate(write_config(small_config()), tmp_path, sample="ttbar"), "--sample ttbar", "qcd, hbb")
+
+
+def test_misspelt_pythia_setting_writes_nothing(write_config: Any, tmp_path: Path) -> None:
+    values = small_config()
+    values["views"]["x"] = {"from": "shower", "set": {"TimeShower:renormMultFak": 2}}
+    done = _simulate(write_config(values), tmp_path / "out")
+    _mistake(done, "views.x.set", "TimeShower:renormMultFak = 2", "did you mean TimeShower:renormMultFac")
+    assert not (tmp_path / "out").exists()
+
+
+def test_settings_that_pythia_cannot_start_with_write_nothing(write_config: Any, tmp_path: Path) -> None:
+    """Every line is good by itself, but no phase space is left."""
+    values = small_config()
+    values["chain"]["hard"] |= {"PhaseSpace:pTHatMin": 6900.0, "PhaseSpace:pTHatMax": 0.0, "PhaseSpace:mHatMax": 1000.0}
+    done = _simulate(write_config(values), tmp_path / "out")
+    _mistake(done, "init() failed", "PhaseSpace:pTHatMin = 6900.0")
+    assert not list((tmp_path / "out").glob("*"))
+
+
+def _flip(file: Path, position: float = 0.5) -> None:
+    raw = bytearray(file.read_bytes())
+    raw[int(len(raw) * position)] ^= 4
+    file.write_bytes(raw)
+
+
+@pytest.fixture
+def copy(dataset: Path, tmp_path: Path) -> Path:
+    import shutil
+
+    return Path(shutil.copytree(dataset, tmp_path / "copy"))
+
+
+def _shard(folder: Path, view: str = "nominal") -> Path:
+    return next((folder / "part-00000000-00000010/data.zarr/views" / view / "constituents").glob("c.*"))
+
+
+def test_flipped_bit_is_named(copy: Path) -> None:
+    _flip(_shard(copy))
+    done = resim("validate", copy)
+    _mistake(done, "problem(s)", "run the command")
+    assert "part-00000000-00000010" in done.stderr
+    assert "views/nominal/constituents" in done.stderr
+
+
+def test_truncated_part_is_named(copy: Path) -> None:
+    shard = _shard(copy, "redetected")
+    os.truncate(shard, shard.stat().st_size // 2)
+    done = resim("validate", copy)
+    _mistake(done)
+    assert "views/redetected/constituents" in done.stderr
+    _mistake(resim("digest", copy), "views/redetected/constituents")
+
+
+def test_another_format_version(copy: Path) -> None:
+    file = copy / "part-00000000-00000010/digest.json"
+    file.write_text(file.read_text().replace('"version": 1', '"version": 99').replace('"version":1', '"version":99'))
+    _mistake(resim("digest", copy), "99")
+
+
+def test_no_data_set(tmp_path: Path) -> None:
+    for command in ("inspect", "validate", "digest"):
+        _mistake(resim(command, tmp_path), str(tmp_path))
+
+
+def test_no_such_object(dataset: Path, tmp_path: Path) -> None:
+    _mistake(resim("show", dataset, "--object", 10**9, "--out", tmp_path / "x.png"), "--object 1000000000", "8 x event")
+    _mistake(resim("show", dataset, "--object", 0, "--out", tmp_path / "x.bmp"), "must end in .png")
+
+
+def test_kill_at_any_moment_then_the_same_command(dataset: Path, write_config: Any, tmp_path: Path) -> None:
+    """Killed with SIGKILL after several times; what is left is whole parts only, and the digest comes out the same."""
+    config, out = write_config(small_config()), tmp_path / "qcd"
+    arguments = ["simulate", "--config", config, "--sample", "qcd", "--events", "0:20", "--shard-size", "10"]
+    arguments += ["--views", "nominal,rehadronized,redetected", "--out", out]
+    for delay in (1.5, 2.5, 3.5):
+        process = subprocess.Popen([str(RESIM), *map(str, arguments)])
+        time.sleep(delay)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        for part in out.glob("part-*"):
+            assert resim("validate", part).returncode == 0
+    assert resim(*arguments).returncode == 0
+    assert resim("digest", out).stdout == resim("digest", dataset).stdout
+    assert not list(out.glob(".part-*"))
+
+
+def _mount(folder: Path, size: str) -> bool:
+    command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
+    return os.geteuid() == 0 and subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+def test_full_disk(write_config: Any, tmp_path: Path) -> None:
+    config, small = write_config(small_config()), tmp_path / "small"
+    small.mkdir()
+    if not _mount(small, "64k"):
+        pytest.skip("a small file system can only be mounted by root")
+    try:
+        done = _simulate(config, small / "qcd", "--views", "nominal,redetected")
+        _mistake(done, str(small / "qcd"), "no space left", "Free space or choose another folder")
+        assert not list((small / "qcd").glob("*"))
+    finally:
+        subprocess.run(["umount", str(small)], check=True)

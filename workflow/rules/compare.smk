@@ -1,0 +1,58 @@
+rule compare:
+    input:
+        data=MANIFESTS,
+        evaluations=expand("results/evaluation/{method}/seed-{seed}.json", method=METHODS, seed=SEEDS),
+    output:
+        comparison=report(
+            "results/comparison.json",
+            category="Comparison",
+            labels={"what": "all figures, with intervals"},
+        ),
+        plots=[
+            report(f"results/plots/{name}.png", caption=f"../report/{name}.rst", category="Comparison", labels={"what": title})
+            for name, title in PLOTS.items()
+        ],
+    log:
+        "results/logs/compare.log",
+    benchmark:
+        "results/benchmarks/compare.tsv"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        config=RESOLVED,
+        data=DATA,
+        plots=subpath(output.plots[0], parent=True),
+        evaluations=lambda wildcards, input: [f"--evaluation {file}" for file in input.evaluations],
+    message:
+        "Putting the benefit of each method beside its price"
+    shell:
+        "resim-train compare --config {params.config} {params.evaluations} {params.data} "
+        "--out {output.comparison} --plots {params.plots} > {log} 2>&1"
+
+
+rule picture:
+    input:
+        "results/data/{sample}/manifest.json",
+    output:
+        report(
+            "results/plots/object-{sample}.png",
+            caption="../report/object.rst",
+            category="Views",
+            labels={"what": "one jet of {sample} in all its views"},
+        ),
+    log:
+        "results/logs/picture/{sample}.log",
+    benchmark:
+        "results/benchmarks/picture/{sample}.tsv"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        folder=subpath(input[0], parent=True),
+    message:
+        "Drawing one jet of {wildcards.sample} in all its views"
+    shell:
+        "resim show {params.folder} --out {output} > {log} 2>&1"
