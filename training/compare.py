@@ -37,6 +37,13 @@ from training.results import (
 
 CONFIDENCE = 0.95
 SEPARATED_BY = ("auc", "rejection_50", "wasserstein_background")
+_RANGES = {
+    "auc": (0.0, 1.0),
+    "rejection_50": (1.0, np.inf),
+    "rejection_70": (1.0, np.inf),
+    "wasserstein_background": (0.0, 1.0),
+    "wasserstein_signal": (0.0, 1.0),
+}
 Key = tuple[float, str, str]  # label fraction, view, weighting
 Evaluations = Mapping[str, Sequence[EvaluationResult]]  # method -> trainings by rising seed index
 
@@ -118,13 +125,15 @@ def jet_pt_auc(index: Index, config: Config) -> PtAuc:
     return PtAuc(value=value, low=value - half, high=value + half, allowed=(low, high), within=low <= value <= high)
 
 
-def estimate(figures: Sequence[Replicated]) -> Estimate:
-    """Take mean, spread and interval of a figure over training seeds."""
+def estimate(name: str, figures: Sequence[Replicated]) -> Estimate:
+    """Take mean, spread and interval of a figure over training seeds; the interval stays where the figure can be."""
     values = np.array([figure.value for figure in figures])
     half = half_width(values, np.array([figure.replicates for figure in figures]))
     spread = float(values.std(ddof=1)) if len(values) > 1 else None
     mean = float(values.mean())
-    return Estimate(mean=mean, spread=spread, low=mean - half, high=mean + half, seeds=values.tolist())
+    lowest, highest = _RANGES.get(name, (-np.inf, np.inf))
+    low, high = max(mean - half, lowest), min(mean + half, highest)
+    return Estimate(mean=mean, spread=spread, low=low, high=high, seeds=values.tolist())
 
 
 def half_width(values_S: NDArray[np.float64], replicates_SB: NDArray[np.float64]) -> float:
@@ -144,7 +153,7 @@ def benefits_of(results: Sequence[EvaluationResult]) -> list[Benefit]:
         Benefit(
             method=results[0].method,
             **row.model_dump(exclude={"figures"}),
-            figures={name: estimate([table[key].figures[name] for table in tables]) for name in row.figures},
+            figures={name: estimate(name, [table[key].figures[name] for table in tables]) for name in row.figures},
         )
         for key, row in tables[0].items()
     ]
@@ -181,7 +190,7 @@ def _difference(pairs: Sequence[tuple[Replicated, Replicated]]) -> tuple[float, 
 def summarise(results: Sequence[EvaluationResult], views: Mapping[str, ViewPrice], index: Index) -> MethodSummary:
     """Price a method and average its similarities over seeds."""
     return MethodSummary(
-        price=price(results, views, float(np.mean(index.split == index.split_code("train")))),
+        price=price(results, views, {view: _train_share(index, view) for view in views}),
         cosine={
             view: Cosine(
                 positive=float(np.mean([e.cosine[view].positive for e in results])),
@@ -193,17 +202,24 @@ def summarise(results: Sequence[EvaluationResult], views: Mapping[str, ViewPrice
     )
 
 
-def price(results: Sequence[EvaluationResult], views: Mapping[str, ViewPrice], train_share: float) -> Price:
+def _train_share(index: Index, view: str) -> float:
+    """Give the share of a view's objects that are in the train split."""
+    present = index.present[view]
+    return float(np.mean(index.split[present] == index.split_code("train"))) if present.any() else 0.0
+
+
+def price(
+    results: Sequence[EvaluationResult], views: Mapping[str, ViewPrice], train_share: Mapping[str, float]
+) -> Price:
     """Add up what one training of a method costs, mean over seeds; only re-simulating methods pay for views."""
-    needed = [view for name, view in views.items() if view.trained_on and name != "nominal"]
-    if results[0].method not in ("resim", "both"):
-        needed = []
+    resimulates = results[0].method in ("resim", "both")
+    needed = [view for view in views if resimulates and views[view].trained_on and view != "nominal"]
     cost = {name: float(np.mean([e.cost[name] for e in results])) for name in results[0].cost}
-    views_cpu_s = train_share * sum(view.cpu_s for view in needed)
+    views_cpu_s = sum(train_share[view] * views[view].cpu_s for view in needed)
     jets, augment = cost["augmented_jets"], cost["augment_cpu_s"]
     return Price(
         views_cpu_s=views_cpu_s,
-        views_bytes=train_share * sum(view.bytes_written for view in needed),
+        views_bytes=sum(train_share[view] * views[view].bytes_written for view in needed),
         augment_cpu_s=augment,
         training_cpu_s=cost["cpu_s"] - augment,
         total_cpu_s=views_cpu_s + cost["cpu_s"],
@@ -229,44 +245,46 @@ def flags(pt_auc: PtAuc, methods: Evaluations, config: Config) -> list[str]:
 
 
 def reading(benefits: Sequence[Benefit], separations: Sequence[Separation]) -> list[str]:
-    """Tell in words what the intervals say of each pair of methods at each label fraction."""
-    told = []
-    for figure, views in (("auc", "nominal"), ("auc", "others"), ("wasserstein_background", "others")):
+    """Tell in words what the intervals say of the methods at each label fraction, on nominal and on the other views."""
+    told: list[str] = []
+    for figure, on_nominal in (("auc", True), ("auc", False), ("wasserstein_background", False)):
         for fraction in sorted({s.label_fraction for s in separations}):
-            chosen = [
-                s
-                for s in separations
-                if s.figure == figure and s.label_fraction == fraction and (s.view == "nominal") == (views == "nominal")
-            ]
-            told += _told(figure, fraction, chosen)
-    sizes = next((b for b in benefits if b.view == "nominal"), None)
-    if sizes:
-        told.append(
-            f"The test sample holds {sizes.n_signal} signal and {sizes.n_background} background jets. "
-            f"Of {len(separations)} differences, {sum(s.separated for s in separations)} leave out 0 at 95 %; "
-            f"about {round(0.05 * len(separations))} would by chance if all methods were equal."
-        )
+            told += _told(
+                f"{figure}, {fraction:.0%} of the labels, {'nominal' if on_nominal else 'other views'}",
+                [s for s in separations if (s.figure, s.label_fraction) == (figure, fraction)
+                 and (s.view == "nominal") == on_nominal],
+            )  # fmt: skip
+    nominal = next(b for b in benefits if b.view == "nominal")
+    told.append(
+        f"The test sample holds {nominal.n_signal} signal and {nominal.n_background} background jets. "
+        f"Of {len(separations)} differences, {sum(s.separated for s in separations)} leave out 0 at 95 %; "
+        f"if all methods were equal, chance alone would make it about {round((1 - CONFIDENCE) * len(separations))}."
+    )
     return told
 
 
-def _told(figure: str, fraction: float, separations: Sequence[Separation]) -> list[str]:
-    """Make one sentence for the separations that were found and one for those that were not."""
-    labels = f"{fraction:.0%} of the labels"
-    better = "smaller" if figure.startswith("wasserstein") else "larger"
-    lines = []
-    for s in separations:
-        if s.separated:
-            winner, loser = (s.first, s.second) if (s.difference > 0) == (better == "larger") else (s.second, s.first)
-            low, high = sorted((abs(s.low), abs(s.high)))
-            lines.append(f"{figure} on {s.view}, {labels}: {winner} is better than {loser} by {low:.3g} to {high:.3g}.")
-    open_pairs: dict[str, list[str]] = defaultdict(list)
+def _told(title: str, separations: Sequence[Separation]) -> list[str]:
+    """Make a sentence for each difference that leaves out 0, and one for all the others."""
+    if not separations:
+        return []
+    found = [f"{title}: on {s.view} {_verdict(s)}." for s in separations if s.separated]
+    open_views: dict[str, list[str]] = defaultdict(list)
     for s in separations:
         if not s.separated:
-            open_pairs[f"{s.first}/{s.second}"].append(s.view)
-    if open_pairs:
-        pairs = "; ".join(f"{pair} ({', '.join(views)})" for pair, views in open_pairs.items())
-        lines.append(f"{figure}, {labels}: the intervals cannot separate {pairs}.")
-    return lines
+            open_views[f"{s.first}/{s.second}"].append(s.view)
+    if not found:
+        return [f"{title}: the intervals cannot separate any two methods."]
+    views = {s.view for s in separations}
+    pairs = [p if len(v) == len(views) else f"{p} ({', '.join(v)})" for p, v in open_views.items()]
+    return [*found, f"{title}: the intervals cannot separate {'; '.join(pairs)}."] if pairs else found
+
+
+def _verdict(s: Separation) -> str:
+    """Say which method is better and by how much; a score that moves less is better."""
+    first_is_better = (s.difference > 0) != s.figure.startswith("wasserstein")
+    winner, loser = (s.first, s.second) if first_is_better else (s.second, s.first)
+    low, high = sorted((abs(s.low), abs(s.high)))
+    return f"{winner} is better than {loser} by {low:.3g} to {high:.3g}"
 
 
 def _by_key(result: EvaluationResult) -> dict[Key, ViewFigures]:

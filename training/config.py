@@ -41,7 +41,7 @@ class AugmentConfig(_Section):
 class EncoderConfig(_Section):
     """The transformer over constituents."""
 
-    constituents: int = Field(48, ge=2, le=512, description="hardest constituents kept; time grows with it")
+    constituents: int = Field(32, ge=2, le=512, description="hardest constituents kept; time grows with it")
     width: int = Field(64, ge=4, le=2048, description="numbers a constituent is embedded in, a multiple of `heads`")
     layers: int = Field(2, ge=1, le=24, description="transformer blocks")
     heads: int = Field(4, ge=1, le=32, description="attention heads")

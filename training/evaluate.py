@@ -6,6 +6,7 @@ resamplings and differences between them are paired. Weights are flat (as genera
 which undoes the flattening of the spectrum).
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +14,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.stats import poisson
 from tqdm import tqdm
 
 from resim.errors import UserError
@@ -82,12 +82,12 @@ def embed_views(encoder: Transformer, normalisation: Normalisation, store: Store
 
 def bootstrap_weights(index: Index, rows: Rows, count: int, seed: int) -> NDArray[np.float64]:
     """Give weights (1 + count, n): ones, then how often each row's event occurs in each resampling."""
-    counts = poisson.cdf(np.arange(12), 1)  # P(12 or more) is 1e-9
+    poisson = np.cumsum([math.exp(-1) / math.factorial(k) for k in range(12)])  # P(12 or more) is 1e-9
     weights = np.ones((1 + count, len(rows)))
     for name, places, members in index.by_sample(rows):
         events, inverse = np.unique(index.event[members], return_inverse=True)
         uniforms = uniform_by_id(events, count, seed, "bootstrap", name)
-        weights[1:, places] = np.searchsorted(counts, uniforms, side="right")[inverse].T
+        weights[1:, places] = np.searchsorted(poisson, uniforms, side="right")[inverse].T
     return weights
 
 

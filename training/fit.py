@@ -24,7 +24,7 @@ class History:
 
 def be_deterministic(threads: int) -> None:
     """Make torch give the same bits for the same inputs; sums over threads depend on how many there are."""
-    torch.use_deterministic_algorithms(True)
+    torch.set_deterministic_debug_mode("error")  # use_deterministic_algorithms, without importing the compiler for 2 s
     torch.set_num_threads(threads)
 
 

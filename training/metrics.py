@@ -29,9 +29,9 @@ class Roc:
         return np.sum(np.diff(self.background, axis=1) * heights, axis=1)
 
     def background_at(self, signal_efficiency: float) -> Float:
-        """Give the background efficiency at a signal efficiency, (W,), interpolated linearly."""
-        rows = zip(self.signal, self.background, strict=True)
-        return np.array([np.interp(signal_efficiency, signal, background) for signal, background in rows])
+        """Give the background efficiency at a signal efficiency, (W,): linear in between, the lowest on a plateau."""
+        rows = zip(-self.signal[:, ::-1], self.background[:, ::-1], strict=True)  # np.interp takes the last of equals
+        return np.array([np.interp(-signal_efficiency, signal, background) for signal, background in rows])
 
     def threshold_at(self, signal_efficiency: float) -> Float:
         """Give the highest score above which (and at which) at least this share of the signal lies, (W,)."""

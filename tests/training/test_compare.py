@@ -1,0 +1,210 @@
+"""From the command line to the comparison, and the statistics in it."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from resim.errors import UserError
+from tests.training.test_training import SMALL
+from training.cli import app, data_folders, main
+from training.compare import estimate, half_width, reading, separate
+from training.data.fetch import Store
+from training.evaluate import bootstrap_weights, quality
+from training.files import read_model
+from training.keys import generator
+from training.results import Comparison, EvaluationResult, Provenance, Replicated, ViewFigures
+
+Toy = Callable[[int, int], dict[str, Path]]
+
+
+def _run(*words: object) -> str:
+    result = CliRunner().invoke(app, [str(word) for word in words])
+    if result.exception:
+        raise result.exception
+    return result.output
+
+
+@pytest.fixture(scope="module")
+def compared(toy: Toy, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Train two methods with two seeds by the command line and compare them; give the folder."""
+    out = tmp_path_factory.mktemp("compared")
+    content = {"training": SMALL | {"methods": ["resim", "supervised"]}, "evaluation": {"bootstrap": 20}}
+    (out / "config.yaml").write_text(yaml.safe_dump(content))
+    common = ["--config", out / "config.yaml"]
+    for name, folder in toy(200, 100).items():
+        common += ["--data", f"{name}={folder}"]
+    evaluations: list[object] = []
+    for seed in range(2):
+        contrastive = ["--method", "resim", "--seed-index", seed, *common]
+        _run("pretrain", *contrastive, "--out", out / f"r{seed}.pt")
+        _run("evaluate", *contrastive, "--encoder", out / f"r{seed}.pt", "--out", out / f"r{seed}.json")
+        _run("supervised", "--seed-index", seed, *common, "--out", out / f"s{seed}.json")
+        evaluations += ["--evaluation", out / f"r{seed}.json", "--evaluation", out / f"s{seed}.json"]
+    _run("compare", *common, *evaluations, "--out", out / "comparison.json", "--plots", out / "plots")
+    return out
+
+
+def test_the_comparison_holds_every_method_view_fraction_and_weighting(compared: Path) -> None:
+    comparison = read_model(compared / "comparison.json", Comparison)
+    keys = {(b.method, b.label_fraction, b.view, b.weighting) for b in comparison.benefits}
+    assert len(keys) == len(comparison.benefits) == 2 * 3 * 7 * 2
+    assert all(len(e.seeds) == 2 for b in comparison.benefits for e in b.figures.values())
+    assert all(e.low <= e.mean <= e.high for b in comparison.benefits for e in b.figures.values())
+    assert comparison.methods["resim"].seed_indices == [0, 1]
+    assert set(comparison.methods["resim"].cosine) == set(comparison.views) - {"nominal"}
+
+
+def test_prices_follow_the_cost_records_of_the_train_share(compared: Path) -> None:
+    comparison = read_model(compared / "comparison.json", Comparison)
+    view = comparison.views["rehadronized"]
+    assert view.stages["shower"] == pytest.approx(0.01 * 400)
+    assert view.cpu_s == pytest.approx(sum(view.stages.values()))
+    trained_on = [v for name, v in comparison.views.items() if v.trained_on and name != "nominal"]
+    share = comparison.methods["resim"].price.views_cpu_s / sum(v.cpu_s for v in trained_on)
+    assert share == pytest.approx(0.5, abs=0.1)
+    assert comparison.methods["supervised"].price.views_cpu_s == 0
+    assert not comparison.views["vincia"].trained_on
+
+
+def test_the_comparison_warns_of_few_seeds_and_says_what_it_cannot_tell(compared: Path) -> None:
+    comparison = read_model(compared / "comparison.json", Comparison)
+    assert "method 'resim' has 2 training seeds, and fewer than 3 say little of the spread" in comparison.flags
+    assert any("cannot separate" in line for line in comparison.reading)
+    assert comparison.pt_auc.within == (0.45 <= comparison.pt_auc.value <= 0.55)
+
+
+def test_pictures_are_whole_and_the_same_when_drawn_again(compared: Path, toy: Toy) -> None:
+    pictures = sorted(path.name for path in (compared / "plots").iterdir())
+    assert pictures == ["cost_by_stage.png", "robustness_cost.png", "roc.png"]
+    for path in (compared / "plots").iterdir():
+        assert path.read_bytes().startswith(b"\x89PNG")
+        assert path.stat().st_size > 20_000
+
+
+def test_an_evaluation_given_twice_or_of_other_data_is_refused(compared: Path, toy: Toy) -> None:
+    common = ["--config", compared / "config.yaml", "--out", compared / "x.json", "--evaluation", compared / "r0.json"]
+    data = [f"--data={name}={folder}" for name, folder in toy(200, 100).items()]
+    with pytest.raises(UserError, match="evaluation of 'resim' seed 0 is given twice"):
+        _run("compare", *common, "--evaluation", compared / "r0.json", *data)
+    other = [f"--data={name}={folder}" for name, folder in toy(80, 40).items()]
+    with pytest.raises(UserError, match="evaluation of 'resim' seed 0 was not made from the data of --data"):
+        _run("compare", *common, *other)
+    with pytest.raises(UserError, match=r"config.yaml: not a EvaluationResult: the file: Invalid JSON"):
+        _run("compare", *common, "--evaluation", compared / "config.yaml", *data)
+    assert not (compared / "x.json").exists()
+
+
+def test_the_documented_schema_names_every_key() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "comparison.md").read_text()
+    definitions = [Comparison.model_json_schema(), *Comparison.model_json_schema()["$defs"].values()]
+    keys = {key for definition in definitions for key in definition.get("properties", {})}
+    assert [key for key in sorted(keys) if f"`{key}`" not in text] == []
+
+
+def test_schema_prints_the_json_schema_of_both_sections() -> None:
+    assert set(json.loads(_run("schema"))["properties"]) == {"training", "evaluation"}
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (["qcd"], r"--data 'qcd' is not SAMPLE=DIR, such as qcd=results/data/qcd"),
+        (["qcd=a", "qcd=b"], "--data names the sample 'qcd' twice"),
+        (["qcd=a"], "--data names only qcd; give a signal and a background sample"),
+    ],
+)
+def test_bad_data_options_are_refused(data: list[str], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        data_folders(data)
+
+
+def test_a_mistake_ends_in_one_line_and_code_2(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    words = ["resim-train", "supervised", "--config", str(tmp_path / "no.yaml"), "--seed-index", "0"]
+    monkeypatch.setattr("sys.argv", [*words, "--data", "a=b", "--data", "c=d", "--out", str(tmp_path / "o.json")])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert stopped.value.code == 2
+    assert capsys.readouterr().err.strip() == (
+        f"error: {tmp_path / 'no.yaml'}: No such file or directory; give an existing file to --config"
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_bootstrap_weights_belong_to_events_and_are_poisson(toy: Toy) -> None:
+    index = Store(toy(400, 200), "hbb", 12, 8).index
+    rows = np.arange(800)
+    weights = bootstrap_weights(index, rows, 50, 1)
+    assert weights[0].tolist() == [1.0] * 800
+    assert (weights[1:].mean(), weights[1:].var()) == pytest.approx((1, 1), abs=0.03)
+    np.testing.assert_array_equal(bootstrap_weights(index, rows[100:200], 50, 1), weights[:, 100:200])
+
+
+def test_the_bootstrap_interval_covers_the_truth_as_often_as_it_says(toy: Toy) -> None:
+    """AUC of two unit normals 1 apart is 0.760; of 100 samples about 95 intervals must hold it."""
+    index = Store(toy(400, 200), "hbb", 12, 8).index
+    weights = bootstrap_weights(index, np.arange(800), 100, 1)
+    hits = 0
+    for sample in range(100):
+        score = generator("cover", sample).normal(size=800) + index.label
+        auc = quality(score, index.label, weights, 400)["auc"]
+        hits += abs(auc[0] - 0.76025) < half_width(auc[:1], auc[None, 1:])
+    assert 88 <= hits <= 100
+
+
+def test_half_width_adds_seeds_and_events_in_quadrature() -> None:
+    replicates = np.tile(np.array([-1.0, 1.0]), (3, 50))
+    events = 1.959964 * np.sqrt(100 / 99)
+    assert half_width(np.array([2.0, 2.0, 2.0]), replicates) == pytest.approx(events)
+    seeds = 4.302653 * 1 / np.sqrt(3)
+    assert half_width(np.array([1.0, 2.0, 3.0]), 0 * replicates) == pytest.approx(seeds)
+    assert half_width(np.array([1.0, 2.0, 3.0]), replicates) == pytest.approx(np.hypot(events, seeds))
+
+
+def test_an_interval_stays_where_the_figure_can_be() -> None:
+    one = estimate("auc", [Replicated(value=v, replicates=[v] * 20) for v in (0.9, 0.99, 1.0)])
+    assert (one.low > 0, one.high) == (True, 1.0)
+
+
+def _evaluation(method: str, seed: int, auc: float, noise: np.ndarray) -> EvaluationResult:
+    figure = Replicated(value=auc, replicates=(auc + noise).tolist())
+    row = ViewFigures(
+        label_fraction=1.0, view="nominal", weighting="flat", n_signal=9, n_background=9, figures={"auc": figure}
+    )
+    provenance = Provenance(training_digest="", evaluation_digest="", seed=1, data={}, software={})
+    return EvaluationResult(
+        method=method, seed_index=seed, provenance=provenance, cost={}, loss=[], n_labels={}, rows=[row], roc=[], cosine={}
+    )  # fmt: skip
+
+
+def test_paired_differences_separate_what_single_intervals_do_not() -> None:
+    noise = 0.05 * generator("noise").normal(size=100)
+    better = [_evaluation("a", s, 0.81 + 0.01 * s, noise) for s in range(3)]
+    worse = [_evaluation("b", s, 0.80 + 0.01 * s, noise) for s in range(3)]
+    (found,) = separate("a", better, "b", worse)
+    assert found.separated
+    assert found.difference == pytest.approx(0.01)
+    (same,) = separate("a", better, "b", [_evaluation("b", s, 0.80 + 0.03 * s, noise) for s in range(3)])
+    assert not same.separated
+
+
+def test_the_reading_names_winners_and_what_is_open() -> None:
+    quiet = np.zeros(100)
+    methods = {
+        "a": [_evaluation("a", s, 0.9 + 0.001 * s, quiet) for s in range(3)],
+        "b": [_evaluation("b", s, 0.8 + 0.002 * s, quiet) for s in range(3)],
+        "c": [_evaluation("c", s, 0.8 + 0.001 * s, quiet) for s in range(3)],
+    }
+    from training.compare import benefits_of
+
+    separations = [s for x, y in (("a", "b"), ("b", "c")) for s in separate(x, methods[x], y, methods[y])]
+    told = reading([row for results in methods.values() for row in benefits_of(results)], separations)
+    assert told[0].startswith("auc, 100% of the labels, nominal: on nominal a is better than b by 0.09")
+    assert told[1] == "auc, 100% of the labels, nominal: the intervals cannot separate b/c."
+    assert told[-1].startswith("The test sample holds 9 signal and 9 background jets. Of 2 differences, 1 leave out 0")

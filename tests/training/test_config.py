@@ -1,0 +1,64 @@
+from pathlib import Path
+
+import pytest
+import yaml
+from pydantic import BaseModel
+
+from resim.errors import UserError
+from training.config import Config, load
+
+ROOT = Path(__file__).parents[2]
+
+
+def _leaves(model: type[BaseModel], prefix: str = "") -> dict[str, object]:
+    leaves: dict[str, object] = {}
+    for name, field in model.model_fields.items():
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            leaves |= _leaves(kind, f"{prefix}{name}.")
+        else:
+            leaves[prefix + name] = field
+    return leaves
+
+
+def _keys(section: dict[str, object], prefix: str = "") -> set[str]:
+    keys: set[str] = set()
+    for name, value in section.items():
+        keys |= _keys(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name}
+    return keys
+
+
+def test_the_projects_config_spells_out_every_default() -> None:
+    content = yaml.safe_load((ROOT / "config.yaml").read_text())
+    written = _keys({name: content[name] for name in Config.model_fields})
+    assert written == set(_leaves(Config))
+    assert load(ROOT / "config.yaml") == Config()
+
+
+def test_every_field_is_described() -> None:
+    undescribed = [key for key, field in _leaves(Config).items() if not getattr(field, "description", None)]
+    assert undescribed == []
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("training: {epoch: 3}", r"c.yaml: unknown key `training.epoch`; allowed: seed, seeds, threads"),
+        ("training: {pretrain: {epochs: 0}}", r"c.yaml: key `training.pretrain.epochs`: .*greater than or equal to 1"),
+        ("training: {methods: [magic]}", r"key `training.methods.0`: Input should be 'resim', 'generic', 'both' or"),
+        ("training: {encoder: {width: 10, heads: 4}}", r"`training.encoder`: .*width 10 is not a multiple of heads 4"),
+        ("evaluation: {label_fractions: [2]}", r"`evaluation.label_fractions.0`: .*less than or equal to 1"),
+        ("- a list", r"c.yaml: holds list, expected a mapping"),
+        ("training: [", r"c.yaml: not YAML"),
+    ],
+    ids=["unknown", "range", "choice", "consistency", "element", "no mapping", "no yaml"],
+)
+def test_a_mistake_names_file_key_and_what_is_allowed(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "c.yaml").write_text(text)
+    with pytest.raises(UserError, match=message):
+        load(tmp_path / "c.yaml")
+
+
+def test_sections_of_the_simulation_are_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text("lane: jets\nviews: {nominal: {}}\n")
+    assert load(tmp_path / "c.yaml") == Config()

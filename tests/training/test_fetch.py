@@ -1,0 +1,105 @@
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from resim.errors import UserError
+from resim.store import open_dataset
+from tests.training.conftest import VIEWS
+from training.data.features import FEATURES, PT
+from training.data.fetch import Memory, Store, held_if_small, prefetched
+from training.labels import labelled_rows
+
+Toy = Callable[[int, int], dict[str, Path]]
+
+
+def test_rows_are_those_of_the_parts_one_by_one(toy: Toy) -> None:
+    folders = toy(80, 40)
+    store = Store(folders, "hbb", constituents=12, group=8)
+    rows = np.array([0, 1, 5, 38, 39, 40, 41, 77, 79, 80, 85, 130, 159])
+    jets = store.read("shower_seed", rows)
+    for row, jet in zip(rows, jets, strict=True):
+        dataset = open_dataset(folders[store.index.samples[row // 80]])
+        view = dataset.parts[row % 80 // 40].view("shower_seed")
+        start, stop = view.offsets[row % 40 : row % 40 + 2]
+        stored = np.asarray(view.constituents[start:stop])[:12]
+        np.testing.assert_array_equal(jet[: len(stored)], stored)
+        assert not jet[len(stored) :].any()
+
+
+def test_the_index_is_the_same_however_the_data_is_cut_and_named(toy: Toy) -> None:
+    one, many = (Store(folders, "hbb", 12, 8) for folders in (toy(80, 80), dict(reversed(toy(80, 20).items()))))
+    assert one.index.samples == many.index.samples == ("hbb", "qcd")
+    for name in ("object", "event", "split", "weight", "label", "pt", "sample"):
+        np.testing.assert_array_equal(getattr(one.index, name), getattr(many.index, name))
+    for view in VIEWS:
+        rows = np.flatnonzero(one.index.present[view])
+        np.testing.assert_array_equal(one.read(view, rows), many.read(view, rows))
+    assert one.digests() == many.digests()
+
+
+def test_labels_follow_the_signal_and_splits_the_view(toy: Toy) -> None:
+    store = Store(toy(80, 40), "qcd", 12, 8)
+    assert store.index.label.tolist() == [0] * 80 + [1] * 80
+    assert store.splits_of("nominal") == ("train", "validation", "test")
+    assert store.splits_of("vincia") == ("test",)
+    assert len(store.index.rows("train", ["vincia"])) == 0
+    assert set(store.index.split[store.index.rows("test", ["vincia"])]) == {2}
+
+
+def test_memory_gives_what_the_store_gives_and_is_used_if_it_is_large_enough(toy: Toy) -> None:
+    store = Store(toy(80, 40), "hbb", 12, 8)
+    rows = store.index.rows("train", ["nominal"])
+    held = held_if_small(store, ["nominal"], rows, 12, megabytes=1)
+    assert isinstance(held, Memory)
+    np.testing.assert_array_equal(held.read("nominal", rows[3:9]), store.read("nominal", rows[3:9]))
+    assert held_if_small(store, ["nominal"], rows, 12, megabytes=0) is store
+
+
+def test_an_unknown_signal_is_refused(toy: Toy) -> None:
+    with pytest.raises(UserError, match=r"training.signal is 'top', which is no data set; allowed: hbb, qcd"):
+        Store(toy(80, 40), "top", 12, 8)
+
+
+def test_labels_are_nested_balanced_and_differ_between_seeds(toy: Toy) -> None:
+    index = Store(toy(400, 200), "hbb", 12, 8).index
+    few, some, everything = (labelled_rows(index, fraction, 1, 0) for fraction in (0.01, 0.1, 1.0))
+    assert set(few) < set(some) < set(everything)
+    assert everything.tolist() == index.rows("train", ["nominal"]).tolist()
+    assert index.label[few].sum() == np.ceil(0.01 * index.label[everything].sum())
+    assert set(some) != set(labelled_rows(index, 0.1, 1, 1))
+
+
+def test_prefetched_keeps_the_order_and_hands_on_an_error() -> None:
+    def items() -> Iterator[int]:
+        yield from range(10)
+        raise UserError("the disk is gone")
+
+    seen = []
+    with pytest.raises(UserError, match="the disk is gone"):
+        for item in prefetched(items()):
+            seen.append(item)  # noqa: PERF402 the items before the error count
+    assert seen == list(range(10))
+
+
+def test_a_reader_that_stops_early_leaves_no_thread_behind() -> None:
+    made = []
+
+    def items() -> Iterator[int]:
+        for i in range(1000):
+            made.append(i)
+            yield i
+
+    reader = prefetched(items(), depth=2)
+    assert next(reader) == 0
+    reader.close()
+    count = len(made)
+    assert count <= 5
+    assert len(made) == count
+
+
+def test_stored_features_are_in_the_order_of_the_inputs(toy: Toy) -> None:
+    view = open_dataset(toy(80, 40)["qcd"]).parts[0].view("nominal")
+    assert tuple(column.name for column in view.constituent_columns) == FEATURES
+    assert FEATURES[PT] == "pt"

@@ -1,0 +1,163 @@
+"""The same inputs give the same weights, to the bit, and training learns."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from resim.errors import UserError
+from training.config import Config
+from training.data.loader import Batch
+from training.fit import be_deterministic, rate
+from training.meter import Meter
+from training.pretrain import contrastive_loader, load_trained, open_store, pretrain, save
+from training.probe import evaluate_encoder, load_for
+from training.supervised import evaluate_supervised
+
+Toy = Callable[[int, int], dict[str, Path]]
+SMALL = {
+    "encoder": {"constituents": 12, "width": 8, "layers": 1, "heads": 2},
+    "pretrain": {"epochs": 2, "batch": 32, "projection": 8},
+    "supervised": {"steps": 6, "batch": 32},
+    "loader": {"group": 8, "shuffle": 64},
+}
+
+
+def small(**training: Any) -> Config:
+    """Give a config that trains in a second."""
+    return Config.model_validate({"training": SMALL | training, "evaluation": {"bootstrap": 20}})
+
+
+def _weights(folders: dict[str, Path], config: Config, method: str = "both") -> dict[str, torch.Tensor]:
+    trained, _ = pretrain(open_store(folders, config.training), config, method, 0)
+    return trained.encoder.state_dict()
+
+
+def _same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
+    return all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_weights_are_the_same_bits_whatever_the_parts_and_wherever_the_data_is_read_from(toy: Toy) -> None:
+    first = _weights(toy(80, 80), small())
+    assert _same(first, _weights(toy(80, 80), small()))
+    assert _same(first, _weights(toy(80, 20), small()))
+    assert _same(first, _weights(toy(80, 20), small(loader={**SMALL["loader"], "memory_mb": 0})))
+    assert not _same(first, _weights(toy(80, 80), small(seed=2)))
+
+
+@pytest.mark.parametrize("method", ["resim", "generic", "both"])
+def test_every_train_object_comes_once_an_epoch_and_none_of_another_split(toy: Toy, method: str) -> None:
+    store = open_store(toy(80, 40), small().training)
+    loader = contrastive_loader(store, small().training, method, 0, Meter())
+    batches = list(loader.batches(range(2)))
+    assert len(batches) == loader.steps(2)
+    for epoch in range(2):
+        rows = np.concatenate([batch.rows for batch in batches if batch.epoch == epoch])
+        assert sorted(rows) == store.index.rows("train", loader.views).tolist()
+
+
+def _jets_by_row(batches: list[Batch]) -> dict[int, np.ndarray]:
+    return {
+        int(row): jets.values[place].numpy()
+        for batch in batches
+        for jets in batch.views[:1]
+        for place, row in enumerate(batch.rows)
+    }
+
+
+def test_partners_differ_and_are_chosen_anew_every_epoch_by_the_object_alone(toy: Toy) -> None:
+    store = open_store(toy(80, 40), small().training)
+    loader = contrastive_loader(store, small().training, "resim", 0, Meter())
+    (first, second) = (list(loader.batches(range(epoch, epoch + 1))) for epoch in range(2))
+    assert all(not torch.equal(*(jets.values for jets in batch.views)) for batch in first)
+    before, after = _jets_by_row(first), _jets_by_row(second)
+    length = min(v.shape[0] for v in (*before.values(), *after.values()))
+    moved = [row for row in before if not np.array_equal(before[row][:length], after[row][:length])]
+    assert 0.5 * len(before) < len(moved) < len(before)
+
+
+def test_a_checkpoint_gives_back_the_encoder_and_what_made_it(toy: Toy, tmp_path: Path) -> None:
+    store, config = open_store(toy(80, 40), small().training), small()
+    trained, checkpoint = pretrain(store, config, "generic", 1)
+    save(tmp_path / "encoder.pt", checkpoint)
+    again, content = load_trained(tmp_path / "encoder.pt")
+    assert _same(trained.encoder.state_dict(), again.encoder.state_dict())
+    np.testing.assert_array_equal(trained.normalisation.mean, again.normalisation.mean)
+    assert (again.method, again.seed_index, again.history) == ("generic", 1, trained.history)
+    assert Config.model_validate(content["config"]) == config
+    assert content["provenance"]["data"] == store.digests()
+    assert again.cost["augmented_jets"] == 2 * 2 * len(store.index.rows("train", ["nominal"]))
+    assert again.cost["augment_cpu_s"] > 0
+
+
+def test_an_encoder_of_another_method_config_or_file_is_refused(toy: Toy, tmp_path: Path) -> None:
+    config = small()
+    store = open_store(toy(80, 40), config.training)
+    save(tmp_path / "encoder.pt", pretrain(store, config, "resim", 0)[1])
+    with pytest.raises(UserError, match="holds method 'resim' seed index 0, not 'both' 0"):
+        load_for(tmp_path / "encoder.pt", config, store, "both", 0)
+    with pytest.raises(UserError, match="was trained with other `training` config; run `resim-train pretrain` again"):
+        load_for(tmp_path / "encoder.pt", small(seed=9), store, "resim", 0)
+    (tmp_path / "cut.pt").write_bytes((tmp_path / "encoder.pt").read_bytes()[:500])
+    with pytest.raises(UserError, match=r"cut.pt: not a checkpoint .*; make it anew"):
+        load_trained(tmp_path / "cut.pt")
+    with pytest.raises(UserError, match=r"none.pt: No such file or directory; expected a checkpoint"):
+        load_trained(tmp_path / "none.pt")
+
+
+@pytest.mark.parametrize(
+    ("views", "message"),
+    [
+        (["nominal", "vincia"], "training.views: 'vincia' was not made for the train split; allowed: nominal, shower_"),
+        (["nominal", "herwig"], "training.views: 'herwig' is not in the data; allowed: nominal, shower_seed"),
+    ],
+    ids=["held out", "unknown"],
+)
+def test_a_view_without_train_objects_is_refused(toy: Toy, views: list[str], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        open_store(toy(80, 40), small(views=views).training)
+
+
+def test_a_seed_index_beyond_the_config_is_refused(toy: Toy) -> None:
+    with pytest.raises(UserError, match=r"--seed-index 3 is outside 0..2 \(training.seeds in the config\)"):
+        pretrain(open_store(toy(80, 40), small().training), small(), "resim", 3)
+
+
+def test_a_loss_that_is_not_finite_stops_the_training(toy: Toy) -> None:
+    config = small(optimiser={"learning_rate": 1.0, "weight_decay": 0.0}, pretrain={"epochs": 1, "temperature": 1e-45})
+    with pytest.raises(UserError, match=r"the loss is (nan|inf) at step 0; lower the learning rate"):
+        pretrain(open_store(toy(80, 40), config.training), config, "resim", 0)
+
+
+def test_contrastive_and_supervised_training_tell_two_prongs_from_one(toy: Toy) -> None:
+    """One prong against two is easy: after a few epochs both must see it on every view."""
+    config = small(
+        encoder={"constituents": 20, "width": 16, "layers": 1, "heads": 2},
+        pretrain={"epochs": 6, "batch": 32},
+        supervised={"steps": 40, "batch": 64},
+    )
+    store = open_store(toy(400, 200), config.training)
+    trained, _ = pretrain(store, config, "resim", 0)
+    assert trained.history[-1] < trained.history[0]
+    for result in (evaluate_encoder(store, config, trained), evaluate_supervised(store, config, 0)):
+        auc = {row.view: row.figures["auc"].value for row in result.rows if row.label_fraction == 1}
+        assert set(auc) == set(store.views)
+        assert min(auc.values()) > 0.9
+        assert all(cosine.positive > cosine.random for cosine in result.cosine.values())
+
+
+def test_the_rate_rises_in_a_line_and_ends_near_zero() -> None:
+    rates = [rate(step, 100, 0.1) for step in range(100)]
+    assert rates[:10] == pytest.approx([0.1 * (i + 1) for i in range(10)])
+    assert rates[10] == 1
+    assert np.all(np.diff(rates[10:]) < 0)
+    assert rates[-1] < 0.001
+
+
+def test_determinism_is_asked_of_torch() -> None:
+    be_deterministic(1)
+    assert torch.are_deterministic_algorithms_enabled()
+    assert torch.get_num_threads() == 1
