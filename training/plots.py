@@ -9,11 +9,11 @@ import numpy as np
 from matplotlib import colormaps, style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from training.results import Benefit, Comparison, EvaluationResult, RocCurve
 
 _COLOURS = {"resim": "#0072b2", "generic": "#d55e00", "both": "#009e73", "supervised": "#555555"}  # Okabe-Ito
-_MARKERS = {"resim": "o", "generic": "s", "both": "D", "supervised": "^"}
 _SIZES = {"font.size": 13, "legend.fontsize": 11, "axes.labelsize": 14, "figure.constrained_layout.use": True}
 _PLACES = {"xaxis.labellocation": "center", "yaxis.labellocation": "center"}
 
@@ -70,7 +70,12 @@ def _roc_panel(panel: Axes, method: str, curves: Mapping[str, tuple[Any, Any]], 
     for view, (_, rejection) in curves.items():
         if not comparison.views[view].trained_on:
             panel.plot(
-                efficiency, np.minimum(rejection, ceiling), color="black", ls="--", lw=1.3, label=f"{view} (held out)"
+                efficiency,
+                np.minimum(rejection, ceiling),
+                color="black",
+                ls="--",
+                lw=1.3,
+                label=_called(comparison, view),
             )
     panel.plot(efficiency, 1 / efficiency, color="grey", ls=":", lw=1, label="no discrimination")
     panel.set(yscale="log", xlim=(0.1, 1), ylim=(1, ceiling), xlabel=r"signal efficiency $\varepsilon_S$")
@@ -79,24 +84,22 @@ def _roc_panel(panel: Axes, method: str, curves: Mapping[str, tuple[Any, Any]], 
 
 
 def robustness_against_cost(comparison: Comparison) -> Figure:
-    """Draw how much a score moves and how good it is over what the training cost, for each label fraction."""
-    figure = Figure(figsize=(12.6, 4.8))
+    """Draw how far scores move, and how good they are, over what one training cost, at the largest label fraction."""
+    figure = Figure(figsize=(13, 5))
     left, right = figure.subplots(1, 2, sharex=True)
     fraction = max(b.label_fraction for b in comparison.benefits)
     views = _shown_views(comparison)
-    for method in comparison.methods:
-        for place, view in enumerate(views):
-            _point(left, comparison, method, view, fraction, "wasserstein_background", filled=place == 0)
-        _point(right, comparison, method, "nominal", fraction, "auc", filled=True)
-        _point(right, comparison, method, views[0], fraction, "auc", filled=False)
-    named = f"filled: {views[0]}" + (f", open: {views[1]}" if len(views) > 1 else "")
-    left.set_ylabel(f"score shift of background\n(Wasserstein; {named})")
-    right.set_ylabel(f"AUC (filled: nominal, open: {views[0]})")
+    for panel, name, shown in ((left, "wasserstein_background", views), (right, "auc", ["nominal", *views[:1]])):
+        for place, method in enumerate(comparison.methods):
+            for number, view in enumerate(shown):
+                nudge = 1.05 ** (2 * place + number)  # methods of one price stand side by side rather than stacked
+                _point(panel, comparison, method, _row(comparison.benefits, method, view, fraction), name, nudge)
+        _legend(panel, comparison, shown)
+        panel.set(xscale="log", xlabel="CPU seconds of one training, views included")
+    left.set_ylabel("score shift of background (Wasserstein)")
     left.set_ylim(bottom=0)
-    for panel in (left, right):
-        panel.set(xscale="log", xlabel="CPU seconds of one training, its views included")
-        panel.legend(loc="best")
-    figure.suptitle(f"{fraction:.0%} of the labels; bars: 95 % over seeds and test events", fontsize=13)
+    right.set_ylabel("AUC")
+    figure.suptitle(f"Test split, {fraction:.0%} of the labels; bars: 95 % over seeds and test events", fontsize=13)
     return figure
 
 
@@ -112,24 +115,38 @@ def _shown_views(comparison: Comparison) -> list[str]:
     return (held_out[:1] + by_shift)[:2]
 
 
-def _point(
-    panel: Axes, comparison: Comparison, method: str, view: str, fraction: float, figure: str, *, filled: bool
-) -> None:
-    row = _row(comparison.benefits, method, view, fraction)
-    value, colour = row.figures[figure], _COLOURS.get(method, "black")
-    shift = 1.0 if filled else 1.04  # side by side rather than one upon the other
+def _point(panel: Axes, comparison: Comparison, method: str, row: Benefit, name: str, nudge: float) -> None:
+    """Draw one figure with its interval, colour by method and shape by view."""
+    value, colour = row.figures[name], _COLOURS.get(method, "black")
     panel.errorbar(
-        comparison.methods[method].price.total_cpu_s * shift,
+        comparison.methods[method].price.total_cpu_s * nudge,
         value.mean,
         yerr=[[value.mean - value.low], [value.high - value.mean]],
-        marker=_MARKERS.get(method, "v"),
+        marker=_marker(comparison, row.view),
         color=colour,
-        markerfacecolor=colour if filled else "white",
-        markersize=9,
+        markersize=8,
         capsize=3,
         ls="none",
-        label=method if filled else None,
     )
+
+
+def _marker(comparison: Comparison, view: str) -> str:
+    """Tell views apart by shape: nominal, trained on, held out."""
+    return "o" if view == "nominal" else "s" if comparison.views[view].trained_on else "^"
+
+
+def _legend(panel: Axes, comparison: Comparison, views: Sequence[str]) -> None:
+    """Name colours (methods) and shapes (views), above the panel."""
+    methods = [Line2D([], [], color=_COLOURS.get(m, "black"), lw=4, label=m) for m in comparison.methods]
+    shapes = [
+        Line2D([], [], color="black", marker=_marker(comparison, view), ls="none", label=_called(comparison, view))
+        for view in views
+    ]
+    panel.legend(handles=methods + shapes, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0))
+
+
+def _called(comparison: Comparison, view: str) -> str:
+    return view if comparison.views[view].trained_on else f"{view} (held out)"
 
 
 def _row(benefits: Sequence[Benefit], method: str, view: str, fraction: float) -> Benefit:
@@ -139,20 +156,22 @@ def _row(benefits: Sequence[Benefit], method: str, view: str, fraction: float) -
 
 
 def cost_by_stage(comparison: Comparison) -> Figure:
-    """Draw what each view adds, by stage, and what one training of each method adds."""
-    figure = Figure(figsize=(13.5, 4.8))
+    """Draw what each view adds, by stage, and what one training of each method costs."""
+    figure = Figure(figsize=(14, 5))
     left, right = figure.subplots(1, 2, width_ratios=[1.3, 1])
-    views = list(comparison.views)
-    stages = list(dict.fromkeys(stage for price in comparison.views.values() for stage in price.stages))
-    table = {stage: [_per_event(comparison, view, stage) for view in views] for stage in stages}
-    _stacked(left, views, table, "CPU ms an event that the view adds")
-    prices = {method: summary.price for method, summary in comparison.methods.items()}
-    parts = {
-        "views": [price.views_cpu_s for price in prices.values()],
-        "augmentation": [price.augment_cpu_s for price in prices.values()],
-        "training": [price.training_cpu_s for price in prices.values()],
+    stages = dict.fromkeys(stage for price in comparison.views.values() for stage in price.stages)
+    by_stage = {stage: [_per_event(comparison, view, stage) for view in comparison.views] for stage in stages}
+    usual = max(price.cpu_ms_per_event for price in comparison.views.values() if price.trained_on)
+    names = [_called(comparison, view) for view in comparison.views]
+    _stacked(left, names, by_stage, "CPU ms an event that the view adds", 1.4 * usual)
+    prices = [summary.price for summary in comparison.methods.values()]
+    by_kind = {
+        "views": [price.views_cpu_s for price in prices],
+        "augmentation": [price.augment_cpu_s for price in prices],
+        "training": [price.training_cpu_s for price in prices],
     }
-    _stacked(right, list(prices), parts, "CPU seconds of one training")
+    label = "CPU seconds of one training"
+    _stacked(right, list(comparison.methods), by_kind, label, 1.2 * max(price.total_cpu_s for price in prices))
     return figure
 
 
@@ -161,19 +180,28 @@ def _per_event(comparison: Comparison, view: str, stage: str) -> float:
     return price.cpu_ms_per_event * price.stages.get(stage, 0.0) / price.cpu_s if price.cpu_s else 0.0
 
 
-def _stacked(panel: Axes, names: Sequence[str], parts: Mapping[str, Sequence[float]], label: str) -> None:
-    """Draw horizontal stacked bars, first name on top, totals written beside."""
+def _stacked(panel: Axes, names: Sequence[str], parts: Mapping[str, Sequence[float]], label: str, end: float) -> None:
+    """Draw horizontal stacked bars, the first on top, totals beside; a bar beyond the axis' end is cut and says so."""
     start = np.zeros(len(names))
     colours = colormaps["tab10"].colors  # type: ignore[attr-defined]
     for number, (part, widths) in enumerate(parts.items()):
         panel.barh(names, widths, left=start, label=part, color=colours[number % 10], height=0.7)
         start = start + np.asarray(widths)
     for place, total in enumerate(start):
-        panel.text(total, place, f" {total:.3g}", va="center", fontsize=11)
-    panel.set(xlabel=label, xlim=(0, 1.12 * max(start.max(), 1e-9)))
+        cut = bool(total > 0.9 * end)
+        panel.text(
+            0.99 * end if cut else total,
+            place,
+            f"{total:.3g} →" if cut else f" {total:.3g}",
+            ha="right" if cut else "left",
+            va="center",
+            color="white" if cut else "black",
+            fontsize=11,
+        )
+    panel.set(xlabel=label, xlim=(0, end))
     panel.invert_yaxis()
-    panel.tick_params(axis="y", which="minor", left=False, right=False)
-    panel.legend(loc="best")
+    panel.tick_params(axis="y", which="both", left=False, right=False)
+    panel.legend(ncols=4, loc="lower center", bbox_to_anchor=(0.5, 1.0))
 
 
 def _png(figure: Figure) -> bytes:

@@ -28,6 +28,11 @@ def test_rows_are_those_of_the_parts_one_by_one(toy: Toy) -> None:
         assert not jet[len(stored) :].any()
 
 
+def test_no_rows_give_no_jets(toy: Toy) -> None:
+    store = Store(toy(80, 40), "hbb", constituents=12, group=8)
+    assert store.read("nominal", np.array([], dtype=np.int64)).shape == (0, 12, len(FEATURES))
+
+
 def test_the_index_is_the_same_however_the_data_is_cut_and_named(toy: Toy) -> None:
     one, many = (Store(folders, "hbb", 12, 8) for folders in (toy(80, 80), dict(reversed(toy(80, 20).items()))))
     assert one.index.samples == many.index.samples == ("hbb", "qcd")

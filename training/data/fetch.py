@@ -4,11 +4,13 @@ import queue
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from resim.errors import UserError
 from resim.store import Dataset, Part, StoredView, open_dataset
@@ -117,7 +119,7 @@ class Store:
         jets = np.zeros((len(rows), self._constituents, len(FEATURES)), dtype=np.float32)
         part_of = np.searchsorted(self._starts, rows, side="right") - 1
         pieces = np.flatnonzero((np.diff(part_of, prepend=-1) != 0) | (np.diff(rows, prepend=-1) >= self._group))
-        for start, stop in zip(pieces, np.append(pieces[1:], len(rows)), strict=True):
+        for start, stop in pairwise([*pieces, len(rows)]):
             part = int(part_of[start])
             jets[start:stop] = self._read_piece(part, view, rows[start:stop] - self._starts[part])
         return jets
@@ -166,7 +168,7 @@ class Memory:
 
     def __init__(self, source: Source, views: Sequence[str], rows: Rows) -> None:
         self._rows = rows
-        self._held = {view: source.read(view, rows) for view in views}
+        self._held = {view: source.read(view, rows) for view in tqdm(views, desc="read", unit="view", disable=None)}
 
     def read(self, view: str, rows: Rows) -> FloatArray:
         """Give the leading constituents (len(rows), P, F) of ascending rows that are held."""
