@@ -303,12 +303,12 @@ def _check(evaluations: Sequence[EvaluationResult], store: Store, config: Config
     if not evaluations:
         raise UserError("nothing to compare; give at least one --evaluation")
     seen = set()
-    expected = provenance(config, store)
     for result in evaluations:
         name = f"evaluation of {result.method!r} seed {result.seed_index}"
         if (result.method, result.seed_index) in seen:
             raise UserError(f"{name} is given twice; give each training once")
         seen.add((result.method, result.seed_index))
+        expected = provenance(config, store, result.method)
         for what in ("data", "training_digest", "evaluation_digest"):
             if getattr(result.provenance, what) != getattr(expected, what):
                 source = "the data of --data" if what == "data" else "this --config"

@@ -134,12 +134,23 @@ def load(path: Path) -> Config:
         raise UserError(f"{path}: {error.strerror}; give an existing file to --config") from None
     except yaml.YAMLError as error:
         raise UserError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+    return parse(content, str(path))
+
+
+def parse(content: Any, source: str) -> Config:
+    """Check the sections `training` and `evaluation` of a config's content; `source` names it in errors.
+
+    Raises
+    ------
+    UserError
+        If it is no mapping, or a value is not allowed.
+    """
     if not isinstance(content, dict):
-        raise UserError(f"{path}: holds {type(content).__name__}, expected a mapping with the key `training`")
+        raise UserError(f"{source}: holds {type(content).__name__}, expected a mapping with the key `training`")
     try:
         return Config(**{name: content.get(name) or {} for name in Config.model_fields})
     except ValidationError as error:
-        raise UserError(f"{path}: {_explain(error.errors()[0])}") from None
+        raise UserError(f"{source}: {_explain(error.errors()[0])}") from None
 
 
 def _explain(error: Any) -> str:

@@ -110,7 +110,7 @@ def evaluation(
     judge = _Judge(store.index, rows, weights)
     largest = max(outputs.logits)
     return EvaluationResult(
-        provenance=provenance(config, store),
+        provenance=provenance(config, store, trained["method"]),
         n_labels={str(fraction): n for fraction, n in n_labels.items()},
         rows=[
             judge.figures(fraction, view, logits, weighting)

@@ -181,5 +181,5 @@ def _checkpoint(trained: Trained, projection: nn.Module, config: Config, store: 
         "config": config.model_dump(mode="json"),
         "history": trained.history,
         "cost": trained.cost,
-        "provenance": provenance(config, store).model_dump(mode="json"),
+        "provenance": provenance(config, store, trained.method).model_dump(mode="json"),
     }

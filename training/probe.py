@@ -50,7 +50,7 @@ def load_for(path: Path, config: Config, store: Store, method: str, seed_index: 
             f"{path}: holds method {trained.method!r} seed index {trained.seed_index}, not {method!r} {seed_index}; "
             "give the encoder that --method and --seed-index name"
         )
-    found, expected = content["provenance"], provenance(config, store)
+    found, expected = content["provenance"], provenance(config, store, method)
     for name, what in (("training_digest", "`training` config"), ("data", "data")):
         if found[name] != getattr(expected, name):
             raise UserError(f"{path}: was trained with other {what}; run `resim-train pretrain` again")

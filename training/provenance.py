@@ -12,10 +12,11 @@ _SOFTWARE = ("numpy", "scikit-learn", "scipy", "torch", "zarr")
 _NOT_IN_NUMBERS = {"seeds", "methods"}  # how many trainings there are changes none of them
 
 
-def provenance(config: Config, store: Store) -> Provenance:
-    """Collect digests of config and data, and versions."""
+def provenance(config: Config, store: Store, method: str = "") -> Provenance:
+    """Collect digests of config and data, and versions; with a method, its digest leaves out what others are told."""
+    others = {"": set(), "supervised": {"pretrain", "augment"}}.get(method, {"supervised"})
     return Provenance(
-        training_digest=_digest(config.training.model_dump(mode="json", exclude=_NOT_IN_NUMBERS)),
+        training_digest=_digest(config.training.model_dump(mode="json", exclude=_NOT_IN_NUMBERS | others)),
         evaluation_digest=_digest(config.evaluation.model_dump(mode="json")),
         seed=config.training.seed,
         data=store.digests(),

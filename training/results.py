@@ -14,7 +14,9 @@ class _Result(BaseModel):
 class Provenance(_Result):
     """What a result was made from."""
 
-    training_digest: str = Field(description="SHA-256 of the resolved `training` section, less `seeds` and `methods`")
+    training_digest: str = Field(
+        description="SHA-256 of what the resolved `training` section tells the method, or all methods"
+    )
     evaluation_digest: str = Field(description="SHA-256 of the resolved `evaluation` section")
     seed: int = Field(description="training.seed")
     data: dict[str, str] = Field(description="sample -> content digest of its data set")

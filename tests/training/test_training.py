@@ -101,6 +101,8 @@ def test_an_encoder_of_another_method_config_or_file_is_refused(toy: Toy, tmp_pa
         load_for(tmp_path / "encoder.pt", config, store, "both", 0)
     with pytest.raises(UserError, match="was trained with other `training` config; run `resim-train pretrain` again"):
         load_for(tmp_path / "encoder.pt", small(seed=9), store, "resim", 0)
+    of_others = small(supervised={"steps": 7, "batch": 3}, seeds=5, methods=["resim"])
+    assert load_for(tmp_path / "encoder.pt", of_others, store, "resim", 0).method == "resim"
     (tmp_path / "cut.pt").write_bytes((tmp_path / "encoder.pt").read_bytes()[:500])
     with pytest.raises(UserError, match=r"cut.pt: not a checkpoint .*; make it anew"):
         load_trained(tmp_path / "cut.pt")
