@@ -66,16 +66,16 @@ class JetsLane:
         self._sample, self._seed, self._block_size = sample, config.seed, config.block_size
         self._hard = {**config.chain.get("hard", {}), **config.samples[sample].hard}
         self._objects = _card(JetSettings, settings_of(config.chain.get("jets", {})))
-        energy = float(self._hard[ENERGY])
-        inherited = tuple(
+        self.energy = float(self._hard[ENERGY])
+        self.inherited = tuple(
             (k, v) for k, v in self._hard.items() if k.startswith(pythia.INHERITED) or pythia.is_particle_data(k)
         )
         self.runs: Mapping[str, Stage] = {
-            "hadronization": Hadronization(energy, inherited),
+            "hadronization": Hadronization(self.energy, self.inherited),
             "detector": Detector(),
             "jets": Jets(),
         }
-        self.fused_runs: Mapping[str, FusedStage] = {"shower": Shower(energy, inherited)}
+        self.fused_runs: Mapping[str, FusedStage] = {"shower": Shower(self.energy, self.inherited)}
 
     def source(self, block: int) -> HardEvents:
         """Make the hard processes of a block."""

@@ -1,0 +1,66 @@
+"""All that `make bench` reports: one line of JSON at the end, all ratios taken in this run."""
+
+import argparse
+import json
+import os
+import platform
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from benchmarks.view_cost import LIMITS, view_cost
+from resim.config import Config, load_config
+from resim.simulate import Simulation, choose_views, part_ranges, simulate_part
+from resim.store import write_manifest
+
+LOADER_EVENTS = 1000
+
+
+def main() -> None:
+    """Run the benchmarks and print their conditions, a table, and the line."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--config", type=Path, default=Path("config.yaml"))
+    parser.add_argument("--events", type=int, default=400, help="events a turn of the view costs, whole blocks")
+    arguments = parser.parse_args()
+    config = load_config(arguments.config)
+    parts: dict[str, Callable[[], Any]] = {
+        "view_cost": lambda: _worst(view_cost(config, arguments.events)),
+        "loader": lambda: _loader(config),
+    }
+    result = {"conditions": _conditions(), **{name: run() for name, run in parts.items()}}
+    print(json.dumps(result))
+
+
+def _conditions() -> dict[str, Any]:
+    load = round(os.getloadavg()[0], 1)
+    return {"python": platform.python_version(), "cores": os.cpu_count(), "load": load, "machine": platform.machine()}
+
+
+def _worst(found: dict[str, dict[str, float]]) -> dict[str, Any]:
+    """Quote for each view the dearer sample, and tell both."""
+    for sample, row in found.items():
+        cells = "  ".join(f"{name} {value:.3f}" for name, value in row.items())
+        print(f"{sample:6s} {cells}", file=sys.stderr)
+    return {view: max(row[view] for row in found.values()) for view in LIMITS} | {"samples": found}
+
+
+def _loader(config: Config) -> dict[str, Any]:
+    from benchmarks.loader import loader_ratio
+
+    with tempfile.TemporaryDirectory() as folder:
+        return loader_ratio({sample: _store(config, sample, Path(folder) / sample) for sample in config.samples})
+
+
+def _store(config: Config, sample: str, folder: Path) -> Path:
+    """Simulate what the loader is measured on, without the view that is for evaluation only."""
+    simulation = Simulation(config, sample)
+    views = choose_views(simulation.all_views, [v.name for v in simulation.all_views if "train" in v.splits])
+    ranges = part_ranges(0, LOADER_EVENTS, config.events_per_part, config.block_size)
+    write_manifest(folder, [simulate_part(simulation, *r, folder, views).path for r in ranges])
+    return folder
+
+
+if __name__ == "__main__":
+    main()
