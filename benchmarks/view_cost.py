@@ -1,7 +1,8 @@
 """What a view costs, as a share of what Pythia alone takes for the same events.
 
-Numerator: everything that the view adds, writing included, from the records that travel with the part. Denominator: `pythia.next()`
-in a loop over the same hard processes with the same seeds, and nothing else: no hook, no arrays, no detector.
+Numerator: everything that the view adds, writing included, from the records that travel with the part. Denominator:
+`pythia.next()` in a loop over the same hard processes with the same seeds, and nothing else: no hook, no arrays, no
+detector.
 """
 
 import statistics

@@ -40,7 +40,7 @@ def test_blocks_are_different_and_ids_go_on() -> None:
 
 
 def test_cuts_hold_and_weights_undo_the_bias() -> None:
-    """Weight times (pTHat / reference) ** power is one constant (Pythia's manual; to 1e-4, since charm and bottom have masses)."""
+    """Weight times (pTHat / reference) ** power is one (Pythia's manual); to 1e-4, since charm and bottom have mass."""
     settings = hard_settings("qcd")
     h = hard_block("qcd")
     p = h.partons

@@ -5,7 +5,7 @@ from pathlib import Path
 from resim.config import parse_config
 from resim.errors import UserError
 from resim.simulate import Simulation, check_config, part_ranges
-from training.config import parse
+from training.config import parse as parse_learning
 
 RESOLVED = "results/config.json"
 
@@ -13,7 +13,7 @@ RESOLVED = "results/config.json"
 def _checked():
     """Check the whole config before any rule is read; a mistake is one line."""
     try:
-        simulation, learning = parse_config(config, "config"), parse(config, "config")
+        simulation, learning = parse_config(config, "config"), parse_learning(config, "config")
         check_config(simulation, "config")
     except UserError as error:
         raise WorkflowError(str(error))

@@ -9,13 +9,20 @@ rule compare:
             labels={"what": "all figures, with intervals"},
         ),
         plots=[
-            report(f"results/plots/{name}.png", caption=f"../report/{name}.rst", category="Comparison", labels={"what": title})
+            report(
+                f"results/plots/{name}.png",
+                caption=f"../report/{name}.rst",
+                category="Comparison",
+                labels={"what": title},
+            )
             for name, title in PLOTS.items()
         ],
     log:
         "results/logs/compare.log",
     benchmark:
         "results/benchmarks/compare.tsv"
+    conda:
+        "../../envs/train.yaml"
     threads: 1
     resources:
         mem_mb=2000,
@@ -23,7 +30,7 @@ rule compare:
     params:
         config=RESOLVED,
         data=DATA,
-        plots=subpath(output.plots[0], parent=True),
+        plots=lambda wildcards, output: Path(output.plots[0]).parent,
         evaluations=lambda wildcards, input: [f"--evaluation {file}" for file in input.evaluations],
     message:
         "Putting the benefit of each method beside its price"
@@ -46,6 +53,8 @@ rule picture:
         "results/logs/picture/{sample}.log",
     benchmark:
         "results/benchmarks/picture/{sample}.tsv"
+    conda:
+        "../../envs/base.yaml"
     threads: 1
     resources:
         mem_mb=1000,

@@ -6,6 +6,8 @@ rule simulate:
         "results/logs/simulate/{sample}-{part}.log",
     benchmark:
         "results/benchmarks/simulate/{sample}-{part}.tsv"
+    conda:
+        "../../envs/base.yaml"
     threads: 1
     resources:
         mem_mb=1500,
@@ -31,6 +33,8 @@ rule manifest:
         "results/logs/manifest/{sample}.log",
     benchmark:
         "results/benchmarks/manifest/{sample}.tsv"
+    conda:
+        "../../envs/base.yaml"
     threads: 1
     resources:
         mem_mb=1000,

@@ -8,6 +8,8 @@ rule pretrain:
         "results/logs/pretrain/{method}-{seed}.log",
     benchmark:
         "results/benchmarks/pretrain/{method}-{seed}.tsv"
+    conda:
+        "../../envs/train.yaml"
     threads: TRAINING.threads
     resources:
         mem_mb=2000,
@@ -33,6 +35,8 @@ rule evaluate:
         "results/logs/evaluate/{method}-{seed}.log",
     benchmark:
         "results/benchmarks/evaluate/{method}-{seed}.tsv"
+    conda:
+        "../../envs/train.yaml"
     threads: TRAINING.threads
     resources:
         mem_mb=2000,
@@ -57,6 +61,8 @@ rule supervised:
         "results/logs/supervised/{seed}.log",
     benchmark:
         "results/benchmarks/supervised/{seed}.tsv"
+    conda:
+        "../../envs/train.yaml"
     threads: TRAINING.threads
     resources:
         mem_mb=2000,
