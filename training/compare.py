@@ -83,35 +83,32 @@ def compare(evaluations: Sequence[EvaluationResult], store: Store, config: Confi
 def view_prices(store: Store, trained_on: Sequence[str]) -> dict[str, ViewPrice]:
     """Sum the cost records of each view over the samples."""
     records = add(record for dataset in store.datasets.values() for record in dataset.cost)
-    events = sum(marginal_cost(dataset.cost, "nominal").events for dataset in store.datasets.values())
-    nominal = _cpu_ms_per_event(marginal_cost(records, "nominal"), events)
-    return {view: _view_price(records, view, events, nominal, view in trained_on) for view in store.views}
+    nominal = sum(_ms_per_event([r for r in records if r.view == "nominal"]).values())
+    return {
+        view: _view_price([r for r in records if r.view == view], store.index, view, nominal, view in trained_on)
+        for view in store.views
+    }
 
 
-def _view_price(
-    records: Sequence[CostRecord], view: str, all_events: int, nominal: float, trained_on: bool
-) -> ViewPrice:
-    total = marginal_cost(records, view)
-    stages: dict[str, float] = defaultdict(float)
-    for record in records:
-        if record.view == view:
-            stages[record.stage] += record.cpu_s
-    per_event = _cpu_ms_per_event(total, all_events)
+def _view_price(own: Sequence[CostRecord], index: Index, view: str, nominal_ms: float, trained_on: bool) -> ViewPrice:
+    per_event = sum(_ms_per_event(own).values())
+    total = marginal_cost(own, view)
     return ViewPrice(
         cpu_s=total.cpu_s,
         wall_s=total.wall_s,
         bytes_written=total.bytes_written,
-        events=total.events,
-        objects=total.objects,
+        events=max(own, key=lambda record: record.cpu_s).events if own else 0,
+        objects=int(index.present[view].sum()),
         cpu_ms_per_event=per_event,
-        relative_to_nominal=per_event / nominal if nominal else 0.0,
-        stages=dict(stages),
+        relative_to_nominal=per_event / nominal_ms if nominal_ms else 0.0,
+        stages=_ms_per_event(own),
         trained_on=trained_on,
     )
 
 
-def _cpu_ms_per_event(cost: CostRecord, default_events: int) -> float:
-    return 1000 * cost.cpu_s / max(1, cost.events or default_events)
+def _ms_per_event(own: Sequence[CostRecord]) -> dict[str, float]:
+    """Give what each stage of a view takes for an event that it saw: a view of some splits sees fewer events."""
+    return {record.stage: 1000 * record.cpu_s / record.events for record in own if record.events}
 
 
 def jet_pt_auc(index: Index, config: Config) -> PtAuc:
@@ -267,7 +264,7 @@ def _told(title: str, separations: Sequence[Separation]) -> list[str]:
     """Make a sentence for each difference that leaves out 0, and one for all the others."""
     if not separations:
         return []
-    found = [f"{title}: on {s.view} {_verdict(s)}." for s in separations if s.separated]
+    found = [f"{title}: {_verdict(s)}." for s in separations if s.separated]
     open_views: dict[str, list[str]] = defaultdict(list)
     for s in separations:
         if not s.separated:
@@ -284,7 +281,8 @@ def _verdict(s: Separation) -> str:
     first_is_better = (s.difference > 0) != s.figure.startswith("wasserstein")
     winner, loser = (s.first, s.second) if first_is_better else (s.second, s.first)
     low, high = sorted((abs(s.low), abs(s.high)))
-    return f"{winner} is better than {loser} by {low:.3g} to {high:.3g}"
+    where = "" if s.view == "nominal" else f" on {s.view}"
+    return f"{winner} is better than {loser}{where} by {low:.3g} to {high:.3g}"
 
 
 def _by_key(result: EvaluationResult) -> dict[Key, ViewFigures]:

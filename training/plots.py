@@ -160,7 +160,7 @@ def cost_by_stage(comparison: Comparison) -> Figure:
     figure = Figure(figsize=(14, 5))
     left, right = figure.subplots(1, 2, width_ratios=[1.3, 1])
     stages = dict.fromkeys(stage for price in comparison.views.values() for stage in price.stages)
-    by_stage = {stage: [_per_event(comparison, view, stage) for view in comparison.views] for stage in stages}
+    by_stage = {stage: [price.stages.get(stage, 0.0) for price in comparison.views.values()] for stage in stages}
     usual = max(price.cpu_ms_per_event for price in comparison.views.values() if price.trained_on)
     names = [_called(comparison, view) for view in comparison.views]
     _stacked(left, names, by_stage, "CPU ms an event that the view adds", 1.4 * usual)
@@ -173,11 +173,6 @@ def cost_by_stage(comparison: Comparison) -> Figure:
     label = "CPU seconds of one training"
     _stacked(right, list(comparison.methods), by_kind, label, 1.2 * max(price.total_cpu_s for price in prices))
     return figure
-
-
-def _per_event(comparison: Comparison, view: str, stage: str) -> float:
-    price = comparison.views[view]
-    return price.cpu_ms_per_event * price.stages.get(stage, 0.0) / price.cpu_s if price.cpu_s else 0.0
 
 
 def _stacked(panel: Axes, names: Sequence[str], parts: Mapping[str, Sequence[float]], label: str, end: float) -> None:

@@ -98,11 +98,11 @@ class ViewPrice(_Result):
     cpu_s: float
     wall_s: float
     bytes_written: int
-    events: int
-    objects: int
+    events: int = Field(description="that the stages of the view saw; fewer where it was made for some splits")
+    objects: int = Field(description="that exist in the view")
     cpu_ms_per_event: float
-    relative_to_nominal: float = Field(description="CPU seconds an event over those of nominal")
-    stages: dict[str, float] = Field(description="stage -> CPU seconds")
+    relative_to_nominal: float = Field(description="CPU time an event over that of nominal")
+    stages: dict[str, float] = Field(description="stage -> CPU ms an event")
     trained_on: bool
 
 

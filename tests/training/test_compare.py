@@ -63,8 +63,10 @@ def test_the_comparison_holds_every_method_view_fraction_and_weighting(compared:
 def test_prices_follow_the_cost_records_of_the_train_share(compared: Path) -> None:
     comparison = read_model(compared / "comparison.json", Comparison)
     view = comparison.views["rehadronized"]
-    assert view.stages["shower"] == pytest.approx(0.01 * 400)
-    assert view.cpu_s == pytest.approx(sum(view.stages.values()))
+    assert view.stages["shower"] == pytest.approx(10)
+    assert view.cpu_ms_per_event == pytest.approx(sum(view.stages.values()))
+    assert view.cpu_s == pytest.approx(view.cpu_ms_per_event * 400 / 1000)
+    assert view.relative_to_nominal == pytest.approx(1, rel=0.05)
     trained_on = [v for name, v in comparison.views.items() if v.trained_on and name != "nominal"]
     share = comparison.methods["resim"].price.views_cpu_s / sum(v.cpu_s for v in trained_on)
     assert share == pytest.approx(0.5, abs=0.1)
@@ -203,6 +205,6 @@ def test_the_reading_names_winners_and_what_is_open() -> None:
     }
     separations = [s for x, y in (("a", "b"), ("b", "c")) for s in separate(x, methods[x], y, methods[y])]
     told = reading([row for results in methods.values() for row in benefits_of(results)], separations)
-    assert told[0].startswith("auc, 100% of the labels, nominal: on nominal a is better than b by 0.09")
+    assert told[0].startswith("auc, 100% of the labels, nominal: a is better than b by 0.09")
     assert told[1] == "auc, 100% of the labels, nominal: the intervals cannot separate b/c."
     assert told[-1].startswith("The test sample holds 9 signal and 9 background jets. Of 2 differences, 1 leave out 0")

@@ -1,4 +1,4 @@
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from pathlib import Path
 
 import numpy as np
@@ -77,7 +77,7 @@ def test_labels_are_nested_balanced_and_differ_between_seeds(toy: Toy) -> None:
 
 
 def test_prefetched_keeps_the_order_and_hands_on_an_error() -> None:
-    def items() -> Iterator[int]:
+    def items() -> Generator[int, None, None]:
         yield from range(10)
         raise UserError("the disk is gone")
 
@@ -90,7 +90,7 @@ def test_prefetched_keeps_the_order_and_hands_on_an_error() -> None:
 def test_a_reader_that_stops_early_leaves_no_thread_behind() -> None:
     made = []
 
-    def items() -> Iterator[int]:
+    def items() -> Generator[int, None, None]:
         for i in range(1000):
             made.append(i)
             yield i

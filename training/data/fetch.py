@@ -2,7 +2,7 @@
 
 import queue
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -197,7 +197,7 @@ def pad(
     return jets
 
 
-def prefetched(items: Iterator[T], depth: int = 2) -> Iterator[T]:
+def prefetched(items: Generator[T, None, None], depth: int = 2) -> Generator[T, None, None]:
     """Make the next items in a background thread while the last is used; an error there is raised here."""
     slots: queue.Queue[Any] = queue.Queue(maxsize=depth)
     stop = threading.Event()
@@ -217,6 +217,8 @@ def prefetched(items: Iterator[T], depth: int = 2) -> Iterator[T]:
                 put("end", None)
         except BaseException as error:  # noqa: BLE001 handed to the reader, who raises it
             put("error", error)
+        finally:
+            items.close()  # here, where it ran: it may have a thread of its own to end
 
     thread = threading.Thread(target=work, daemon=True)
     thread.start()

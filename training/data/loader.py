@@ -1,6 +1,7 @@
 """Batches of jets in the order of a plan: from the parts through augmentation to inputs, in a background thread."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +15,7 @@ from training.data.plan import Load, Rows, choose_pairs, plan_epoch
 from training.keys import generator, uniform_by_id
 from training.meter import Meter
 
+_Fetched = tuple[int, Load, list[FloatArray]]  # epoch, load, one array of jets or two
 Augment = Callable[[FloatArray, np.random.Generator], FloatArray]
 
 
@@ -58,9 +60,9 @@ class Loader:
     meter: Meter
     augment: Augment | None = None
 
-    def batches(self, epochs: range) -> Iterator[Batch]:
-        """Yield the batches of some epochs, made ahead in a background thread."""
-        return prefetched(batch for epoch in epochs for batch in self._epoch(epoch))
+    def batches(self, epochs: range) -> Generator[Batch, None, None]:
+        """Yield the batches of some epochs. One thread reads the next load, another makes batches of the last."""
+        return prefetched(self._batches(prefetched(self._loads(epochs), depth=1)))
 
     def steps(self, epochs: int) -> int:
         """Count the batches of some epochs; the plan alone tells."""
@@ -71,16 +73,22 @@ class Loader:
         sizes = {"group": self.config.group, "shuffle": self.config.shuffle, "batch": self.batch}
         return plan_epoch(self.rows, **sizes, generator=order)
 
-    def _epoch(self, epoch: int) -> Iterator[Batch]:
-        draws = generator(*self.key, "augment", epoch)
-        for load in self._plan(epoch):
-            with self.meter("read", len(load.rows)):
-                jets = self._fetch(load, epoch)
-            for places in load.batches:
-                views = tuple(self._convert(view[places], draws) for view in jets)
-                rows = load.rows[places]
-                labels = torch.from_numpy(self.index.label[rows].astype(np.float32))
-                yield Batch(rows, labels, views, epoch)
+    def _loads(self, epochs: range) -> Generator[_Fetched, None, None]:
+        for epoch in epochs:
+            for load in self._plan(epoch):
+                with self.meter("read", len(load.rows)):
+                    jets = self._fetch(load, epoch)
+                yield epoch, load, jets
+
+    def _batches(self, loads: Generator[_Fetched, None, None]) -> Generator[Batch, None, None]:
+        with closing(loads):
+            for epoch, load, jets in loads:
+                draws = generator(*self.key, "augment", epoch, int(load.rows[0]))
+                for places in load.batches:
+                    views = tuple(self._convert(view[places], draws) for view in jets)
+                    rows = load.rows[places]
+                    labels = torch.from_numpy(self.index.label[rows].astype(np.float32))
+                    yield Batch(rows, labels, views, epoch)
 
     def _fetch(self, load: Load, epoch: int) -> list[FloatArray]:
         """Read a load's jets, (n, P, F) each: one view, the same twice, or a chosen pair."""
@@ -116,10 +124,10 @@ class Loader:
 
 def in_order(
     source: Source, view: str, rows: Rows, normalisation: Normalisation, batch: int
-) -> Iterator[tuple[slice, Jets]]:
+) -> Generator[tuple[slice, Jets], None, None]:
     """Yield the rows' jets as they are, in order, with their places, read ahead in a background thread."""
 
-    def pieces() -> Iterator[tuple[slice, Jets]]:
+    def pieces() -> Generator[tuple[slice, Jets], None, None]:
         for start in range(0, len(rows), batch):
             values, present = normalisation(source.read(view, rows[start : start + batch]))
             yield slice(start, start + len(values)), Jets(torch.from_numpy(values), torch.from_numpy(present))
