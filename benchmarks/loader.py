@@ -1,14 +1,16 @@
 """Training throughput from the store against the same training from tensors in memory.
 
-Both train the same network on the same batches of re-simulated pairs. `store` reads the parts every epoch, in the
-background; `memory` holds every batch ready as tensors, so that it pays neither reading nor padding nor scaling.
-Repeats alternate, so that a busy machine slows both, and the ratio is taken repeat by repeat.
+All train the same network on the same batches of re-simulated pairs. `memory` holds every batch ready as tensors, so
+that it pays neither reading nor padding nor scaling. `store` is what `resim-train pretrain` does: it reads the parts
+and, if the objects fit into `training.loader.memory_mb`, keeps them after the first read. `streaming` reads the parts
+anew every epoch, as it must with more data than memory. Repeats alternate, so that a busy machine slows all, and ratios
+are taken repeat by repeat.
 """
 
 import json
 import statistics
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,7 @@ import torch
 from torch import nn
 
 from training.cli import data_folders
-from training.config import LoaderConfig, TrainingConfig
+from training.config import TrainingConfig
 from training.data.features import INPUTS
 from training.data.loader import Batch, Loader
 from training.encoders.transformer import Transformer, head
@@ -30,42 +32,50 @@ from training.pretrain import contrastive_loader, open_store
 EPOCHS = range(3)
 
 
-def loader_ratio(folders: Mapping[str, Path], config: TrainingConfig | None = None, repeats: int = 5) -> dict[str, Any]:
-    """Measure a short training from the store and one from memory, several times in turn.
+def loader_ratio(folders: Mapping[str, Path], config: TrainingConfig | None = None, repeats: int = 3) -> dict[str, Any]:
+    """Measure a short training in all three ways, several times in turn.
 
     Returns
     -------
     dict
-        `ratio_to_memory`, the median of the ratios of throughputs (1 is as fast as memory), the first read included;
-        `cpu_ratio_to_memory`, the same of CPU seconds, which is what is left when no core is free for reading;
-        median seconds of both; objects and epochs of a training; whether both gave the same losses, to the bit.
+        `ratio_to_memory` and `streaming_ratio_to_memory`, medians of the ratios of throughputs (1 is as fast as
+        memory), the first read included; the same of CPU seconds (`..._cpu`), which is what is left when no core is
+        free for reading; median seconds of each way; objects and epochs; whether all gave the same losses, to the bit.
     """
-    base = config or TrainingConfig()
-    settings = base.model_copy(update={"loader": LoaderConfig(**base.loader.model_dump() | {"memory_mb": 0})})
+    settings = config or TrainingConfig()
+    streaming = settings.model_copy(update={"loader": settings.loader.model_copy(update={"memory_mb": 0})})
     be_deterministic(settings.threads)
-    loader = contrastive_loader(open_store(folders, settings), settings, "resim", 0, Meter())
+    store = open_store(folders, settings)
+    loader = contrastive_loader(store, streaming, "resim", 0, Meter())
     ready = list(loader.batches(EPOCHS))  # also warms the page cache, for what is compared is the program
     _train(loader, settings, ready)  # and the network's first steps, which are slow
-    times: dict[str, list[float]] = {"store": [], "memory": []}
-    cpu: dict[str, list[float]] = {"store": [], "memory": []}
-    losses = {}
-    for _ in range(repeats):
-        for name in times:
-            clock = Clock()
-            losses[name] = _train(loader, settings, ready if name == "memory" else loader.batches(EPOCHS))
-            times[name].append(clock.wall_s())
-            cpu[name].append(clock.cpu_s())
-    ratios = [[m / s for m, s in zip(t["memory"], t["store"], strict=True)] for t in (times, cpu)]
+    ways: dict[str, Callable[[], Iterable[Batch]]] = {
+        "memory": lambda: ready,
+        "store": lambda: contrastive_loader(store, settings, "resim", 0, Meter()).batches(EPOCHS),
+        "streaming": lambda: contrastive_loader(store, streaming, "resim", 0, Meter()).batches(EPOCHS),
+    }
+    wall: dict[str, list[float]] = {name: [] for name in ways}
+    cpu: dict[str, list[float]] = {name: [] for name in ways}
+    losses = []
+    for name in list(ways) * repeats:
+        clock = Clock()
+        losses.append(_train(loader, settings, ways[name]()))
+        wall[name].append(clock.wall_s())
+        cpu[name].append(clock.cpu_s())
     return {
-        "ratio_to_memory": round(statistics.median(ratios[0]), 3),
-        "cpu_ratio_to_memory": round(statistics.median(ratios[1]), 3),
-        "ratios": [round(ratio, 3) for ratio in ratios[0]],
-        "store_s": round(statistics.median(times["store"]), 3),
-        "memory_s": round(statistics.median(times["memory"]), 3),
+        "ratio_to_memory": _ratio(wall, "store"),
+        "ratio_to_memory_cpu": _ratio(cpu, "store"),
+        "streaming_ratio_to_memory": _ratio(wall, "streaming"),
+        "streaming_ratio_to_memory_cpu": _ratio(cpu, "streaming"),
+        "seconds": {name: round(statistics.median(times), 3) for name, times in wall.items()},
         "objects": len(loader.rows),
         "epochs": len(EPOCHS),
-        "same_loss": losses["store"] == losses["memory"],
+        "same_loss": all(loss == losses[0] for loss in losses),
     }
+
+
+def _ratio(times: Mapping[str, list[float]], way: str) -> float:
+    return round(statistics.median(m / t for m, t in zip(times["memory"], times[way], strict=True)), 3)
 
 
 def _train(loader: Loader, config: TrainingConfig, batches: Iterable[Batch]) -> list[float]:
