@@ -1,0 +1,209 @@
+"""The workflow, run by Snakemake on a small config: what a user of `make demo` gets, and what happens when things change."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from resim.store import open_dataset, validate
+from tests.conftest import ROOT, small_config
+
+pytest.importorskip("torch")
+BIN = Path(sys.executable).parent
+SIMULATED = ["results/data/qcd/manifest.json", "results/data/hbb/manifest.json"]
+Done = subprocess.CompletedProcess[str]
+
+
+def _environment() -> dict[str, str]:
+    return {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}"}
+
+
+def _command(folder: Path, *arguments: str) -> list[str]:
+    fixed = ["--snakefile", str(ROOT / "Snakefile"), "--directory", str(folder), "--rerun-incomplete"]
+    return [str(BIN / "snakemake"), *arguments, *fixed]
+
+
+def snakemake(folder: Path, *arguments: str) -> Done:
+    command = _command(folder, *arguments)
+    return subprocess.run(command, capture_output=True, text=True, timeout=280, check=False, env=_environment())
+
+
+def resim(*arguments: object) -> str:
+    command = [str(BIN / "resim"), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=280, check=True).stdout.strip()
+
+
+def _config(**changes: Any) -> dict[str, Any]:
+    values = small_config(**changes)
+    for name in ("fsr_mur_2", "fsr_mur_half", "vincia"):
+        del values["views"][name]
+    values["training"] = {
+        "seeds": 1,
+        "methods": ["both", "supervised"],
+        "views": ["nominal", "shower_seed", "rehadronized", "redetected"],
+        "encoder": {"width": 16, "layers": 1, "heads": 2},
+        "pretrain": {"epochs": 2, "batch": 16},
+        "supervised": {"steps": 4},
+    }
+    values["evaluation"] = {"label_fractions": [1.0], "bootstrap": 20}
+    return values
+
+
+def _write(folder: Path, values: dict[str, Any]) -> Path:
+    path = folder / "config.yaml"
+    path.write_text(yaml.safe_dump(values, sort_keys=False))
+    return path
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Run everything once, on four cores."""
+    folder = tmp_path_factory.mktemp("workflow")
+    _write(folder, _config())
+    done = snakemake(folder, "--cores", "4", "--scheduler", "greedy")
+    logs = "\n".join(log.read_text()[-2000:] for log in (folder / "results/logs").rglob("*.log") if log.stat().st_size)
+    assert done.returncode == 0, done.stderr[-3000:] + logs
+    return folder
+
+
+@pytest.fixture
+def folder(finished: Path, tmp_path: Path) -> Path:
+    """Give a copy of the finished run, to be changed."""
+    return Path(shutil.copytree(finished, tmp_path / "run", copy_function=shutil.copy2))
+
+
+def _digests(folder: Path) -> list[str]:
+    return [resim("digest", folder / "results/data" / sample) for sample in ("qcd", "hbb")]
+
+
+def _jobs(done: Done) -> dict[str, int]:
+    """Read the job counts of a dry run."""
+    counts = {}
+    for line in done.stdout.splitlines():
+        words = line.split()
+        if len(words) == 2 and words[1].isdigit() and words[0] != "total":
+            counts[words[0]] = int(words[1])
+    return counts
+
+
+def test_everything_is_there(finished: Path) -> None:
+    comparison = json.loads((finished / "results/comparison.json").read_text())
+    assert {method["method"] for method in comparison["methods"]} == {"both", "supervised"}
+    for name in ("roc", "robustness_cost", "cost_by_stage", "object-qcd", "object-hbb"):
+        assert (finished / f"results/plots/{name}.png").read_bytes().startswith(b"\x89PNG")
+    for sample in ("qcd", "hbb"):
+        assert validate(finished / "results/data" / sample) == []
+
+
+def test_the_report_is_self_contained(folder: Path) -> None:
+    done = snakemake(folder, "--report", "results/report.html")
+    assert done.returncode == 0, done.stderr
+    page = (folder / "results/report.html").read_text()
+    assert "robustness_cost.png" in page
+    assert '<script src="http' not in page
+
+
+def test_a_second_run_does_nothing(finished: Path) -> None:
+    done = snakemake(finished, "--dry-run")
+    assert "Nothing to be done" in done.stdout
+    assert _jobs(done) == {}
+
+
+def test_digest_does_not_depend_on_cores_and_part_size(finished: Path, tmp_path: Path) -> None:
+    _write(tmp_path, _config(events_per_part=40))
+    done = snakemake(tmp_path, *SIMULATED, "--cores", "1")
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert len(open_dataset(tmp_path / "results/data/qcd").parts) == 1
+    assert len(open_dataset(finished / "results/data/qcd").parts) == 2
+    assert _digests(tmp_path) == _digests(finished)
+
+
+def test_a_deleted_part_is_made_again_the_same(finished: Path, folder: Path) -> None:
+    before = _digests(finished)
+    shutil.rmtree(folder / "results/data/qcd/part-00000020-00000040")
+    assert _jobs(snakemake(folder, *SIMULATED, "--dry-run"))["simulate"] == 1
+    assert snakemake(folder, *SIMULATED, "--cores", "2").returncode == 0
+    assert _digests(folder) == before
+
+
+def _inodes(folder: Path, view: str) -> set[int]:
+    views = (folder / "results/data").glob(f"*/part-*/data.zarr/views/{view}")
+    return {file.stat().st_ino for view in views for file in view.rglob("*") if file.is_file()}
+
+
+def test_a_changed_view_is_made_again_and_the_others_are_left_alone(folder: Path) -> None:
+    names = ("nominal", "shower_seed", "rehadronized", "redetected")
+    before = {name: _inodes(folder, name) for name in names}
+    values = _config()
+    values["views"]["redetected"] = {"from": "detector", "set": {"magnetic_field": 2.0}}
+    _write(folder, values)
+    assert snakemake(folder, *SIMULATED, "--cores", "2").returncode == 0
+    after = {name: _inodes(folder, name) for name in names}
+    assert [name for name in names if after[name] != before[name]] == ["redetected"]
+    assert not after["redetected"] & before["redetected"]
+    assert all(validate(folder / "results/data" / sample) == [] for sample in ("qcd", "hbb"))
+
+
+def test_more_events_make_only_the_new_parts(folder: Path) -> None:
+    values = _config()
+    values["samples"]["qcd"]["events"] = 60
+    _write(folder, values)
+    assert _jobs(snakemake(folder, *SIMULATED, "--dry-run"))["simulate"] == 1
+
+
+def test_a_mistake_in_the_config_is_told_before_anything_runs(tmp_path: Path) -> None:
+    values = _config()
+    values["views"]["odd"] = {"from": "shower", "set": {"TimeShower:renormMultFak": 1}}
+    _write(tmp_path, values)
+    done = snakemake(tmp_path, "--cores", "1")
+    assert done.returncode == 1
+    assert "views.odd.set: Pythia refuses 'TimeShower:renormMultFak = 1'; did you mean" in done.stdout + done.stderr
+    assert not (tmp_path / "results").exists()
+
+
+def test_a_mistake_in_the_training_section_too(tmp_path: Path) -> None:
+    values = _config()
+    values["training"]["epoch"] = 3
+    _write(tmp_path, values)
+    done = snakemake(tmp_path, "--cores", "1")
+    assert "unknown key" in done.stdout + done.stderr
+    assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize("victims", [["resim"], ["snakemake", "resim"]], ids=["a job", "everything"])
+def test_killed_then_the_same_command(victims: list[str], finished: Path, tmp_path: Path) -> None:
+    """SIGKILL while parts are being made; then the same command (after the unlock that Snakemake asks for)."""
+    _write(tmp_path, _config())
+    process = subprocess.Popen(
+        _command(tmp_path, *SIMULATED, "--cores", "2"), env=_environment(), start_new_session=True,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    _wait_for_a_job(process, tmp_path)
+    if "snakemake" in victims:
+        os.killpg(process.pid, signal.SIGKILL)
+    else:
+        subprocess.run(["pkill", "-KILL", "-s", str(process.pid), "-f", "resim simulate"], check=True)
+    process.wait(timeout=200)
+    snakemake(tmp_path, "--unlock")
+    assert snakemake(tmp_path, *SIMULATED, "--cores", "2").returncode == 0
+    assert _digests(tmp_path) == _digests(finished)
+    assert all(validate(tmp_path / "results/data" / sample) == [] for sample in ("qcd", "hbb"))
+
+
+def _wait_for_a_job(process: subprocess.Popen[bytes], folder: Path) -> None:
+    """Wait until a job has been at work for a second."""
+    for _ in range(600):
+        if list((folder / "results/logs/simulate").glob("*.log")):
+            time.sleep(1)
+            return
+        assert process.poll() is None
+        time.sleep(0.1)
+    raise AssertionError("no job was started within a minute")
