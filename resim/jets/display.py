@@ -80,9 +80,12 @@ def _figure(part: Part, row: int, views: list[str], centre: tuple[float, float],
         _panel(axis, part.view(name), row, centre, name)
     for axis in axes[len(views) :]:
         axis.set_axis_off()
+    for axis in axes[max(0, len(views) - COLUMNS) : len(views)]:  # an empty place below would leave them unlabelled
+        axis.tick_params(labelbottom=True)
+        axis.set_xlabel(r"$\Delta\eta$")
     handles = [_key(colour, label) for label, colour in KINDS.values()] + [axes[0].lines[0]]
     figure.legend(handles=handles, loc="outside lower center", ncols=len(KINDS) + 1, frameon=False, fontsize=9)
-    figure.suptitle(title)
+    figure.suptitle(f"{title} (disc area: $p_T$)")
     return figure
 
 
