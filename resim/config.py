@@ -4,10 +4,9 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from resim.errors import UserError
+from resim.typed import parse, read_yaml
 
 NAME = re.compile(r"^[a-z][a-z0-9_]{0,39}$")
 Name = Annotated[str, Field(pattern=NAME.pattern)]
@@ -114,66 +113,5 @@ def check_whole_blocks(what: str, events: int, block_size: int) -> None:
 
 
 def load_config(path: Path) -> Config:
-    """Read and check a config file.
-
-    Raises
-    ------
-    UserError
-        Naming the file, the key, what is wrong with it and what is allowed.
-    """
-    return parse_config(read_yaml(path), str(path))
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """Read a YAML (or JSON) file that holds a mapping."""
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); give a config file with --config") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f", line {mark.line + 1}" if mark else ""
-        raise UserError(f"{path}{where}: not YAML ({getattr(error, 'problem', error)}); mend that line") from error
-    if not isinstance(values, dict):
-        raise UserError(f"{path}: holds no mapping of keys; start from the config.yaml that ships with the project")
-    return values
-
-
-def parse_config(values: dict[str, Any], where: str) -> Config:
-    """Check values that were read from `where`."""
-    try:
-        return Config.model_validate(values)
-    except ValidationError as error:
-        raise UserError(f"{where}: {explain(error, Config)}") from error
-
-
-def explain(error: ValidationError, model: type[BaseModel]) -> str:
-    """Put the first mistake found by pydantic into one line."""
-    first = error.errors(include_url=False)[0]
-    key = (
-        ".".join(str(word) for word in first["loc"] if word not in ("[key]", "bool", "int", "float", "str"))
-        or "the file"
-    )
-    if first["type"] == "extra_forbidden":
-        allowed = ", ".join(_fields_at(model, first["loc"][:-1]))
-        return f"unknown key {key!r}; allowed here: {allowed}"
-    message = first["msg"].removeprefix("Value error, ")
-    shown = "" if first["type"] in ("missing", "value_error") else f", not {first['input']!r}"
-    return f"{key}: {message[0].lower()}{message[1:]}{shown}"
-
-
-def _fields_at(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
-    """Name the keys that are allowed at a place in the config."""
-    current: type[BaseModel] = model
-    for word in location:
-        names = {f.alias or n: f for n, f in current.model_fields.items()}
-        if word in names:
-            inner = _models_in(names[str(word)].annotation)
-            current = inner[0] if inner else current
-    return [f.alias or n for n, f in current.model_fields.items()]
-
-
-def _models_in(annotation: Any) -> list[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    return [found for inner in getattr(annotation, "__args__", ()) for found in _models_in(inner)]
+    """Read and check a config file; mistakes are `UserError`s that name file, key and what is allowed."""
+    return parse(Config, read_yaml(path), str(path))

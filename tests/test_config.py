@@ -4,9 +4,10 @@ from typing import Any
 import pytest
 import yaml
 
-from resim.config import Config, load_config, parse_config
+from resim.config import Config, load_config
 from resim.errors import UserError
 from resim.simulate import check_config, part_ranges, plan_views
+from resim.typed import parse
 from tests.conftest import ROOT, small_config
 
 
@@ -73,6 +74,11 @@ MISTAKES = [
     ("views/x", {**_shower(TimeShower__pTmin=1), "from": "hadronization"}, r"use `from: shower`, or remove the line"),
     ("views/x", _shower(Random__seed=5), r"'Random:seed' is set by the project itself"),
     ("views/x", {"from": "detector", "set": {"ecall.x": 1}}, r"views.x.set: unknown key 'ecall'; allowed here: "),
+    (
+        "views/x",
+        {"from": "detector", "set": {"ecal": 1, "ecal.noise": 2}},
+        r"'ecal.noise' goes into 'ecal', which has a",
+    ),
     ("views/x", {"from": "jets", "set": {"radius": -1}}, r"views.x.set: radius: .*greater than 0"),
     (
         "samples/qcd/hard/HardQCD:al",
@@ -87,7 +93,7 @@ MISTAKES = [
 @pytest.mark.parametrize(("path", "value", "message"), MISTAKES, ids=[f"{p}={str(v)[:40]}" for p, v, _ in MISTAKES])
 def test_mistakes_are_one_line_that_names_the_place(path: str, value: Any, message: str) -> None:
     with pytest.raises(UserError, match=message) as caught:
-        check_config(parse_config(_set(small_config(), path, value), "my.yaml"), "my.yaml")
+        check_config(parse(Config, _set(small_config(), path, value), "my.yaml"), "my.yaml")
     assert str(caught.value).startswith("my.yaml: ")
     assert "\n" not in str(caught.value)
 
@@ -107,10 +113,10 @@ def test_files_that_are_no_config(text: str | None, message: str, tmp_path: Any)
 
 def test_replicas_become_views_and_the_first_is_the_single_one() -> None:
     """Asking for more replicas must not change the data that there are."""
-    one = plan_views(parse_config(small_config(), "x"))
+    one = plan_views(parse(Config, small_config(), "x"))
     values = small_config()
     values["views"]["shower_seed"]["replicas"] = 3
-    three = {view.name: view for view in plan_views(parse_config(values, "x"))}
+    three = {view.name: view for view in plan_views(parse(Config, values, "x"))}
     assert {"shower_seed_1", "shower_seed_2", "shower_seed_3"} <= set(three)
     single = next(view for view in one if view.name == "shower_seed")
     assert three["shower_seed_1"].path == single.path
@@ -121,13 +127,13 @@ def test_replica_names_must_not_hit_other_views() -> None:
     values = small_config()
     values["views"] |= {"a": {"from": "jets", "replicas": 2}, "a_1": {"from": "jets"}}
     with pytest.raises(UserError, match="views: replicas of 'a' would be named a_1, as another view is; rename one"):
-        parse_config(values, "x")
+        parse(Config, values, "x")
 
 
 def test_a_changed_setting_acts_on_its_stage_and_nothing_upstream() -> None:
     values = small_config()
     values["views"]["both"] = {"from": "shower", "set": {"TimeShower:renormMultFac": 2.0, "StringZ:aLund": 0.5}}
-    view = next(v for v in plan_views(parse_config(values, "x")) if v.name == "both")
+    view = next(v for v in plan_views(parse(Config, values, "x")) if v.name == "both")
     changed = {step.stage: dict(step.settings) for step in view.path}
     assert changed["shower"] == {"TimeShower:renormMultFac": 2.0}
     assert changed["hadronization"] == {**values["chain"]["hadronization"], "StringZ:aLund": 0.5}
@@ -153,4 +159,4 @@ def test_ranges_cover_without_overlap() -> None:
 
 def test_yaml_survives_a_round_trip() -> None:
     values = small_config()
-    assert parse_config(yaml.safe_load(yaml.safe_dump(values, sort_keys=False)), "x") == parse_config(values, "x")
+    assert parse(Config, yaml.safe_load(yaml.safe_dump(values, sort_keys=False)), "x") == parse(Config, values, "x")

@@ -7,16 +7,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from resim.config import parse_config
+from resim.config import Config
 from resim.simulate import Simulation, choose_views, simulate_part
 from resim.store import Part, dataset_digest, part_digests, part_name, validate_part, write_manifest
+from resim.typed import parse
 from tests.conftest import small_config
 
 CHEAP = ("nominal", "shower_seed", "rehadronized", "redetected")
 
 
 def _simulation(sample: str = "qcd", **changes: Any) -> Simulation:
-    return Simulation(parse_config(small_config(**changes), "test"), sample)
+    return Simulation(parse(Config, small_config(**changes), "test"), sample)
 
 
 def _make(out: Path, first: int = 0, stop: int = 20, only: tuple[str, ...] = CHEAP, **changes: Any) -> Part:

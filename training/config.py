@@ -3,10 +3,9 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from resim.errors import UserError
+from resim.typed import parse, read_yaml
 
 Method = Literal["resim", "generic", "both", "supervised"]
 CONTRASTIVE: tuple[Method, ...] = ("resim", "generic", "both")
@@ -121,49 +120,16 @@ class Config(_Section):
 
 
 def load(path: Path) -> Config:
-    """Read and check the `training:` and `evaluation:` sections of a YAML file; what is missing takes its default.
+    """Read and check the `training:` and `evaluation:` sections of a config file; what is missing takes its default.
 
     Raises
     ------
     UserError
         If the file cannot be read, is no YAML mapping, or a value is not allowed; names file, key and allowed values.
     """
-    try:
-        content = yaml.safe_load(path.read_text())
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror}; give an existing file to --config") from None
-    except yaml.YAMLError as error:
-        raise UserError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
-    return parse(content, str(path))
+    return parse_sections(read_yaml(path), str(path))
 
 
-def parse(content: Any, source: str) -> Config:
-    """Check the sections `training` and `evaluation` of a config's content; `source` names it in errors.
-
-    Raises
-    ------
-    UserError
-        If it is no mapping, or a value is not allowed.
-    """
-    if not isinstance(content, dict):
-        raise UserError(f"{source}: holds {type(content).__name__}, expected a mapping with the key `training`")
-    try:
-        return Config(**{name: content.get(name) or {} for name in Config.model_fields})
-    except ValidationError as error:
-        raise UserError(f"{source}: {_explain(error.errors()[0])}") from None
-
-
-def _explain(error: Any) -> str:
-    """Tell the first of pydantic's complaints in one line."""
-    key = ".".join(str(word) for word in error["loc"])
-    if error["type"] == "extra_forbidden":
-        return f"unknown key `{key}`; allowed: {', '.join(_fields_at(error['loc'][:-1]))}"
-    return f"key `{key}`: {error['msg']} (got {error['input']!r})"
-
-
-def _fields_at(location: tuple[str | int, ...]) -> list[str]:
-    """List the field names of the section at a place in the config."""
-    section: type[BaseModel] = Config
-    for word in location:
-        section = section.model_fields[str(word)].annotation  # type: ignore[assignment]
-    return list(section.model_fields)
+def parse_sections(content: dict[str, Any], where: str) -> Config:
+    """Check the two sections of a config's content that was read from `where`."""
+    return parse(Config, {name: content.get(name) or {} for name in Config.model_fields}, where)

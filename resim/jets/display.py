@@ -74,7 +74,7 @@ def _centre(part: Part, row: int) -> tuple[float, float]:
 
 def _figure(part: Part, row: int, views: list[str], centre: tuple[float, float], title: str) -> Figure:
     rows = max(1, -(-len(views) // COLUMNS))
-    figure = Figure(figsize=(3.1 * COLUMNS, 3.2 * rows + 0.9), layout="constrained")
+    figure = Figure(figsize=(3.1 * COLUMNS, 3.4 * rows + 1.1), layout="constrained")
     axes = figure.subplots(rows, COLUMNS, squeeze=False, sharex=True, sharey=True).ravel()
     for axis, name in zip(axes, views, strict=False):
         _panel(axis, part.view(name), row, centre, name)

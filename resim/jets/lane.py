@@ -7,10 +7,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ValidationError
 
 from resim.chain import FusedStage, Settings, Stage, settings_of
-from resim.config import Config, explain
+from resim.config import Config
 from resim.errors import UserError
 from resim.jets import hard, pythia
 from resim.jets.clustering import JetSettings, make_objects
@@ -22,6 +21,7 @@ from resim.jets.states import Candidates, Hadrons, HardEvents, Objects
 from resim.jets.truth import OBJECT_COLUMNS, object_table
 from resim.keys import Stream
 from resim.store import Column, Schema
+from resim.typed import parse
 
 ENERGY = "Beams:eCM"
 
@@ -142,12 +142,7 @@ def _card(model: type[Any], settings: Settings, where: str = "settings") -> Any:
         place = nested
         for word in path:
             place = place.setdefault(word, {})
+            if not isinstance(place, dict):
+                raise UserError(f"{where}: {name!r} goes into {word!r}, which has a value itself; keep one of the two")
         place[last] = value
-    try:
-        return _validated(model, nested)
-    except ValidationError as error:
-        raise UserError(f"{where}: {explain(error, model)}") from error
-
-
-def _validated(model: type[BaseModel], values: dict[str, Any]) -> BaseModel:
-    return model.model_validate(values)
+    return parse(model, nested, where)

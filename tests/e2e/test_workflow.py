@@ -1,4 +1,4 @@
-"""The workflow, run by Snakemake on a small config: what a user of `make demo` gets, and what happens when things change."""
+"""The workflow, run by Snakemake on a small config: what `make demo` gives, and what happens when things change."""
 
 import json
 import os

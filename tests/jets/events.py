@@ -4,16 +4,17 @@ from functools import cache
 from typing import Any
 
 from resim.chain import Settings, Step
-from resim.config import parse_config
+from resim.config import Config
 from resim.jets.hadronization import Hadronization
 from resim.jets.hard import generate
 from resim.jets.shower import Shower
 from resim.jets.states import Hadrons, HardEvents, PartonLevel
+from resim.typed import parse
 from tests.conftest import small_config
 
 ENERGY = 13000.0
 SEED = 77
-CONFIG = parse_config(small_config(), "test")
+CONFIG = parse(Config, small_config(), "test")
 
 
 def hard_settings(sample: str) -> dict[str, Any]:

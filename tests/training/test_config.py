@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,12 @@ def test_the_projects_config_spells_out_every_default() -> None:
     assert load(ROOT / "config.yaml") == Config()
 
 
+def test_shipped_schema_is_the_models() -> None:
+    """`resim-train schema > workflow/schemas/training.schema.json` mends it."""
+    shipped = json.loads((ROOT / "workflow/schemas/training.schema.json").read_text())
+    assert shipped == Config.model_json_schema()
+
+
 def test_every_field_is_described() -> None:
     undescribed = [key for key, field in _leaves(Config).items() if not getattr(field, "description", None)]
     assert undescribed == []
@@ -43,13 +50,13 @@ def test_every_field_is_described() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("training: {epoch: 3}", r"c.yaml: unknown key `training.epoch`; allowed: seed, seeds, threads"),
-        ("training: {pretrain: {epochs: 0}}", r"c.yaml: key `training.pretrain.epochs`: .*greater than or equal to 1"),
-        ("training: {methods: [magic]}", r"key `training.methods.0`: Input should be 'resim', 'generic', 'both' or"),
-        ("training: {encoder: {width: 10, heads: 4}}", r"`training.encoder`: .*width 10 is not a multiple of heads 4"),
-        ("evaluation: {label_fractions: [2]}", r"`evaluation.label_fractions.0`: .*less than or equal to 1"),
-        ("- a list", r"c.yaml: holds list, expected a mapping"),
-        ("training: [", r"c.yaml: not YAML"),
+        ("training: {epoch: 3}", r"c.yaml: unknown key 'training.epoch'; allowed here: seed, seeds, threads"),
+        ("training: {pretrain: {epochs: 0}}", r"c.yaml: training.pretrain.epochs: .*greater than or equal to 1, not 0"),
+        ("training: {methods: [magic]}", r"training.methods.0: input should be 'resim', 'generic', 'both' or"),
+        ("training: {encoder: {width: 10, heads: 4}}", r"training.encoder: width 10 is not a multiple of heads 4"),
+        ("evaluation: {label_fractions: [2]}", r"evaluation.label_fractions.0: .*less than or equal to 1, not 2"),
+        ("- a list", r"c.yaml: holds no mapping"),
+        ("training: [", r"c.yaml, line 1: not YAML"),
     ],
     ids=["unknown", "range", "choice", "consistency", "element", "no mapping", "no yaml"],
 )

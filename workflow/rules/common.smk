@@ -2,10 +2,11 @@
 import json
 from pathlib import Path
 
-from resim.config import parse_config
+from resim.config import Config
 from resim.errors import UserError
 from resim.simulate import Simulation, check_config, part_ranges
-from training.config import parse as parse_learning
+from resim.typed import parse as checked
+from training.config import parse_sections
 
 RESOLVED = "results/config.json"
 
@@ -13,7 +14,7 @@ RESOLVED = "results/config.json"
 def _checked():
     """Check the whole config before any rule is read; a mistake is one line."""
     try:
-        simulation, learning = parse_config(config, "config"), parse_learning(config, "config")
+        simulation, learning = checked(Config, config, "config"), parse_sections(config, "config")
         check_config(simulation, "config")
     except UserError as error:
         raise WorkflowError(str(error))

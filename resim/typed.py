@@ -1,0 +1,76 @@
+"""Reading config files against typed models, with mistakes told in one line. Knows no physics."""
+
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from resim.errors import UserError
+
+Model = TypeVar("Model", bound=BaseModel)
+_TYPES = ("[key]", "bool", "int", "float", "str")  # what pydantic adds to a location for keys and unions
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read a YAML (or JSON) file that holds a mapping.
+
+    Raises
+    ------
+    UserError
+        Naming the file, and the line where the syntax is wrong.
+    """
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); give a config file with --config") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f", line {mark.line + 1}" if mark else ""
+        raise UserError(f"{path}{where}: not YAML ({getattr(error, 'problem', error)}); mend that line") from error
+    if not isinstance(values, dict):
+        raise UserError(f"{path}: holds no mapping of keys; start from the config.yaml that ships with the project")
+    return values
+
+
+def parse(model: type[Model], values: Any, where: str) -> Model:
+    """Check values that were read from `where`.
+
+    Raises
+    ------
+    UserError
+        Naming the place, the key, what is wrong with it and what is allowed.
+    """
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        raise UserError(f"{where}: {_explain(error, model)}") from error
+
+
+def _explain(error: ValidationError, model: type[BaseModel]) -> str:
+    """Put the first mistake found by pydantic into one line."""
+    first = error.errors(include_url=False)[0]
+    key = ".".join(str(word) for word in first["loc"] if word not in _TYPES) or "the file"
+    if first["type"] == "extra_forbidden":
+        allowed = ", ".join(_fields_at(model, first["loc"][:-1]))
+        return f"unknown key {key!r}; allowed here: {allowed}"
+    message = first["msg"].removeprefix("Value error, ")
+    shown = "" if first["type"] in ("missing", "value_error") else f", not {first['input']!r}"
+    return f"{key}: {message[0].lower()}{message[1:]}{shown}"
+
+
+def _fields_at(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
+    """Name the keys that are allowed at a place in the config."""
+    current: type[BaseModel] = model
+    for word in location:
+        names = {f.alias or n: f for n, f in current.model_fields.items()}
+        if word in names:
+            inner = _models_in(names[str(word)].annotation)
+            current = inner[0] if inner else current
+    return [f.alias or n for n, f in current.model_fields.items()]
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [found for inner in getattr(annotation, "__args__", ()) for found in _models_in(inner)]
