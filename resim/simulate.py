@@ -19,9 +19,22 @@ from resim.errors import UserError
 from resim.jets.lane import JetsLane
 from resim.keys import uniform_of_event
 from resim.ragged import offsets_of
-from resim.store import Column, ObjectTable, Part, ViewTable, open_part, part_digests, part_name, write_part
+from resim.store import (
+    Checkpoint,
+    Column,
+    ObjectTable,
+    Part,
+    ViewTable,
+    digest_checkpoint,
+    join,
+    open_part,
+    part_digests,
+    part_name,
+    write_part,
+)
 
 LANES = {"jets": JetsLane}
+ROOT = "hard"  # the stage that all views share; its state is kept in the part
 _COMMON_COLUMNS = (
     Column("object", "", "id, 8 x event + slot"),
     Column("event", "", "event id"),
@@ -130,18 +143,28 @@ class Simulation:
     def recipe(self, view: View) -> str:
         """Digest all that the numbers of a view depend on."""
         words = {
+            "objects": settings_of(self.config.chain.get("jets", {})),
+            "path": [(s.stage, s.settings, s.view, s.replica) for s in view.path],
+            "split_shares": self.config.splits.model_dump(),
+            "splits": view.splits,
+        }
+        return _digest({**self._root_words, **words})
+
+    @cached_property
+    def root_recipe(self) -> str:
+        """Digest all that the first stage, which all views share, depends on."""
+        return _digest(self._root_words)
+
+    @property
+    def _root_words(self) -> dict[str, Any]:
+        return {
             "lane": self.lane.name,
             "seed": self.config.seed,
             "block_size": self.config.block_size,
             "sample": self.sample,
             "hard": settings_of({**self.config.chain.get("hard", {}), **self.config.samples[self.sample].hard}),
-            "objects": settings_of(self.config.chain.get("jets", {})),
-            "path": [(s.stage, s.settings, s.view, s.replica) for s in view.path],
-            "split_shares": self.config.splits.model_dump(),
-            "splits": view.splits,
             "software": self.lane.software(),
         }
-        return hashlib.sha256(json.dumps(words, sort_keys=True).encode()).hexdigest()[:32]
 
     def split_of(self, events: NDArray[np.int64]) -> NDArray[np.int8]:
         """Tell the split of each event: 0 train, 1 validation, 2 test."""
@@ -164,6 +187,10 @@ class Simulation:
             ({s.stage: s for s in view.path}[first], {s.stage: s for s in view.path}[second]) for view in self.all_views
         ]
         return {a: b for a, b in pairs if (a.view, a.replica) == (b.view, b.replica)}
+
+
+def _digest(words: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(words, sort_keys=True).encode()).hexdigest()[:32]
 
 
 @dataclass
@@ -198,7 +225,7 @@ def simulate_part(
     views: Sequence[View],
     progress: Callable[[int], None] = _silent,
 ) -> Part:
-    """Make one part, or only those of its views that are not there yet in this recipe.
+    """Make one part, or only those of its views that are not there yet in this recipe, from its checkpoint.
 
     Parameters
     ----------
@@ -217,16 +244,21 @@ def simulate_part(
     recipes = {view.name: simulation.recipe(view) for view in views}
     old = _existing(out / part_name(first, stop))
     kept = _still_good(old, recipes) if old else []
+    stored = _stored_root(old, simulation.root_recipe) if old else None
     missing = [view for view in views if view.name not in kept]
-    if old and not missing and set(old.views) == set(recipes):
+    if old and stored is not None and not missing and set(old.views) == set(recipes):
         progress(stop - first)
         return old
-    objects, made, costs, failed = _make(simulation, first, stop, missing, progress)
+    made = _make(simulation, first, stop, missing, stored, progress)
+    costs, failed = made.costs, made.failed
     if old:
-        costs += [c for c in from_json(old.attributes["cost"]) if c.view in kept]
-        failed |= {name: losses for name, losses in old.attributes["failed"].items() if name in kept}
+        costs = [*made.costs, *_costs_of(old, kept, with_root=stored is not None)]
+        failed = made.failed | {name: lost for name, lost in old.attributes["failed"].items() if name in kept}
     attributes = _attributes(simulation, first, stop, recipes) | {"cost": to_json(costs), "failed": failed}
-    return write_part(out, objects, made, simulation.lane.schema, attributes, keep=old, keep_views=kept)
+    schema, checkpoints = simulation.lane.schema, {ROOT: made.checkpoint}
+    return write_part(
+        out, made.objects, made.views, schema, attributes, checkpoints=checkpoints, keep=old, keep_views=kept
+    )
 
 
 def _existing(path: Path) -> Part | None:
@@ -243,16 +275,50 @@ def _still_good(part: Part, recipes: dict[str, str]) -> list[str]:
     if not same:
         return []
     try:
-        found = part_digests(part)
+        found = part_digests(part, views=same, checkpoints=())
     except Exception:  # noqa: BLE001 - whatever a damaged part raises on reading, it is made anew
         return []
     intact = found["objects"] == part.digest["objects"]
     return [name for name in same if intact and found["views"][name] == part.digest["views"][name]]
 
 
+def _stored_root(part: Part, recipe: str) -> Checkpoint | None:
+    """Read the states that all views start from, if they are of this recipe and what was written."""
+    if part.attributes.get("checkpoint_recipes", {}).get(ROOT) != recipe:
+        return None
+    try:
+        stored = part.checkpoint(ROOT)
+        intact = digest_checkpoint(stored, part.attributes) == part.digest["checkpoints"][ROOT]
+    except Exception:  # noqa: BLE001 - as above
+        return None
+    return stored if intact else None
+
+
+def _costs_of(part: Part, views: Sequence[str], with_root: bool) -> list[CostRecord]:
+    """Give what was paid for some views, and for the first stage, which is recorded under nominal, or not for it."""
+    records = from_json(part.attributes["cost"])
+    return [r for r in records if (with_root if r.stage == ROOT else r.view in views)]
+
+
+@dataclass(frozen=True)
+class _Made:
+    """What a part is written from, beside what is kept of an older one."""
+
+    objects: ObjectTable
+    views: dict[str, ViewTable]
+    checkpoint: Checkpoint
+    costs: list[CostRecord]
+    failed: dict[str, list[list[Any]]]
+
+
 def _make(
-    simulation: Simulation, first: int, stop: int, views: Sequence[View], progress: Callable[[int], None]
-) -> tuple[ObjectTable, dict[str, ViewTable], list[CostRecord], dict[str, list[list[Any]]]]:
+    simulation: Simulation,
+    first: int,
+    stop: int,
+    views: Sequence[View],
+    stored: Checkpoint | None,
+    progress: Callable[[int], None],
+) -> _Made:
     meter = Meter()
     failed: dict[str, list[list[Any]]] = {view.name: [] for view in views}
 
@@ -271,30 +337,49 @@ def _make(
         lost,
     )
     nodes = tree(views)
+    source = _generated(simulation, meter) if stored is None else _restored(simulation, stored)
+    checkpoints: list[Checkpoint] = []
     tables: list[dict[str, NDArray[Any]]] = []
     rows = {view.name: _Rows([], [], [], []) for view in views}
     size = simulation.config.block_size
     for block in range(first // size, stop // size):
-        tables.append(_block(simulation, nodes, block, context, rows))
+        state = source(block)
+        checkpoints.append(lane.checkpoint(state))
+        tables.append(_block(simulation, nodes, state, context, rows))
         progress(size)
     columns = {name: np.concatenate([t[name] for t in tables]) for name in tables[0]}
     objects = ObjectTable(columns, (*_COMMON_COLUMNS, *_lane_columns(simulation)))
     made = {v.name: rows[v.name].table(_view_attributes(v)) for v in views}
-    return objects, made, list(meter.records), failed
+    return _Made(objects, made, join(checkpoints), list(meter.records), failed)
+
+
+def _generated(simulation: Simulation, meter: Meter) -> Callable[[int], Any]:
+    """Give a function that makes the state that all views of a block start from."""
+
+    def generate(block: int) -> Any:
+        with meter.measure(ROOT, NOMINAL, events=simulation.config.block_size):
+            return simulation.lane.source(block)
+
+    return generate
+
+
+def _restored(simulation: Simulation, stored: Checkpoint) -> Callable[[int], Any]:
+    """Give a function that takes that state out of a checkpoint."""
+    whole = simulation.lane.restore(stored)
+    blocks = whole.event // simulation.config.block_size
+    return lambda block: whole.take(blocks == block)
 
 
 def _block(
-    simulation: Simulation, nodes: Sequence[Node], block: int, context: Walk, rows: dict[str, _Rows]
+    simulation: Simulation, nodes: Sequence[Node], state: Any, context: Walk, rows: dict[str, _Rows]
 ) -> dict[str, NDArray[Any]]:
-    """Make one block: its object table, and its rows of every view."""
-    with context.meter.measure("hard", NOMINAL, events=simulation.config.block_size):
-        hard = simulation.lane.source(block)
-    table = simulation.lane.objects(hard)
+    """Make one block from the state that all views start from: its object table, and its rows of every view."""
+    table = simulation.lane.objects(state)
     table["split"] = simulation.split_of(table["event"])
-    for view, state in walk(nodes, hard, context):
-        with context.meter.measure("rows", view.name, events=len(state.event)) as measured:
+    for view, last in walk(nodes, state, context):
+        with context.meter.measure("rows", view.name, events=len(last.event)) as measured:
             measured.objects = len(table["object"])
-            _place(simulation.lane.rows(state), table["object"], rows[view.name])
+            _place(simulation.lane.rows(last), table["object"], rows[view.name])
     return table
 
 
@@ -337,6 +422,7 @@ def _attributes(simulation: Simulation, first: int, stop: int, recipes: dict[str
         "seed": config.seed,
         "config": config.model_dump(mode="json", by_alias=True, exclude={"training", "evaluation"}),
         "recipes": recipes,
+        "checkpoint_recipes": {ROOT: simulation.root_recipe},
         "software": simulation.lane.software(),
         "commit": _commit(),
         "splits": list(SPLITS),

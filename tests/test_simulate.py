@@ -8,8 +8,19 @@ import numpy as np
 import pytest
 
 from resim.config import Config
+from resim.cost import CostRecord
 from resim.simulate import Simulation, choose_views, simulate_part
-from resim.store import Part, dataset_digest, part_digests, part_name, validate_part, write_manifest
+from resim.store import (
+    ObjectTable,
+    Part,
+    dataset_digest,
+    join,
+    part_digests,
+    part_name,
+    validate_part,
+    write_manifest,
+    write_part,
+)
 from resim.typed import parse
 from tests.conftest import small_config
 
@@ -89,6 +100,77 @@ def test_what_is_there_is_not_made_again(tmp_path: Path) -> None:
     assert {name: _inodes(again, name) for name in CHEAP} == marks
 
 
+def _hard_costs(part: Part) -> list[CostRecord]:
+    return [record for record in part.cost if record.stage == "hard"]
+
+
+def _write_again(part: Part, **more: Any) -> Part:
+    """Write a part with its views as they are, and other checkpoints or attributes."""
+    objects = ObjectTable(part.objects(), part.object_descriptions())
+    about = {**part.attributes, **more.pop("attributes", {})}
+    return write_part(part.path.parent, objects, {}, _simulation().lane.schema, about, keep=part, **more)
+
+
+def test_the_hard_process_is_kept_to_the_bit(reference: Part) -> None:
+    lane = _simulation().lane
+    expected = join([lane.checkpoint(lane.source(block)) for block in (0, 1)])
+    found = reference.checkpoint("hard")
+    assert reference.checkpoints == ("hard",)
+    np.testing.assert_array_equal(found.events["event"], np.arange(20))
+    assert found.offsets.tobytes() == expected.offsets.tobytes()
+    for name, column in {**expected.events, **expected.particles}.items():
+        assert {**found.events, **found.particles}[name].tobytes() == column.tobytes()
+
+
+def test_what_is_added_starts_from_the_checkpoint(tmp_path: Path) -> None:
+    """The checkpoint is given other scales: they turn up in what is made next, and nothing is paid for making them."""
+    part = _make(tmp_path, 0, 10, only=("nominal",))
+    paid = _hard_costs(part)
+    checkpoint = part.checkpoint("hard")
+    checkpoint.events["scale"] *= 0.25
+    other = _write_again(part, checkpoints={"hard": checkpoint}, keep_views=["nominal"])
+    assert not np.isin(other.objects()["scale"], checkpoint.events["scale"]).any()
+    made = _make(tmp_path, 0, 10, only=("redetected",))
+    assert np.isin(made.objects()["scale"], checkpoint.events["scale"]).all()
+    assert _hard_costs(made) == paid
+    assert validate_part(made.path) == []
+
+
+@pytest.mark.parametrize("damage", ["flip", "delete", "never written", "other recipe"])
+def test_a_checkpoint_that_cannot_be_used_is_made_again_and_the_views_are_kept(
+    damage: str, reference: Part, tmp_path: Path
+) -> None:
+    before = _make(tmp_path, only=("nominal",))
+    if damage == "never written":
+        before = _write_again(before, keep_views=["nominal"])
+    elif damage == "other recipe":
+        checkpoint = before.checkpoint("hard")
+        checkpoint.events["scale"] *= 2
+        other = {"checkpoint_recipes": {"hard": "other"}}
+        before = _write_again(before, attributes=other, checkpoints={"hard": checkpoint}, keep_views=["nominal"])
+    else:
+        shard = before.path / "data.zarr/checkpoints/hard/particles/float64/c.0.0"
+        raw = bytearray(shard.read_bytes())
+        raw[len(raw) // 2] ^= 1
+        shard.write_bytes(raw)
+        if damage == "delete":
+            shard.unlink()
+    marks, paid = _inodes(before, "nominal"), _hard_costs(before)
+    mended = _make(tmp_path, only=("nominal",))
+    assert _inodes(mended, "nominal") == marks
+    assert validate_part(mended.path) == []
+    assert part_digests(mended)["checkpoints"] == part_digests(reference)["checkpoints"]
+    assert [record.events for record in _hard_costs(mended)] == [20]
+    assert _hard_costs(mended) != paid
+
+
+def test_another_hard_process_replaces_the_checkpoint(tmp_path: Path) -> None:
+    _make(tmp_path / "a", 0, 10, only=("nominal",))
+    replaced = _make(tmp_path / "a", 0, 10, only=("nominal",), seed=1)
+    assert part_digests(replaced) == part_digests(_make(tmp_path / "b", 0, 10, only=("nominal",), seed=1))
+    assert [record.events for record in _hard_costs(replaced)] == [10]
+
+
 def _changed(**settings: Any) -> dict[str, Any]:
     views = small_config()["views"]
     views["redetected"] = {"from": "detector", "set": settings}
@@ -107,6 +189,7 @@ def test_a_changed_view_is_made_again_and_the_others_are_kept(reference: Part, t
     assert validate_part(after.path) == []
     own = {record.stage for record in after.cost if record.view == "redetected"}
     assert {"detector", "jets", "write"} <= own
+    assert _hard_costs(after) == _hard_costs(before)
     assert {record.view for record in after.cost} >= set(CHEAP)
 
 
@@ -116,6 +199,7 @@ def test_a_view_can_be_added_and_removed(reference: Part, tmp_path: Path) -> Non
     assert part_digests(more) == part_digests(reference)
     fewer = _make(tmp_path, only=("nominal",))
     assert fewer.views == ("nominal",)
+    assert _hard_costs(fewer) == _hard_costs(more)
 
 
 @pytest.mark.parametrize("damage", ["truncate", "flip", "delete"])

@@ -12,6 +12,7 @@ from resim.jets.pythia import initialise, make
 from resim.jets.states import HardEvents, Ragged
 from resim.keys import block_seed
 from resim.ragged import offsets_of
+from resim.store import Checkpoint, Column
 
 # A violated phase-space maximum must not change later events (they would depend on earlier blocks): the event that
 # violates it gets a weight above one instead.
@@ -20,6 +21,30 @@ _GIVE_UP = 100  # failures in a row before a sample is called impossible
 _INTEGERS = ("id", "status", "mother1", "mother2", "col", "acol")
 _FLOATS = ("px", "py", "pz", "e", "m", "tau", "spin")
 _SYSTEM_ROWS = 3  # Pythia's record opens with the system and the two beams
+
+_EVENT_COLUMNS = (
+    Column("event", "", "event id"),
+    Column("process", "", "Pythia's process code"),
+    Column("weight", "", "relative weight; undoes the bias in pTHat"),
+    Column("scale", "GeV", "factorisation scale; the shower starts here"),
+    Column("alpha_qcd", "", "strong coupling of the hard process"),
+    Column("alpha_qed", "", "electromagnetic coupling of the hard process"),
+)
+_PARTON_COLUMNS = (
+    Column("id", "", "PDG id"),
+    Column("status", "", "Pythia's code: -21 incoming, -22 resonance, 23 outgoing"),
+    Column("mother1", "", "row of the first mother in the event, -1 none"),
+    Column("mother2", "", "row of the last mother in the event, -1 none"),
+    Column("col", "", "colour tag"),
+    Column("acol", "", "anticolour tag"),
+    Column("px", "GeV", "momentum"),
+    Column("py", "GeV", "momentum"),
+    Column("pz", "GeV", "momentum"),
+    Column("e", "GeV", "energy"),
+    Column("m", "GeV", "mass"),
+    Column("tau", "mm/c", "proper lifetime"),
+    Column("spin", "", "Pythia's pol: helicity, 9 unknown"),
+)
 
 
 @lru_cache(maxsize=4)
@@ -86,3 +111,15 @@ def _columns(events: list[tuple[tuple[float, ...], list[tuple[Any, ...]]]], ids:
     return HardEvents(
         ids, process.astype(np.int32), weight, scale, alpha_qcd, alpha_qed, Ragged(offsets, {**integers, **floats})
     )
+
+
+def to_checkpoint(hard: HardEvents) -> Checkpoint:
+    """Lay hard processes out as the store keeps them; every value as it is."""
+    events = {column.name: getattr(hard, column.name) for column in _EVENT_COLUMNS}
+    partons = {column.name: hard.partons[column.name] for column in _PARTON_COLUMNS}
+    return Checkpoint(events, hard.partons.offsets, partons, (*_EVENT_COLUMNS, *_PARTON_COLUMNS))
+
+
+def from_checkpoint(checkpoint: Checkpoint) -> HardEvents:
+    """Give back what `to_checkpoint` was given, to the bit."""
+    return HardEvents(**checkpoint.events, partons=Ragged(checkpoint.offsets, checkpoint.particles))

@@ -20,7 +20,7 @@ from resim.jets.shower import Shower
 from resim.jets.states import Candidates, Hadrons, HardEvents, Objects
 from resim.jets.truth import OBJECT_COLUMNS, object_table
 from resim.keys import Stream
-from resim.store import Column, Schema
+from resim.store import Checkpoint, Column, Schema
 from resim.typed import parse
 
 ENERGY = "Beams:eCM"
@@ -80,6 +80,16 @@ class JetsLane:
     def source(self, block: int) -> HardEvents:
         """Make the hard processes of a block."""
         return hard.generate(self._hard, self._seed, self._sample, block, self._block_size)
+
+    @staticmethod
+    def checkpoint(state: HardEvents) -> Checkpoint:
+        """Lay the hard processes out for the store."""
+        return hard.to_checkpoint(state)
+
+    @staticmethod
+    def restore(checkpoint: Checkpoint) -> HardEvents:
+        """Give the hard processes back, to the bit."""
+        return hard.from_checkpoint(checkpoint)
 
     def objects(self, state: HardEvents) -> dict[str, NDArray[Any]]:
         """Give the rows of the data set that these hard processes make, whatever a view does with them."""

@@ -9,15 +9,17 @@ from resim.store.dataset import (
     read_manifest,
     write_manifest,
 )
+from resim.store.digests import digest_checkpoint
 from resim.store.part import Part, StoredView, open_part, part_digests, part_name
 from resim.store.summary import format_summary, summary
-from resim.store.tables import FORMAT, VERSION, Column, ObjectTable, Schema, ViewTable
+from resim.store.tables import FORMAT, VERSION, Checkpoint, Column, ObjectTable, Schema, ViewTable, join
 from resim.store.validation import Problem, validate, validate_part
 from resim.store.writing import write_part
 
 __all__ = [
     "FORMAT",
     "VERSION",
+    "Checkpoint",
     "Column",
     "Dataset",
     "Manifest",
@@ -29,7 +31,9 @@ __all__ = [
     "StoredView",
     "ViewTable",
     "dataset_digest",
+    "digest_checkpoint",
     "format_summary",
+    "join",
     "open_dataset",
     "open_part",
     "part_digests",

@@ -1,7 +1,7 @@
 """A data set: the parts of one sample that its manifest lists."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -13,14 +13,22 @@ from numpy.typing import NDArray
 
 from resim.cost import CostRecord, add
 from resim.errors import UserError
-from resim.store.digests import combine
+from resim.store.digests import BlockDigests, combine
 from resim.store.files import is_sealed, read_json, replace_json, sealed, storage_errors
 from resim.store.part import Part, check_version, open_part, part_digests, schema_of
 from resim.store.tables import VERSION
 
 MANIFEST_FILE = "manifest.json"
 MANIFEST_FORMAT = "resim-manifest"
-_SAME = ("sample", "lane", "seed", "block_size", "splits", "recipes")  # what all parts of a data set agree in
+_SAME = (
+    "sample",
+    "lane",
+    "seed",
+    "block_size",
+    "splits",
+    "recipes",
+    "checkpoint_recipes",
+)  # what all parts of a data set agree in
 
 
 @dataclass(frozen=True)
@@ -35,7 +43,7 @@ class PartEntry:
     n_present: dict[str, int]
     """View -> objects that exist in it."""
     bytes: dict[str, int]
-    """View -> bytes on disk."""
+    """View, or "checkpoints/<stage>" -> bytes on disk."""
     digests: dict[str, Any]
     """As of `dataset_digest` for this part alone."""
 
@@ -110,19 +118,20 @@ def dataset_digest(
     parts
         Parts of one data set.
     views
-        The views that count; all by default.
+        The views that count; by default all, and the checkpoints.
     recompute
         Read all data, instead of taking the digests that were computed when the parts were written.
 
     Returns
     -------
     dict
-        `digest` (of everything), `objects`, and `views` (name -> digest of that view alone).
+        `digest` (of everything), `objects`, `views` (name -> digest of that view alone), and likewise `checkpoints`, if
+        there are any.
 
     Raises
     ------
     UserError
-        If a part lacks a view.
+        If a part lacks a view, or they have other checkpoints.
     """
     found = [part_digests(part) if recompute else part.digest for part in parts]
     names = list(found[0]["views"]) if views is None and found else list(views or [])
@@ -131,12 +140,25 @@ def dataset_digest(
             raise _disagreement(parts[0], part, "views")
         for name in names:
             part.view(name)
-    objects = combine({block: digest for digests in found for block, digest in digests["objects"].items()})
-    of_view = {
-        name: combine({block: digest for digests in found for block, digest in digests["views"][name].items()})
-        for name in names
+    content: dict[str, Any] = {
+        "objects": _joined(digests["objects"] for digests in found),
+        "views": {name: _joined(digests["views"][name] for digests in found) for name in names},
     }
-    return {"digest": combine({"objects": objects, "views": of_view}), "objects": objects, "views": of_view}
+    checkpoints = _same_checkpoints(parts) if views is None else ()
+    if checkpoints:
+        content["checkpoints"] = {name: _joined(d["checkpoints"][name] for d in found) for name in checkpoints}
+    return {"digest": combine(content), **content}
+
+
+def _joined(blocks: Iterable[BlockDigests]) -> str:
+    return combine({block: digest for part in blocks for block, digest in part.items()})
+
+
+def _same_checkpoints(parts: Sequence[Part]) -> tuple[str, ...]:
+    for part in parts:
+        if set(part.checkpoints) != set(parts[0].checkpoints):
+            raise _disagreement(parts[0], part, "checkpoints")
+    return parts[0].checkpoints if parts else ()
 
 
 def write_manifest(directory: Path | str, parts: Sequence[Path | str]) -> Manifest:
@@ -229,6 +251,7 @@ def _check_agreement(parts: Sequence[Part]) -> None:
     for a, b in pairwise(parts):
         if b.first < a.stop:
             raise UserError(f"{a.path} and {b.path}: both have event {b.first}; list only one of them")
+    _same_checkpoints(parts)
     columns = _columns(parts[0])
     for part in parts[1:]:
         for key in _SAME:
@@ -253,7 +276,9 @@ def _disagreement(a: Part, b: Part, what: str) -> UserError:
 
 def _differing(a: Part, b: Part, what: str) -> Iterator[str]:
     """Name the views whose recipes differ, or show the values where they are short."""
-    left, right = ((set(p.views) if what == "views" else p.attributes.get(what)) for p in (a, b))
+    left, right = (
+        set(getattr(p, what)) if what in ("views", "checkpoints") else p.attributes.get(what) for p in (a, b)
+    )
     if isinstance(left, dict) and isinstance(right, dict):
         yield f" of {', '.join(sorted(k for k in {*left, *right} if left.get(k) != right.get(k)))}"
     elif isinstance(left, set) and isinstance(right, set):

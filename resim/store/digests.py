@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resim.store.files import canonical_json, sha256
-from resim.store.tables import ObjectTable, Schema, ViewTable
+from resim.store.tables import Checkpoint, ObjectTable, Schema, ViewTable
 
 BlockDigests = dict[str, str]  # block number, as JSON has keys -> hex digest
 
@@ -38,6 +38,21 @@ def digest_view(view: ViewTable, objects: ObjectTable, schema: Schema, attribute
             ("constituents", view.constituents[view.offsets[rows.start] : view.offsets[rows.stop]]),
         ]
         digests[str(block)] = sha256(names, *_described(arrays))
+    return digests
+
+
+def digest_checkpoint(checkpoint: Checkpoint, attributes: dict[str, Any]) -> BlockDigests:
+    """Digest every column of each block, and how many particles its events have."""
+    counts, offsets = np.diff(checkpoint.offsets), checkpoint.offsets
+    digests = {}
+    for block, rows in _blocks(checkpoint.events["event"], attributes):
+        particles = slice(offsets[rows.start], offsets[rows.stop])
+        arrays = [
+            *((f"events/{name}", values[rows]) for name, values in sorted(checkpoint.events.items())),
+            ("counts", counts[rows]),
+            *((f"particles/{name}", values[particles]) for name, values in sorted(checkpoint.particles.items())),
+        ]
+        digests[str(block)] = sha256(*_described(arrays))
     return digests
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from resim.store.tables import OBJECT_COLUMNS, SLOTS, ObjectTable, ViewTable
+from resim.store.tables import OBJECT_COLUMNS, SLOTS, Checkpoint, ObjectTable, ViewTable
 
 Violation = tuple[str, str]  # array, what is wrong with it
 
@@ -83,3 +83,38 @@ def _check_splits(view: ViewTable, objects: ObjectTable, splits: list[str]) -> I
     codes = [code for code, name in enumerate(splits) if name in wanted]
     if np.any(view.present & ~np.isin(objects.columns["split"], codes)):
         yield "present", f"an object outside the splits {', '.join(wanted)} is present"
+
+
+def check_checkpoint(checkpoint: Checkpoint, attributes: dict[str, Any]) -> Iterator[Violation]:
+    """Yield what is wrong with a checkpoint of a part that has these attributes; array names are within its group."""
+    violations = list(_check_checkpoint_columns(checkpoint))
+    yield from violations
+    if violations:
+        return
+    ids, first, stop = checkpoint.events["event"], attributes["first"], attributes["stop"]
+    if np.any(np.diff(ids) <= 0):
+        yield "events", "ids are not sorted and unique"
+    if np.any((ids < first) | (ids >= stop)):
+        yield "events", f"an event is outside [{first}, {stop})"
+    if checkpoint.offsets[0] != 0 or np.any(np.diff(checkpoint.offsets) < 0):
+        yield "offsets", "do not rise from 0"
+
+
+def _check_checkpoint_columns(checkpoint: Checkpoint) -> Iterator[Violation]:
+    ids, offsets = checkpoint.events.get("event"), checkpoint.offsets
+    if ids is None or ids.dtype != np.int64 or ids.ndim != 1:
+        yield "events", "has no column event, an int64 for each"
+        return
+    if offsets.dtype != np.int64 or offsets.shape != (len(ids) + 1,):
+        yield "offsets", f"has dtype {offsets.dtype} and shape {offsets.shape}, not int64 and {(len(ids) + 1,)}"
+        return
+    for array, columns, n in (
+        ("events", checkpoint.events, len(ids)),
+        ("particles", checkpoint.particles, int(offsets[-1])),
+    ):
+        for name, values in columns.items():
+            if values.shape != (n,) or values.dtype.kind not in "biuf":
+                found = f"dtype {values.dtype} and shape {values.shape}"
+                yield array, f"column {name} has {found}, not a number for each of {n} {array}"
+    if {column.name for column in checkpoint.descriptions} != {*checkpoint.events, *checkpoint.particles}:
+        yield "events", "columns and descriptions do not have the same names"

@@ -1,6 +1,6 @@
 """One part on disk, opened without reading more than its metadata."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from resim.cost import CostRecord, from_json
 from resim.errors import UserError
-from resim.store.digests import BlockDigests, digest_objects, digest_view
+from resim.store.digests import BlockDigests, digest_checkpoint, digest_objects, digest_view
 from resim.store.files import is_sealed, read_json, sha256
-from resim.store.tables import FORMAT, VERSION, Column, ObjectTable, Schema, ViewTable
+from resim.store.tables import FORMAT, VERSION, Checkpoint, Column, ObjectTable, Schema, ViewTable
 
 DIGEST_FILE = "digest.json"
 DATA = "data.zarr"
@@ -111,9 +111,7 @@ class StoredView:
         return self.part.read_array(f"views/{self.name}/{array}", rows, handle)
 
     def _described(self, array: str) -> tuple[Column, ...]:
-        attributes = self.part.metadata(f"views/{self.name}/{array}")["attributes"]
-        rows = zip(attributes["names"], attributes["units"], attributes["descriptions"], strict=True)
-        return tuple(Column(*row) for row in rows)
+        return self.part.described(f"views/{self.name}/{array}")
 
 
 class Part:
@@ -184,6 +182,47 @@ class Part:
             raise UserError(f"{self.path}: has no view {name!r}; it has {', '.join(self.views)}")
         return self._views.setdefault(name, StoredView(self, name))
 
+    @property
+    def checkpoints(self) -> tuple[str, ...]:
+        """Names of the stages whose state is kept."""
+        return tuple(self.digest.get("checkpoints", {}))  # the first parts were written without
+
+    def checkpoint(self, name: str) -> Checkpoint:
+        """Read the state after a stage.
+
+        Raises
+        ------
+        UserError
+            If the part has none of this stage, or it is damaged.
+        """
+        if name not in self.checkpoints:
+            found = ", ".join(self.checkpoints) or "none"
+            raise UserError(f"{self.path}: has no checkpoint {name!r}; it has {found}")
+        where = f"checkpoints/{name}"
+        events, of_events = self._unpacked(f"{where}/events")
+        particles, of_particles = self._unpacked(f"{where}/particles")
+        descriptions = tuple(dict.fromkeys([*of_events, *of_particles]))
+        return Checkpoint(events, self.read_array(f"{where}/offsets"), particles, descriptions)
+
+    def _unpacked(self, group: str) -> tuple[dict[str, NDArray[Any]], list[Column]]:
+        """Read the columns of a group that has one array (n, k) a type, with their descriptions."""
+        columns: dict[str, NDArray[Any]] = {}
+        descriptions: list[Column] = []
+        for dtype in self._members(group):
+            described, values = self.described(f"{group}/{dtype}"), self.read_array(f"{group}/{dtype}")
+            if values.shape[1:] != (len(described),):
+                shape = f"has shape {values.shape}, which does not fit its {len(described)} names"
+                raise UserError(f"{self.path}: array {group}/{dtype} {shape}; make the part again")
+            columns |= {column.name: values[:, i].copy() for i, column in enumerate(described)}
+            descriptions += described
+        return columns, descriptions
+
+    def described(self, array: str) -> tuple[Column, ...]:
+        """Describe the second axis of an array."""
+        attributes = self.metadata(array)["attributes"]
+        rows = zip(attributes["names"], attributes["units"], attributes["descriptions"], strict=True)
+        return tuple(Column(*row) for row in rows)
+
     def metadata(self, node: str = "") -> dict[str, Any]:
         """Read a node's zarr.json, checked against its digest."""
         file = "/".join(filter(None, [DATA, node, "zarr.json"]))
@@ -217,7 +256,11 @@ class Part:
 
     @cached_property
     def _object_names(self) -> list[str]:
-        prefix = f"{DATA}/objects/"
+        return self._members("objects")
+
+    def _members(self, group: str) -> list[str]:
+        """Name the arrays of a group, sorted."""
+        prefix = f"{DATA}/{group}/"
         names = {file.removeprefix(prefix).split("/")[0] for file in self.digest["files"] if file.startswith(prefix)}
         return sorted(names - {"zarr.json"})
 
@@ -269,12 +312,27 @@ def schema_of(view: StoredView) -> Schema:
     return Schema(view.view_columns, view.constituent_columns)
 
 
-def part_digests(part: Part) -> dict[str, Any]:
-    """Compute the digests of a part's data anew: {"objects": {block: digest}, "views": {name: {block: digest}}}."""
-    objects = read_objects(part)
+def part_digests(
+    part: Part, views: Sequence[str] | None = None, checkpoints: Sequence[str] | None = None
+) -> dict[str, Any]:
+    """Compute the digests of a part's data anew: of the objects, and of some views and checkpoints (default all).
+
+    Returns
+    -------
+    dict
+        {"objects": {block: digest}, "checkpoints": {name: {block: digest}}, "views": {name: {block: digest}}}
+
+    Raises
+    ------
+    UserError
+        If something cannot be read.
+    """
+    objects, attributes = read_objects(part), part.attributes
+    kept = part.checkpoints if checkpoints is None else checkpoints
     return {
-        "objects": digest_objects(objects, part.attributes),
-        "views": {name: _view_digest(part.view(name), objects) for name in part.views},
+        "objects": digest_objects(objects, attributes),
+        "checkpoints": {name: digest_checkpoint(part.checkpoint(name), attributes) for name in kept},
+        "views": {name: _view_digest(part.view(name), objects) for name in (part.views if views is None else views)},
     }
 
 

@@ -26,7 +26,18 @@ def summary(dataset: Dataset) -> dict[str, Any]:
         "software": _software(dataset),
         "commits": sorted({str(part.attributes["commit"]) for part in dataset.parts if "commit" in part.attributes}),
         "shared_cost_ms_per_event": _ms_per_event(dataset.cost, "objects"),
+        "checkpoints": {name: _checkpoint_summary(dataset, name) for name in dataset.parts[0].checkpoints},
         "views": {name: _view_summary(dataset, name) for name in dataset.views},
+    }
+
+
+def _checkpoint_summary(dataset: Dataset, name: str) -> dict[str, Any]:
+    owner = f"checkpoints/{name}"
+    return {
+        "recipe": dataset.parts[0].attributes.get("checkpoint_recipes", {}).get(name),
+        "bytes": sum(entry.bytes[owner] for entry in dataset.manifest.parts),
+        "cost_ms_per_event": _ms_per_event(dataset.cost, owner),
+        "digest": dataset.manifest.digest["checkpoints"][name],
     }
 
 
@@ -71,13 +82,19 @@ def format_summary(content: dict[str, Any]) -> str:
         "objects": f"{content['objects']} in {content['parts']} parts",
         "software": ", ".join(f"{package} {version}" for package, version in content["software"].items()) or "not said",
         "commit": ", ".join(content["commits"]) or "not said",
+        "checkpoint": ", ".join(_kept_line(*item) for item in content["checkpoints"].items()) or "none",
         "digest": content["digest"],
     }
-    lines = [f"{key:9} {value}" for key, value in head.items()]
+    lines = [f"{key:10} {value}" for key, value in head.items()]
     rows = [("view", "present", "failed", "MB", "ms/event", "of which"), *map(_row, content["views"].items())]
     widths = [max(len(row[i]) for row in rows) for i in range(5)]
     lines += ["", *(_aligned(row, widths) for row in rows)]
     return "\n".join(lines)
+
+
+def _kept_line(name: str, checkpoint: dict[str, Any]) -> str:
+    ms = sum(checkpoint["cost_ms_per_event"].values())
+    return f"{name} ({checkpoint['bytes'] / 1e6:.2f} MB, {ms:.2f} ms/event to write)"
 
 
 def _row(item: tuple[str, dict[str, Any]]) -> tuple[str, ...]:

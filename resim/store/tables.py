@@ -1,10 +1,13 @@
-"""What a part holds, in memory: objects, views, and the names and units of their columns."""
+"""What a part holds, in memory: objects, views, checkpoints, and the names and units of their columns."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from resim.ragged import offsets_of
 
 FORMAT = "resim-part"
 VERSION = 1
@@ -63,3 +66,39 @@ class ViewTable:
     def __len__(self) -> int:
         """Give the number of rows."""
         return len(self.present)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The state after a stage, to run the chain again from there: events, whether they give objects or not."""
+
+    events: dict[str, NDArray[Any]]
+    """Name -> (E,); `event` (int64) among them, sorted and unique."""
+    offsets: NDArray[np.int64]
+    """(E + 1,) particles of row i are `offsets[i]:offsets[i + 1]`."""
+    particles: dict[str, NDArray[Any]]
+    """Name -> (offsets[-1],)."""
+    descriptions: tuple[Column, ...]
+    """One for each name in `events` and `particles`, in any order."""
+
+    def __len__(self) -> int:
+        """Give the number of events."""
+        return len(self.events["event"])
+
+
+def join(checkpoints: Sequence[Checkpoint]) -> Checkpoint:
+    """Put checkpoints with the same columns one after the other."""
+    first = checkpoints[0]
+    return Checkpoint(
+        {name: np.concatenate([c.events[name] for c in checkpoints]) for name in first.events},
+        offsets_of(np.concatenate([np.diff(c.offsets) for c in checkpoints])),
+        {name: np.concatenate([c.particles[name] for c in checkpoints]) for name in first.particles},
+        first.descriptions,
+    )
+
+
+def packed(columns: dict[str, NDArray[Any]]) -> dict[str, tuple[list[str], NDArray[Any]]]:
+    """Put columns (n,) of one type side by side: name of the type -> names, array (n, k). Fewer files, same values."""
+    types = dict.fromkeys(values.dtype.name for values in columns.values())
+    names = {dtype: [name for name, values in columns.items() if values.dtype.name == dtype] for dtype in types}
+    return {dtype: (found, np.stack([columns[name] for name in found], axis=1)) for dtype, found in names.items()}

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from resim.errors import UserError
 from resim.store.dataset import Manifest, dataset_digest, differences, read_manifest
-from resim.store.digests import BlockDigests, block_numbers, digest_objects, digest_view
+from resim.store.digests import BlockDigests, block_numbers, digest_checkpoint, digest_objects, digest_view
 from resim.store.files import sha256
-from resim.store.invariants import check_objects, check_view
+from resim.store.invariants import check_checkpoint, check_objects, check_view
 from resim.store.part import DATA, DIGEST_FILE, VIEW_ARRAYS, Part, file_size, open_part, read_objects, schema_of
 from resim.store.tables import FORMAT, ObjectTable
 
@@ -61,7 +61,9 @@ def validate_part(path: Path | str) -> list[Problem]:
     except UserError as error:
         return [Problem(path.name, DIGEST_FILE, str(error))]
     found = list(_check_files(part))
-    found += _check_content(part, {array for array, _ in found})
+    damaged = {array for array, _ in found}
+    found += _check_content(part, damaged)
+    found += _check_checkpoints(part, damaged)
     return [Problem(path.name, array, what) for array, what in found]
 
 
@@ -132,6 +134,25 @@ def _check_content(part: Part, damaged: set[str]) -> Iterator[tuple[str, str]]:
         for name in part.views:
             if not damaged & {f"views/{name}", *(f"views/{name}/{array}" for array in VIEW_ARRAYS)}:
                 yield from _check_view(part, name, objects)
+
+
+def _check_checkpoints(part: Part, damaged: set[str]) -> Iterator[tuple[str, str]]:
+    for name in part.checkpoints:
+        where = f"checkpoints/{name}"
+        if not any(array == where or array.startswith(f"{where}/") for array in damaged):
+            yield from _check_checkpoint(part, name, where)
+
+
+def _check_checkpoint(part: Part, name: str, where: str) -> Iterator[tuple[str, str]]:
+    try:
+        checkpoint = part.checkpoint(name)
+    except UserError as error:
+        yield where, str(error)
+        return
+    violations = list(check_checkpoint(checkpoint, part.attributes))
+    yield from ((f"{where}/{array}", what) for array, what in violations)
+    if not violations:
+        yield from _compare(digest_checkpoint(checkpoint, part.attributes), part.digest["checkpoints"][name], where)
 
 
 def _check_view(part: Part, name: str, objects: ObjectTable) -> Iterator[tuple[str, str]]:

@@ -4,21 +4,21 @@ import os
 import re
 import shutil
 import socket
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from resim.cost import Meter, from_json, to_json
-from resim.store.digests import BlockDigests, digest_objects, digest_view
+from resim.store.digests import BlockDigests, digest_checkpoint, digest_objects, digest_view
 from resim.store.encoding import write_array, write_group
 from resim.store.files import link_tree, replace_folder, sealed, sha256, storage_errors, sync, write_json
-from resim.store.invariants import check_objects, check_view
+from resim.store.invariants import Violation, check_checkpoint, check_objects, check_view
 from resim.store.part import DATA, DIGEST_FILE, VIEW_ARRAYS, Part, open_part, part_name, schema_of
-from resim.store.tables import FORMAT, VERSION, Column, ObjectTable, Schema, ViewTable
+from resim.store.tables import FORMAT, VERSION, Checkpoint, Column, ObjectTable, Schema, ViewTable, packed
 
 REQUIRED_ATTRIBUTES = ("sample", "first", "stop", "block_size", "recipes", "splits")
-_VIEW_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*")
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*")
 
 
 def write_part(
@@ -28,6 +28,7 @@ def write_part(
     schema: Schema,
     attributes: dict[str, Any],
     *,
+    checkpoints: Mapping[str, Checkpoint] | None = None,
     keep: Part | None = None,
     keep_views: Sequence[str] = (),
 ) -> Part:
@@ -44,6 +45,8 @@ def write_part(
         The arrays. Every view has a row for every object.
     attributes
         JSON; at least `REQUIRED_ATTRIBUTES`. Format and version are added.
+    checkpoints
+        Stage -> the state after it; as many events as there are, whether they give objects or not.
     keep, keep_views
         An existing part of the same events and objects, which was validated, and those of its views that are taken
         over as they are (by hard link) beside the ones in `views`.
@@ -56,7 +59,8 @@ def write_part(
         If the arrays break an invariant of the format, or the kept part is of other objects.
     """
     attributes = {"format": FORMAT, "version": VERSION, **attributes}
-    _check_input(objects, views, schema, attributes)
+    checkpoints = checkpoints or {}
+    _check_input(objects, views, schema, attributes, checkpoints)
     directory = Path(directory)
     target = directory / part_name(attributes["first"], attributes["stop"])
     temporary = directory / f".{target.name}-{socket.gethostname()}-{os.getpid()}"
@@ -68,6 +72,8 @@ def write_part(
             temporary.mkdir()
             writer = _Writer(temporary, objects, schema, attributes)
             writer.write_head()
+            if checkpoints:
+                writer.write_checkpoints(checkpoints)
             for name in _in_order([*views, *keep_views], attributes):
                 if name in views:
                     writer.write_view(name, views[name])
@@ -81,22 +87,34 @@ def write_part(
     return open_part(target)
 
 
-def _check_input(objects: ObjectTable, views: dict[str, ViewTable], schema: Schema, attributes: dict[str, Any]) -> None:
+def _check_input(
+    objects: ObjectTable,
+    views: dict[str, ViewTable],
+    schema: Schema,
+    attributes: dict[str, Any],
+    checkpoints: Mapping[str, Checkpoint],
+) -> None:
     missing = [name for name in REQUIRED_ATTRIBUTES if name not in attributes]
     if missing:
         raise ValueError(f"attributes lack {', '.join(missing)}")
     first, stop, block = (attributes[name] for name in ("first", "stop", "block_size"))
     if not 0 <= first < stop or first % block or stop % block:
         raise ValueError(f"events [{first}, {stop}) are not whole blocks of {block}")
-    bad = [name for name in views if not _VIEW_NAME.fullmatch(name)]
+    bad = [name for name in (*views, *checkpoints) if not _NAME.fullmatch(name)]
     if bad:
-        raise ValueError(f"view name {bad[0]!r} does not match {_VIEW_NAME.pattern}")
+        raise ValueError(f"name {bad[0]!r} does not match {_NAME.pattern}")
     violations = check_objects(objects, attributes)
     for name, view in views.items():
         found = chain(check_view(view, objects, attributes), _check_widths(view, schema))
-        violations = chain(violations, ((f"views/{name}/{array}", what) for array, what in found))
+        violations = chain(violations, _within(f"views/{name}", found))
+    for name, checkpoint in checkpoints.items():
+        violations = chain(violations, _within(f"checkpoints/{name}", check_checkpoint(checkpoint, attributes)))
     for array, what in violations:
         raise ValueError(f"{array}: {what}")
+
+
+def _within(group: str, violations: Iterable[Violation]) -> list[Violation]:
+    return [(f"{group}/{array}", what) for array, what in violations]
 
 
 def _check_widths(view: ViewTable, schema: Schema) -> Iterator[tuple[str, str]]:
@@ -123,6 +141,7 @@ class _Writer:
         self.meter = Meter()
         self.files: dict[str, tuple[int, str]] = {}
         self.digests: dict[str, BlockDigests] = {}
+        self.checkpoint_digests: dict[str, BlockDigests] = {}
         self.n_present: dict[str, int] = {}
 
     @property
@@ -143,6 +162,17 @@ class _Writer:
             files = [*self.data.glob("objects/**/*"), self.data / "zarr.json", self.data / "views" / "zarr.json"]
             measurement.bytes_written = self._register(files)
             measurement.objects = len(self.objects)
+
+    def write_checkpoints(self, checkpoints: Mapping[str, Checkpoint]) -> None:
+        """Write the group of checkpoints."""
+        folder = self.data / "checkpoints"
+        write_group(folder, {})
+        self._register([folder / "zarr.json"])
+        for name, checkpoint in checkpoints.items():
+            with self.meter.measure("write", f"checkpoints/{name}", len(checkpoint)) as measurement:
+                _write_checkpoint(folder / name, checkpoint)
+                self.checkpoint_digests[name] = digest_checkpoint(checkpoint, self.attributes)
+                measurement.bytes_written = self._register((folder / name).glob("**/*"))
 
     def write_view(self, name: str, view: ViewTable) -> None:
         """Write a view's arrays."""
@@ -176,7 +206,8 @@ class _Writer:
 
     def finish(self) -> None:
         """Write the digest file, last of all, and put everything on the disk at once: each fsync waits for a commit."""
-        sizes = {name: sum(n for file, (n, _) in self.files.items() if _view_of(file) == name) for name in self.digests}
+        owners = [*(f"checkpoints/{name}" for name in self.checkpoint_digests), *self.digests]
+        sizes = {name: sum(n for file, (n, _) in self.files.items() if _owner_of(file) == name) for name in owners}
         content = {
             "format": FORMAT,
             "version": VERSION,
@@ -186,6 +217,7 @@ class _Writer:
             "n_present": self.n_present,
             "bytes": sizes,
             "objects": self.object_digests,
+            "checkpoints": self.checkpoint_digests,
             "views": self.digests,
             "cost": to_json(self.meter.records),
             "files": {file: list(entry) for file, entry in self.files.items()},
@@ -206,10 +238,22 @@ def _entry(path: Path) -> tuple[int, str]:
     return len(raw), sha256(raw)
 
 
-def _view_of(file: str) -> str:
-    """Name the view that a file of a part belongs to, "" if to none."""
-    pieces = file.split("/")
-    return pieces[2] if pieces[1] == "views" and len(pieces) > 3 else ""
+def _write_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
+    described = {column.name: column for column in checkpoint.descriptions}
+    write_group(folder, {})
+    write_array(folder / "offsets", checkpoint.offsets, {})
+    for group, columns in (("events", checkpoint.events), ("particles", checkpoint.particles)):
+        write_group(folder / group, {})
+        for dtype, (names, values) in packed(columns).items():
+            write_array(folder / group / dtype, values, _array_attributes([described[name] for name in names]))
+
+
+def _owner_of(file: str) -> str:
+    """Name what a file belongs to, as sizes and costs do: a view, "checkpoints/<stage>", or "" for all else."""
+    _, *groups, _ = file.split("/")
+    if len(groups) < 2 or groups[0] == "objects":
+        return ""
+    return groups[1] if groups[0] == "views" else f"checkpoints/{groups[1]}"
 
 
 def _array_attributes(columns: Sequence[Column]) -> dict[str, Any]:

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from resim.errors import UserError
-from resim.jets.hard import generate
+from resim.jets.hard import from_checkpoint, generate, to_checkpoint
+from resim.store import join
 from tests.jets.events import ENERGY, SEED, hard_block, hard_settings
 
 SAMPLES = ("qcd", "hbb")
@@ -58,6 +59,22 @@ def test_higgs_decays_to_bottom_and_z_to_neutrinos() -> None:
     ends = np.sort(np.abs(p["id"][p["status"] > 0]).reshape(-1, 4), axis=1)
     assert (ends[:, :2] == 5).all()
     assert np.isin(ends[:, 2:], (12, 14, 16)).all()
+
+
+@pytest.mark.parametrize("sample", SAMPLES)
+def test_a_checkpoint_gives_every_bit_back(sample: str) -> None:
+    blocks = [hard_block(sample, 0), hard_block(sample, 1)]
+    whole = from_checkpoint(join([to_checkpoint(block) for block in blocks]))
+    for number, block in enumerate(blocks):
+        found = whole.take(whole.event // len(block.event) == number)
+        for name in ("event", "process", "weight", "scale", "alpha_qcd", "alpha_qed"):
+            assert getattr(found, name).dtype == getattr(block, name).dtype
+            assert getattr(found, name).tobytes() == getattr(block, name).tobytes()
+        assert found.partons.offsets.tobytes() == block.partons.offsets.tobytes()
+        assert list(found.partons.columns) == list(block.partons.columns)
+        for name, column in block.partons.columns.items():
+            assert found.partons[name].dtype == column.dtype
+            assert found.partons[name].tobytes() == column.tobytes()
 
 
 def test_settings_that_do_not_go_together() -> None:

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from resim.store import Column, ObjectTable, Schema, ViewTable
+from resim.ragged import offsets_of
+from resim.store import Checkpoint, Column, ObjectTable, Schema, ViewTable
 
 SCHEMA = Schema(
     view_columns=(Column("pt", "GeV", "transverse momentum"), Column("mass", "GeV", "mass"), Column("n", "", "count")),
@@ -52,6 +53,46 @@ def some_part(first: int = 0, stop: int = 30, seed: int = 0) -> tuple[ObjectTabl
     events = np.arange(first, stop - 10)
     ids = np.sort(np.concatenate([8 * events, 8 * events[::3] + 1]))
     return objects_of(ids), view_of(generator.random(len(ids)) < 0.8, generator.integers(0, 30, len(ids)), seed)
+
+
+def checkpoint_of(ids: NDArray[np.int64], counts: NDArray[np.int64], seed: int = 0) -> Checkpoint:
+    """Make a checkpoint of these events, with so many particles each, in columns of four types."""
+    generator = np.random.Generator(np.random.Philox(seed))
+    n = int(counts.sum())
+    energy = generator.normal(size=n)
+    energy[::5] = -0.0
+    events: dict[str, NDArray[Any]] = {
+        "event": ids,
+        "process": (111 + ids % 7).astype(np.int32),
+        "weight": 1 / (3.0 + ids),
+        "scale": 400 + ids / 7,
+    }
+    particles: dict[str, NDArray[Any]] = {
+        "id": generator.integers(-5, 6, n).astype(np.int32),
+        "charge": generator.integers(-1, 2, n).astype(np.int8),
+        "e": energy,
+        "tau": np.where(generator.random(n) < 0.2, np.nan, generator.random(n)),
+    }
+    units = {"scale": "GeV", "e": "GeV", "tau": "mm/c"}
+    described = tuple(Column(name, units.get(name, ""), f"the {name}") for name in (*events, *particles))
+    return Checkpoint(events, offsets_of(counts), particles, described)
+
+
+def some_checkpoint(first: int = 0, stop: int = 30) -> Checkpoint:
+    """Make a checkpoint of all events [first, stop), some without particles; every value depends on the range alone."""
+    ids = np.arange(first, stop)
+    return checkpoint_of(ids, ids % 4, seed=first)
+
+
+def assert_same_checkpoint(actual: Checkpoint, expected: Checkpoint) -> None:
+    """Compare two checkpoints to the bit, negative zeros and NaN included."""
+    assert actual.offsets.tobytes() == expected.offsets.tobytes()
+    for left, right in ((actual.events, expected.events), (actual.particles, expected.particles)):
+        assert set(left) == set(right)
+        for name, values in left.items():
+            assert values.dtype == right[name].dtype, name
+            assert values.tobytes() == right[name].tobytes(), name
+    assert set(actual.descriptions) == set(expected.descriptions)
 
 
 def rows_of(objects: ObjectTable, view: ViewTable, first: int, stop: int) -> tuple[ObjectTable, ViewTable]:

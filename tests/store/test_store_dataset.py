@@ -2,21 +2,24 @@
 
 import dataclasses
 import json
+import re
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from store_samples import SCHEMA, attributes, objects_of, rows_of, some_part, view_of
+from store_samples import SCHEMA, attributes, checkpoint_of, objects_of, rows_of, some_part, view_of
 
 from resim.errors import UserError
 from resim.store import (
+    Checkpoint,
     Part,
     Schema,
     ViewTable,
     dataset_digest,
     format_summary,
+    join,
     open_dataset,
     open_part,
     read_manifest,
@@ -39,6 +42,48 @@ def write(directory: Path, edges: list[int], view: ViewTable = VIEW, **more: Any
         views = {"nominal": cut, "double": double}
         parts.append(write_part(directory, objects, views, SCHEMA, attributes(first, stop, list(views), **more)))
     return parts
+
+
+def kept(first: int, stop: int, seed: int = 0) -> Checkpoint:
+    """Make the checkpoint of a range of the 60 events, each of which has its own values."""
+    return join([checkpoint_of(np.array([i]), np.array([i % 3]), seed=1000 * seed + i) for i in range(first, stop)])
+
+
+def write_kept(directory: Path, edges: list[int], seed: int = 0) -> list[Part]:
+    """Write the 60 events with a checkpoint, cut into parts at the edges."""
+    parts = []
+    for first, stop in pairwise(edges):
+        objects, cut = rows_of(objects_of(IDS), VIEW, first, stop)
+        about = attributes(first, stop, ["nominal"], checkpoint_recipes={"hard": f"recipe {seed}"})
+        checkpoints = {"hard": kept(first, stop, seed)}
+        parts.append(write_part(directory, objects, {"nominal": cut}, SCHEMA, about, checkpoints=checkpoints))
+    return parts
+
+
+def test_the_digest_of_a_checkpoint_does_not_see_how_the_data_is_cut(tmp_path: Path) -> None:
+    expected = dataset_digest(write_kept(tmp_path / "one", [0, 60]))
+    cut = write_kept(tmp_path / "three", [0, 20, 30, 60])
+    assert set(expected["checkpoints"]) == {"hard"}
+    assert dataset_digest(cut) == dataset_digest(cut, recompute=True) == expected
+    other = dataset_digest(write_kept(tmp_path / "other", [0, 60], seed=1))
+    assert other["checkpoints"] != expected["checkpoints"]
+    assert other["digest"] != expected["digest"]
+    assert {other[key] == expected[key] for key in ("objects", "views")} == {True}
+
+
+def test_checkpoints_are_in_the_manifest_and_the_summary(tmp_path: Path) -> None:
+    parts = write_kept(tmp_path, [0, 20, 60])
+    manifest = write_manifest(tmp_path, [part.path for part in parts])
+    assert validate(tmp_path) == []
+    content = summary(open_dataset(tmp_path))
+    hard = content["checkpoints"]["hard"]
+    assert hard["recipe"] == "recipe 0"
+    assert hard["digest"] == manifest.digest["checkpoints"]["hard"]
+    assert hard["bytes"] == sum(part.digest["bytes"]["checkpoints/hard"] for part in parts) > 0
+    assert any(re.match(r"checkpoint +hard \(0\.\d\d MB", line) for line in format_summary(content).splitlines())
+    write_kept(tmp_path, [0, 20], seed=1)
+    with pytest.raises(UserError, match=r"part-00000000-00000020: digests is not as manifest\.json says"):
+        open_dataset(tmp_path)
 
 
 def test_the_digest_does_not_see_how_the_data_is_cut(tmp_path: Path) -> None:
@@ -139,6 +184,12 @@ def _write_pair(tmp_path: Path, what: str) -> list[Path]:
         objects, view = rows_of(objects_of(IDS), VIEW, 30, 60)
         recipes = attributes(30, 60, ["nominal", "double"])
         b = write_part(tmp_path / "b", objects, {"nominal": view}, SCHEMA, recipes)
+    elif what == "checkpoints":
+        objects, view = rows_of(objects_of(IDS), VIEW, 30, 60)
+        about, more = attributes(30, 60, ["nominal", "double"]), {"hard": kept(30, 60)}
+        b = write_part(tmp_path / "b", objects, {"nominal": view, "double": view}, SCHEMA, about, checkpoints=more)
+    elif what == "checkpoint_recipes":
+        b = write(tmp_path / "b", [30, 60], checkpoint_recipes={"hard": "another"})[0]
     else:
         b = write(tmp_path / "b", [30, 60], **more[what])[0]
     return [a.path, b.path]
@@ -151,6 +202,8 @@ def _write_pair(tmp_path: Path, what: str) -> list[Path]:
         ("recipes", "differ in recipes of double; make all parts with one config"),
         ("columns", "differ in columns"),
         ("views", r"differ in views \(double only in one\)"),
+        ("checkpoints", r"differ in checkpoints \(hard only in one\)"),
+        ("checkpoint_recipes", "differ in checkpoint_recipes"),
         ("sample", r"differ in sample \('qcd' and 'hbb'\)"),
         ("seed", r"differ in seed \(None and 2\)"),
         ("splits", "differ in splits"),

@@ -16,10 +16,20 @@ import zarr
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from store_samples import SCHEMA, assert_same_view, attributes, objects_of, some_part, view_of
+from store_samples import (
+    SCHEMA,
+    assert_same_checkpoint,
+    assert_same_view,
+    attributes,
+    checkpoint_of,
+    objects_of,
+    some_checkpoint,
+    some_part,
+    view_of,
+)
 
 from resim.errors import UserError
-from resim.store import ObjectTable, Part, ViewTable, open_part, part_digests, validate, write_part
+from resim.store import Checkpoint, ObjectTable, Part, ViewTable, open_part, part_digests, validate, write_part
 from resim.store.files import sealed
 
 VERSION_1 = Path(__file__).parent / "version-1" / "part-00000000-00000030"
@@ -48,7 +58,7 @@ def check_round_trip(directory: Path, objects: ObjectTable, view: ViewTable) -> 
         np.testing.assert_array_equal(values, objects.columns[name])
         assert values.dtype == objects.columns[name].dtype
     assert part.n_objects == len(stored) == len(objects)
-    assert part_digests(part) == {"objects": part.digest["objects"], "views": part.digest["views"]}
+    assert part_digests(part) == {key: part.digest[key] for key in ("objects", "checkpoints", "views")}
     assert set(part.digest["objects"]) == {"0", "1"}
     assert validate(part.path) == []
 
@@ -63,6 +73,86 @@ def test_round_trip_of_any_ragged_content(content: tuple[ObjectTable, ViewTable]
 def test_round_trip_of_the_smallest(ids: list[int], present: list[bool], tmp_path: Path) -> None:
     counts = np.full(len(ids), 3)
     check_round_trip(tmp_path, objects_of(np.array(ids, np.int64)), view_of(np.array(present, np.bool_), counts))
+
+
+@st.composite
+def kept_events(draw: st.DrawFn) -> Checkpoint:
+    """Draw a checkpoint of any of 20 events, with any number of particles."""
+    ids = sorted(draw(st.sets(st.integers(0, 19), max_size=8)))
+    counts = draw(st.lists(st.integers(0, 4), min_size=len(ids), max_size=len(ids)))
+    return checkpoint_of(np.array(ids, np.int64), np.array(counts, np.int64), seed=draw(st.integers(0, 99)))
+
+
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(checkpoint=kept_events())
+def test_round_trip_of_any_checkpoint(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    objects, view = some_part(0, 20)
+    kept = {"hard": checkpoint}
+    part = write_part(tmp_path, objects, {"v": view}, SCHEMA, attributes(0, 20, ["v"]), checkpoints=kept)
+    assert part.checkpoints == ("hard",)
+    assert_same_checkpoint(part.checkpoint("hard"), checkpoint)
+    assert part_digests(part)["checkpoints"] == part.digest["checkpoints"]
+    assert set(part.digest["checkpoints"]["hard"]) == {"0", "1"}
+    assert validate(part.path) == []
+
+
+def write_with_checkpoint(directory: Path, checkpoint: Checkpoint) -> Part:
+    objects, view = some_part()
+    kept = {"hard": checkpoint}
+    return write_part(directory, objects, {"nominal": view}, SCHEMA, attributes(0, 30, ["nominal"]), checkpoints=kept)
+
+
+def test_a_checkpoint_changes_nothing_else_and_is_counted_apart(tmp_path: Path) -> None:
+    plain, part = write(tmp_path / "a"), write_with_checkpoint(tmp_path / "b", some_checkpoint())
+    for key in ("objects", "views", "n_present"):
+        assert part.digest[key] == plain.digest[key]
+    more = {file for file in part.digest["files"] if file not in plain.digest["files"]}
+    assert all(file.startswith("data.zarr/checkpoints/") for file in more)
+    assert part.digest["bytes"]["nominal"] == plain.digest["bytes"]["nominal"]
+    own = sum(f.stat().st_size for f in part.path.glob("data.zarr/checkpoints/hard/**/*") if f.is_file())
+    (written,) = (record for record in part.cost if record.view == "checkpoints/hard")
+    assert (written.stage, written.events, written.bytes_written) == ("write", 30, own)
+    assert part.digest["bytes"]["checkpoints/hard"] == own
+
+
+def test_outsiders_read_a_checkpoint_with_plain_zarr(tmp_path: Path) -> None:
+    part = write_with_checkpoint(tmp_path, some_checkpoint())
+    group = zarr.open_group(part.path / "data.zarr", mode="r")["checkpoints/hard"]
+    numbers = group["particles/float64"]
+    assert numbers.attrs["names"] == ["e", "tau"]
+    assert numbers.attrs["units"] == ["GeV", "mm/c"]
+    assert numbers.attrs["descriptions"] == ["the e", "the tau"]
+    np.testing.assert_array_equal(numbers[:, 1], some_checkpoint().particles["tau"])
+    assert set(group["events"]) == {"int64", "int32", "float64"}
+
+
+_BROKEN_CHECKPOINTS: dict[str, tuple[Callable[[Checkpoint], dict[str, Any]], str]] = {
+    "order": (lambda c: {"events": {**c.events, "event": c.events["event"][::-1]}}, "events: ids are not sorted"),
+    "twice": (lambda c: {"events": {**c.events, "event": c.events["event"] // 2}}, "events: ids are not sorted"),
+    "outside": (lambda c: {"events": {**c.events, "event": c.events["event"] + 1}}, r"an event is outside \[0, 30\)"),
+    "no ids": (lambda c: {"events": {"weight": c.events["weight"]}}, "events: has no column event"),
+    "length": (lambda c: {"events": {**c.events, "scale": c.events["scale"][1:]}}, "events: column scale has .* 30 ev"),
+    "offsets": (lambda c: {"offsets": c.offsets[1:]}, "offsets: has dtype int64 and shape"),
+    "falling": (lambda c: {"offsets": _with(c.offsets, 3, 40)}, "offsets: do not rise from 0"),
+    "particles": (
+        lambda c: {"offsets": _with(c.offsets, -1, 40)},
+        "particles: column id has .* not a number for each of 40 particles",
+    ),
+    "text": (
+        lambda c: {"particles": {**c.particles, "id": c.particles["id"].astype("U3")}},
+        "particles: column id has dtype <U3",
+    ),
+    "undescribed": (lambda c: {"descriptions": c.descriptions[1:]}, "do not have the same names"),
+}
+
+
+@pytest.mark.parametrize("what", _BROKEN_CHECKPOINTS)
+def test_a_checkpoint_that_breaks_the_format_is_not_written(what: str, tmp_path: Path) -> None:
+    change, message = _BROKEN_CHECKPOINTS[what]
+    checkpoint = some_checkpoint()
+    with pytest.raises(ValueError, match=f"checkpoints/hard/.*{message}"):
+        write_with_checkpoint(tmp_path / "d", dataclasses.replace(checkpoint, **change(checkpoint)))
+    assert not (tmp_path / "d").exists()
 
 
 def test_a_range_of_rows_is_those_rows(tmp_path: Path) -> None:
@@ -224,6 +314,8 @@ def test_what_is_not_there_is_a_user_error(tmp_path: Path) -> None:
         part.view("nominel")
     with pytest.raises(UserError, match="has no column 'm'; it has pt, mass, n"):
         part.view("nominal").column("m")
+    with pytest.raises(UserError, match="has no checkpoint 'hard'; it has none"):
+        part.checkpoint("hard")
     with pytest.raises(UserError, match="is no part of a data set"):
         open_part(tmp_path)
 
@@ -251,6 +343,16 @@ def test_version_1_stays_readable() -> None:
     objects, view = some_part()
     assert validate(VERSION_1) == []
     assert_same_view(part.view("nominal").read(slice(None)), view)
+    np.testing.assert_array_equal(part.objects()["parton_pt"], objects.columns["parton_pt"])
+    assert part.checkpoints == ()
+
+
+def test_version_1_with_a_checkpoint_stays_readable() -> None:
+    part = open_part(VERSION_1.with_name("part-00000030-00000060"))
+    objects, view = some_part(30, 60)
+    assert validate(part.path) == []
+    assert_same_view(part.view("nominal").read(slice(None)), view)
+    assert_same_checkpoint(part.checkpoint("hard"), some_checkpoint(30, 60))
     np.testing.assert_array_equal(part.objects()["parton_pt"], objects.columns["parton_pt"])
 
 
