@@ -29,11 +29,9 @@ from training.losses.ntxent import ntxent
 from training.meter import Clock, Meter
 from training.pretrain import contrastive_loader, open_store
 
-EPOCHS = range(3)
-
 
 def loader_ratio(folders: Mapping[str, Path], config: TrainingConfig | None = None, repeats: int = 3) -> dict[str, Any]:
-    """Measure a short training in all three ways, several times in turn.
+    """Measure a whole training of the config in all three ways, several times in turn.
 
     Returns
     -------
@@ -47,12 +45,13 @@ def loader_ratio(folders: Mapping[str, Path], config: TrainingConfig | None = No
     be_deterministic(settings.threads)
     store = open_store(folders, settings)
     loader = contrastive_loader(store, streaming, "resim", 0, Meter())
-    ready = list(loader.batches(EPOCHS))  # also warms the page cache, for what is compared is the program
+    epochs = range(settings.pretrain.epochs)
+    ready = list(loader.batches(epochs))  # also warms the page cache, for what is compared is the program
     _train(loader, settings, ready)  # and the network's first steps, which are slow
     ways: dict[str, Callable[[], Iterable[Batch]]] = {
         "memory": lambda: ready,
-        "store": lambda: contrastive_loader(store, settings, "resim", 0, Meter()).batches(EPOCHS),
-        "streaming": lambda: contrastive_loader(store, streaming, "resim", 0, Meter()).batches(EPOCHS),
+        "store": lambda: contrastive_loader(store, settings, "resim", 0, Meter()).batches(epochs),
+        "streaming": lambda: contrastive_loader(store, streaming, "resim", 0, Meter()).batches(epochs),
     }
     wall: dict[str, list[float]] = {name: [] for name in ways}
     cpu: dict[str, list[float]] = {name: [] for name in ways}
@@ -69,7 +68,7 @@ def loader_ratio(folders: Mapping[str, Path], config: TrainingConfig | None = No
         "streaming_ratio_to_memory_cpu": _ratio(cpu, "streaming"),
         "seconds": {name: round(statistics.median(times), 3) for name, times in wall.items()},
         "objects": len(loader.rows),
-        "epochs": len(EPOCHS),
+        "epochs": len(epochs),
         "same_loss": all(loss == losses[0] for loss in losses),
     }
 
@@ -84,7 +83,7 @@ def _train(loader: Loader, config: TrainingConfig, batches: Iterable[Batch]) -> 
     projection = head(encoder.width, config.pretrain.projection, torch_generator("bench", "projection"))
     loss = partial(_loss, encoder, projection, config.pretrain.temperature)
     network = nn.ModuleList([encoder, projection])
-    return fit(network, iter(batches), loss, config.optimiser, loader.steps(len(EPOCHS)), "bench").loss
+    return fit(network, iter(batches), loss, config.optimiser, loader.steps(config.pretrain.epochs), "bench").loss
 
 
 def _loss(encoder: Transformer, projection: nn.Module, temperature: float, batch: Batch) -> torch.Tensor:

@@ -61,8 +61,8 @@ def replayed(config: Config, sample: str, events: int, settings: dict[str, Any])
     found = []
     for block in tqdm(range(events // size), desc=f"{sample} replayed", disable=None):
         state = hard.generate(settings, config.seed, sample, block, size)
-        batch, _, _ = replay(state, downstream, settings["Beams:eCM"], (streams[0], streams[1]), keep=False)
-        found.append(quantities(batch))
+        batches, _, _ = replay(state, downstream, settings["Beams:eCM"], (streams[0], streams[1]), keep=False)
+        found += [quantities(batch) for batch in batches]
     return np.concatenate(found)
 
 

@@ -83,7 +83,7 @@ class Node:
 
     step: Step
     owner: str
-    """The view that pays for the run: the first one to need it."""
+    """The view that pays for the run: nominal for what is shared upstream of a cut, whoever needs it."""
     leaves: list[View] = field(default_factory=list)
     """All views that pass through, in the order of the config."""
     children: list["Node"] = field(default_factory=list)
@@ -102,7 +102,7 @@ def tree(views: Sequence[View]) -> list[Node]:
         for step in view.path:
             node = next((n for n in siblings if n.step == step), None)
             if node is None:
-                node = Node(step, view.name)
+                node = Node(step, NOMINAL if step.view == NOMINAL else view.name)
                 siblings.append(node)
             node.leaves.append(view)
             siblings = node.children

@@ -98,7 +98,8 @@ def digest(
     """Print the digest of the content, computed from the data; how it is split into parts does not matter."""
     from resim.store import dataset_digest, open_dataset
 
-    found = dataset_digest(open_dataset(folder).parts, recompute=True)
+    bar = partial(tqdm, desc="reading", unit="part", disable=None)
+    found = dataset_digest(open_dataset(folder).parts, recompute=True, progress=bar)
     print(json.dumps(found, indent=2) if as_json else found["digest"])
 
 

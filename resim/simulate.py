@@ -252,7 +252,8 @@ def simulate_part(
     made = _make(simulation, first, stop, missing, stored, progress)
     costs, failed = made.costs, made.failed
     if old:
-        costs = [*made.costs, *_costs_of(old, kept, with_root=stored is not None)]
+        new = [cost for cost in made.costs if cost.view not in kept or cost.stage == ROOT]  # not what ran once more
+        costs = [*new, *_costs_of(old, kept, with_root=stored is not None)]
         failed = made.failed | {name: lost for name, lost in old.attributes["failed"].items() if name in kept}
     attributes = _attributes(simulation, first, stop, recipes) | {"cost": to_json(costs), "failed": failed}
     schema, checkpoints = simulation.lane.schema, {ROOT: made.checkpoint}

@@ -120,7 +120,9 @@ def test_lost_events_are_told_for_every_view_that_misses_them() -> None:
     assert all(2 not in state.event for state in found.values())
 
 
-def test_the_first_view_that_needs_a_run_pays_for_it() -> None:
+def test_a_view_pays_for_what_lies_below_its_cut_and_nominal_for_the_rest() -> None:
+    alone = {(r.stage, r.view) for r in _walk([VIEWS[2]])[3].records}
+    assert alone == {("b", "nominal"), ("c", "again_c"), ("d", "again_c")}
     records = _walk(VIEWS)[3].records
     paid = {(r.stage, r.view): r.events for r in records}
     assert paid[("b", "nominal")] == 6

@@ -5,6 +5,7 @@ before hadronization: so the work is done in Pythia's batch loop. With the key o
 same event to the bit.
 """
 
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from resim.chain import Settings
 from resim.jets.pythia import initialise, make
-from resim.jets.replay import REPLAY_SETTINGS, Replay, next_batch
+from resim.jets.replay import REPLAY_SETTINGS, Replay, next_batches
 from resim.jets.states import Hadrons, HardEvents, PartonLevel, Ragged
 from resim.keys import Stream
 from resim.ragged import select_elements
@@ -76,9 +77,9 @@ class Hadronization:
     def run(self, state: PartonLevel, settings: Settings, stream: Stream) -> Hadrons:
         """Hadronize kept parton levels again; events that Pythia gives up on are missing."""
         pythia, source, reinstate = _instance((*self._inherited, *settings), self._energy)
-        source.load(state.hard, stream)
+        source.load(state.hard, None)  # what is drawn before the hook is thrown away with the empty parton level
         reinstate.load(state, stream)
-        return read_hadrons(next_batch(pythia, source, len(state.event)), state.hard, pythia)[1]
+        return read_hadrons(next_batches(pythia, source), state.hard, pythia)[1]
 
 
 @lru_cache(maxsize=32)
@@ -91,28 +92,36 @@ def _instance(settings: Settings, energy: float) -> tuple[Any, Replay, Reinstate
     return initialise(pythia, settings), source, reinstate
 
 
-def read_hadrons(batch: ak.Array, hard: HardEvents, pythia: Any) -> tuple[NDArray[np.int64], Hadrons]:
-    """Pick the stable particles and the heavy hadrons out of a batch of Pythia.
+def read_hadrons(batches: Sequence[ak.Array], hard: HardEvents, pythia: Any) -> tuple[NDArray[np.int64], Hadrons]:
+    """Pick the stable particles and the heavy hadrons out of batches of Pythia.
 
     Returns
     -------
     rows
-        Which rows of the batch Pythia could make, (n,).
+        Which of the events Pythia could make, (n,).
     Hadrons
         Those events.
     """
-    made = np.flatnonzero(~ak.to_numpy(ak.is_none(batch)))
+    gone = [ak.to_numpy(ak.is_none(batch)) for batch in batches]
+    made = np.flatnonzero(~np.concatenate(gone)) if gone else np.empty(0, dtype=np.int64)
+    # a batch without events has no columns either
+    full = [batch for batch, missing in zip(batches, gone, strict=True) if not missing.all()]
+    read = [_read(batch.layout.content["prt"], pythia) for batch in full]
+    particles = Ragged.join([_none(_PARTICLE), *(p for p, _ in read)])
+    heavy = Ragged.join([_none(_HEAVY), *(h for _, h in read)])
     kept = hard.take(made)
-    if not len(made):  # a batch without events has no columns either
-        return made, Hadrons(kept.event, kept, _none(_PARTICLE), _none(_HEAVY))
-    record = batch.layout.content["prt"]
+    return made, Hadrons(kept.event, kept, particles, heavy)
+
+
+def _read(record: Any, pythia: Any) -> tuple[Ragged, Ragged]:
+    """Give stable particles and heavy hadrons of one batch."""
     offsets, columns = _flat(record)
     final = columns["status"] > 0
     chosen = np.flatnonzero(final)  # taking by index is several times faster than by mask
     particles = {name: columns[name][chosen] for name in ("id", "px", "py", "pz", "e", "m")}
     particles |= _vertices(record.content["vProd"], chosen)
     particles["charge"] = _charges(particles["id"], pythia)
-    return made, Hadrons(kept.event, kept, Ragged(select_elements(offsets, final), particles), _heavy(offsets, columns))
+    return Ragged(select_elements(offsets, final), particles), _heavy(offsets, columns)
 
 
 def _none(columns: dict[str, type]) -> Ragged:

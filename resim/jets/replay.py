@@ -15,6 +15,7 @@ REPLAY_SETTINGS = {"Beams:frameType": 5}
 PROTON = 2212
 _UNIT_WEIGHTS = 3  # Les Houches strategy: events come unweighted; our weights stay with the hard process
 _PROCESS = 9999  # Les Houches process number; Pythia needs one and only one here
+_BATCH = 25  # events a call: their records fit in the cache, a hundred do not (3 % of a whole event)
 _INCOMING = -21  # Pythia's status code
 
 
@@ -27,10 +28,10 @@ class Replay(pythia8.LHAup):
         self._beam_energy = energy / 2
         self.position = -1
 
-    def load(self, hard: HardEvents, stream: Stream) -> None:
-        """Set the events to replay; their shower draws from `stream`."""
+    def load(self, hard: HardEvents, stream: Stream | None) -> None:
+        """Set the events to replay; their shower draws from `stream`, without which there must be no shower."""
         self.hard = hard
-        self._seeds = [stream.pythia_seed(event) for event in hard.event]
+        self._seeds = [stream.pythia_seed(event) for event in hard.event] if stream else None
         self._particles = _les_houches(hard)
         self.position = -1
 
@@ -48,7 +49,8 @@ class Replay(pythia8.LHAup):
         if self.position >= len(self.hard.event):
             return False
         i = self.position
-        self._rndm.init(self._seeds[i])
+        if self._seeds:
+            self._rndm.init(self._seeds[i])
         self.setProcess(_PROCESS, 1.0, self.hard.scale[i], self.hard.alpha_qed[i], self.hard.alpha_qcd[i])
         start, stop = self.hard.partons.offsets[i : i + 2]
         for particle in self._particles[start:stop]:
@@ -72,17 +74,17 @@ def _les_houches(hard: HardEvents) -> list[tuple[Any, ...]]:
     return list(zip(*(column.tolist() for column in columns), strict=True))
 
 
-def next_batch(pythia: Any, replay: Replay, n: int) -> Any:
-    """Run Pythia over the loaded events; failed ones are None.
+def next_batches(pythia: Any, source: Replay) -> list[Any]:
+    """Run Pythia over the loaded events: awkward arrays of consecutive events, None where Pythia gave up.
 
     Raises
     ------
     RuntimeError
         If Pythia asked for more or fewer events than it gave back: rows and event ids would not match.
     """
-    batch = pythia.nextBatch(n, "none")
-    if replay.position != n - 1:
-        raise RuntimeError(
-            f"Pythia asked for {replay.position + 1} hard processes for {n} events: ids would be mixed up"
-        )
-    return batch
+    total = len(source.hard.event)
+    batches = [pythia.nextBatch(min(_BATCH, total - done), "none") for done in range(0, total, _BATCH)]
+    if source.position != total - 1:
+        asked = f"Pythia asked for {source.position + 1} hard processes for {total} events"
+        raise RuntimeError(f"{asked}: ids would be mixed up")
+    return batches

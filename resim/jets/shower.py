@@ -12,7 +12,7 @@ import pythia8mc as pythia8
 from resim.chain import Settings, Step
 from resim.jets.hadronization import read_hadrons
 from resim.jets.pythia import initialise, make
-from resim.jets.replay import REPLAY_SETTINGS, Replay, next_batch
+from resim.jets.replay import REPLAY_SETTINGS, Replay, next_batches
 from resim.jets.states import Hadrons, HardEvents, PartonLevel
 from resim.keys import Stream
 
@@ -57,8 +57,8 @@ def _instance(settings: Settings, energy: float) -> tuple[Any, Replay, Between]:
 
 def replay(
     hard: HardEvents, settings: Settings, energy: float, streams: tuple[Stream, Stream], keep: bool
-) -> tuple[Any, Any, Between]:
-    """Shower and hadronize hard processes in one batch.
+) -> tuple[list[Any], Any, Between]:
+    """Shower and hadronize hard processes.
 
     Parameters
     ----------
@@ -71,15 +71,15 @@ def replay(
 
     Returns
     -------
-    batch
-        Pythia's awkward array, one entry an event, None where Pythia gave up.
+    batches
+        Pythia's awkward arrays of consecutive events, None where Pythia gave up.
     pythia, between
         The instance that made it, and the hook with the parton levels.
     """
     pythia, source, between = _instance(settings, energy)
     source.load(hard, streams[0])
     between.load(streams[1], keep)
-    return next_batch(pythia, source, len(hard.event)), pythia, between
+    return next_batches(pythia, source), pythia, between
 
 
 class Shower:
@@ -102,8 +102,8 @@ class Shower:
             Stable particles; events that Pythia gave up on are missing from both.
         """
         settings = (*self._inherited, *first.settings, *second.settings)
-        batch, pythia, between = replay(state, settings, self._energy, streams, keep)
-        made, hadrons = read_hadrons(batch, state, pythia)
+        batches, pythia, between = replay(state, settings, self._energy, streams, keep)
+        made, hadrons = read_hadrons(batches, state, pythia)
         if not keep:
             return None, hadrons
         records, attempts = zip(*(between.records[i] for i in made), strict=True) if len(made) else ((), ())

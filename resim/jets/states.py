@@ -1,12 +1,13 @@
 """The states between the stages of the jets lane. GeV, mm; a block of events in flat columns."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from resim.ragged import select_rows
+from resim.ragged import offsets_of, select_rows
 
 F8 = NDArray[np.float64]
 I4 = NDArray[np.int32]
@@ -25,6 +26,13 @@ class Ragged:
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
+
+    @classmethod
+    def join(cls, pieces: Sequence[Self]) -> Self:
+        """Put rows behind each other; all pieces (at least one) have the columns of the first."""
+        counts = np.concatenate([np.diff(piece.offsets) for piece in pieces])
+        names = pieces[0].columns
+        return cls(offsets_of(counts), {name: np.concatenate([piece[name] for piece in pieces]) for name in names})
 
     def take(self, rows: NDArray[Any]) -> Self:
         """Select rows by index or mask."""

@@ -1,7 +1,7 @@
 """A data set: the parts of one sample that its manifest lists."""
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -109,7 +109,11 @@ class Dataset:
 
 
 def dataset_digest(
-    parts: Sequence[Part], views: Sequence[str] | None = None, *, recompute: bool = False
+    parts: Sequence[Part],
+    views: Sequence[str] | None = None,
+    *,
+    recompute: bool = False,
+    progress: Callable[[Sequence[Part]], Iterable[Part]] = iter,
 ) -> dict[str, Any]:
     """Give the digest of some parts' content, which depends neither on their order nor on where they are cut.
 
@@ -121,6 +125,8 @@ def dataset_digest(
         The views that count; by default all, and the checkpoints.
     recompute
         Read all data, instead of taking the digests that were computed when the parts were written.
+    progress
+        Wraps the parts while they are read, as `tqdm` does.
 
     Returns
     -------
@@ -133,7 +139,7 @@ def dataset_digest(
     UserError
         If a part lacks a view, or they have other checkpoints.
     """
-    found = [part_digests(part) if recompute else part.digest for part in parts]
+    found = [part_digests(part) if recompute else part.digest for part in progress(parts)]
     names = list(found[0]["views"]) if views is None and found else list(views or [])
     for part, digests in zip(parts, found, strict=True):
         if views is None and set(digests["views"]) != set(names):

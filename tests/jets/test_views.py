@@ -10,9 +10,13 @@ import pytest
 import pythia8mc as pythia8
 from scipy.stats import ks_2samp
 
+from resim.chain import Step
+from resim.jets.clustering import JetSettings, make_objects
+from resim.jets.detector import DetectorSettings, detect
+from resim.jets.features import JET_COLUMNS
 from resim.jets.hadronization import _flavour
 from resim.jets.states import Hadrons, HardEvents, Ragged
-from tests.jets.events import hard_block, nominal, rehadronize, shower_of, steps
+from tests.jets.events import SEED, hard_block, nominal, rehadronize, shower_of, steps
 
 SAMPLES = ("qcd", "hbb")
 
@@ -190,3 +194,29 @@ def test_particles_are_stable_and_their_charges_add_up_to_two_protons() -> None:
     hadrons = nominal("hbb")[1]
     total = np.add.reduceat(hadrons.particles["charge"].astype(int), hadrons.particles.offsets[:-1])
     assert (total == 2).all()
+
+
+@cache
+def _jets(name: str, settings: tuple[tuple[str, Any], ...] = ()) -> dict[str, np.ndarray]:
+    """Follow a view of 120 dijet events to the end of the chain: jet columns by name."""
+    found = []
+    for block in range(4):
+        hadrons = shower_of(hard_block("qcd", block), "qcd", steps(name, shower=settings), keep=False)[1]
+        seen = detect(hadrons, DetectorSettings(), Step("detector", (), name).stream(SEED, "qcd"))
+        found.append(make_objects(seen, JetSettings()).columns)
+    return dict(zip([column for column, _, _ in JET_COLUMNS], np.concatenate(found).T, strict=True))
+
+
+@pytest.mark.parametrize("column", ["pt", "mass", "softdrop_mass", "n_constituents"])
+def test_jets_of_a_new_shower_seed_are_the_same_physics(column: str) -> None:
+    a, b = _jets("nominal")[column], _jets("shower_seed")[column]
+    assert ks_2samp(a, b).pvalue > 0.01
+    assert not np.array_equal(a, b)
+
+
+def test_jets_have_fewer_constituents_at_a_higher_scale() -> None:
+    low, high = (
+        _jets(name, (("TimeShower:renormMultFac", factor),))["n_constituents"].mean()
+        for name, factor in (("fsr_mur_half", 0.25), ("fsr_mur_2", 4.0))
+    )
+    assert high < _jets("nominal")["n_constituents"].mean() < low
