@@ -172,10 +172,6 @@ class Simulation:
         u = uniform_of_event(self.config.seed, self.sample, "split", events)
         return np.searchsorted(np.cumsum(shares)[:-1], u, side="right").astype(np.int8)
 
-    def in_splits(self, events: NDArray[np.int64], splits: frozenset[str]) -> NDArray[np.bool_]:
-        """Mark the events that fall in some splits."""
-        return np.isin(self.split_of(events), [SPLITS.index(name) for name in splits])
-
     def successor(self, step: Step) -> Step | None:
         """Give the step that Pythia runs in the same call, if there is one."""
         return self._successors.get(step)
@@ -312,6 +308,16 @@ class _Made:
     failed: dict[str, list[list[Any]]]
 
 
+def _splits_of_part(simulation: Simulation, first: int, stop: int) -> Callable[..., NDArray[np.bool_]]:
+    """Give a function that marks the part's events that fall in some splits; drawing them anew at each node is slow."""
+    codes = simulation.split_of(np.arange(first, stop, dtype=np.int64))
+
+    def in_splits(events: NDArray[np.int64], splits: frozenset[str]) -> NDArray[np.bool_]:
+        return np.isin(codes[events - first], [SPLITS.index(name) for name in splits])
+
+    return in_splits
+
+
 def _make(
     simulation: Simulation,
     first: int,
@@ -332,7 +338,7 @@ def _make(
         lane.fused_runs,
         config.seed,
         simulation.sample,
-        simulation.in_splits,
+        _splits_of_part(simulation, first, stop),
         meter,
         simulation.successor,
         lost,
