@@ -10,11 +10,13 @@ from matplotlib import colormaps, style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.transforms import ScaledTranslation, Transform
 
 from training.results import Benefit, Comparison, EvaluationResult, RocCurve
 
 _COLOURS = {"resim": "#0072b2", "generic": "#d55e00", "both": "#009e73", "supervised": "#555555"}  # Okabe-Ito
 _SIZES = {"font.size": 13, "legend.fontsize": 11, "axes.labelsize": 14, "figure.constrained_layout.use": True}
+_VIEW_ASIDE, _METHOD_ASIDE = 12, 3  # points between the two views of a method, and between methods of one price
 _PLACES = {"xaxis.labellocation": "center", "yaxis.labellocation": "center"}
 
 
@@ -90,12 +92,16 @@ def robustness_against_cost(comparison: Comparison) -> Figure:
     fraction = max(b.label_fraction for b in comparison.benefits)
     views = _shown_views(comparison)
     for panel, name, shown in ((left, "wasserstein_background", views), (right, "auc", ["nominal", *views[:1]])):
-        for place, method in enumerate(comparison.methods):
-            for number, view in enumerate(shown):
-                nudge = 1.05 ** (2 * place + number)  # methods of one price stand side by side rather than stacked
-                _point(panel, comparison, method, _row(comparison.benefits, method, view, fraction), name, nudge)
-        _legend(panel, comparison, shown)
         panel.set(xscale="log", xlabel="CPU seconds of one training, views included")
+        for place, (method, summary) in enumerate(comparison.methods.items()):
+            for number, view in enumerate(shown):
+                aside = _VIEW_ASIDE * (number - 0.5) + _METHOD_ASIDE * (place - (len(comparison.methods) - 1) / 2)
+                shift = ScaledTranslation(aside / 72, 0, figure.dpi_scale_trans)
+                _point(panel, comparison, _row(comparison.benefits, method, view, fraction), name, shift)
+            panel.axvline(summary.price.total_cpu_s, ymax=0.04, color=_COLOURS.get(method, "black"), lw=3)
+        _legend(panel, comparison, shown)
+        panel.margins(x=0.1)
+        panel.autoscale_view()
     left.set_ylabel("score shift of background (Wasserstein)")
     left.set_ylim(bottom=0)
     right.set_ylabel("AUC")
@@ -115,11 +121,12 @@ def _shown_views(comparison: Comparison) -> list[str]:
     return (held_out[:1] + by_shift)[:2]
 
 
-def _point(panel: Axes, comparison: Comparison, method: str, row: Benefit, name: str, nudge: float) -> None:
-    """Draw one figure with its interval, colour by method and shape by view."""
-    value, colour = row.figures[name], _COLOURS.get(method, "black")
+def _point(panel: Axes, comparison: Comparison, row: Benefit, name: str, shift: Transform) -> None:
+    """Draw one figure with its interval, colour by method and shape by view, shifted on the page."""
+    value, colour = row.figures[name], _COLOURS.get(row.method, "black")
+    cost = comparison.methods[row.method].price.total_cpu_s
     panel.errorbar(
-        comparison.methods[method].price.total_cpu_s * nudge,
+        cost,
         value.mean,
         yerr=[[value.mean - value.low], [value.high - value.mean]],
         marker=_marker(comparison, row.view),
@@ -127,7 +134,9 @@ def _point(panel: Axes, comparison: Comparison, method: str, row: Benefit, name:
         markersize=8,
         capsize=3,
         ls="none",
+        transform=panel.transData + shift,
     )
+    panel.update_datalim([(cost, value.low), (cost, value.high)])  # what is drawn aside does not scale the axes
 
 
 def _marker(comparison: Comparison, view: str) -> str:

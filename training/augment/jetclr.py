@@ -21,7 +21,7 @@ def augment(x_BPF: FloatArray, generator: np.random.Generator, config: AugmentCo
     Returns
     -------
     NDArray
-        (B, P + config.splits, F), by falling pT, all fifteen features consistent.
+        (B, P, F), by falling pT, all fifteen features consistent.
     """
     if config.rotate:
         x_BPF = rotated(x_BPF, generator.uniform(0, 2 * np.pi, len(x_BPF)))
@@ -65,13 +65,16 @@ def split(x_BPF: FloatArray, generator: np.random.Generator, most: int) -> Float
     """Split some constituents into two with the same direction whose pT and energy add up to the old.
 
     The number of splits of a jet is uniform in 0..most, but no more than it has constituents; which ones is uniform,
-    the share z of the first half too.
+    the share z of the first half too. The network must see augmented jets as it sees all others, the hardest P
+    constituents: where a jet has more after the splits, the softest go, and pT and energy of the others are scaled
+    up so that the summed pT stays what it was.
 
     Returns
     -------
     NDArray
-        (B, P + most, F), by falling pT.
+        (B, P, F), by falling pT.
     """
+    slots, total = x_BPF.shape[1], x_BPF[:, :, PT].sum(axis=1, dtype=np.float64)
     present = x_BPF[:, :, PT] > 0
     order = np.argsort(np.where(present, generator.random(present.shape), np.inf), axis=1)[:, :most]
     if order.shape[1] < most:  # fewer slots than splits
@@ -86,8 +89,14 @@ def split(x_BPF: FloatArray, generator: np.random.Generator, most: int) -> Float
         first = z * daughter[:, column]
         result[jet, mother, column] -= first
         daughter[:, column] = first
-    result[jet, x_BPF.shape[1] + slot] = daughter
-    return _by_falling_pt(result)
+    result[jet, slots + slot] = daughter
+    result = _by_falling_pt(result)
+    crowded = np.flatnonzero((result[:, slots:, PT] > 0).any(axis=1))
+    result = result[:, :slots]
+    scale = total[crowded] / result[crowded, :, PT].sum(axis=1, dtype=np.float64)
+    for column in (PT, E):
+        result[crowded, :, column] *= scale[:, None]
+    return result
 
 
 def _by_falling_pt(x_BPF: FloatArray) -> FloatArray:
