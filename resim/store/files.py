@@ -7,14 +7,14 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from resim.errors import UserError
 
-_FULL = {errno.ENOSPC, errno.EDQUOT}
-_NOT_WRITABLE = {errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST}
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_NOT_WRITABLE = {errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST, errno.EISDIR}
 _SYNC_THREADS = 8  # fsync waits for the disk or the file server; side by side they share one commit of the journal
 
 
@@ -81,7 +81,15 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
 
 
 def replace_json(path: Path, content: dict[str, Any]) -> None:
-    """Write a JSON file under a temporary name, then rename it: readers see the old file or the new one."""
+    """Write a JSON file under a temporary name, then rename it: readers see the old file or the new one.
+
+    Raises
+    ------
+    UserError
+        If a folder has the file's name.
+    """
+    if path.is_dir():
+        raise UserError(f"{path}: is a folder, and a file is to be written there; remove or rename the folder")
     temporary = path.with_name(f".{path.name}-{os.getpid()}")
     try:
         write_json(temporary, content)
@@ -118,11 +126,20 @@ def _link(source: str, target: str) -> None:
         shutil.copyfile(source, target)
 
 
+def remove(path: Path) -> None:
+    """Remove what has this name, if anything: a folder with all that is in it; of a symbolic link, the link alone."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
 def replace_folder(temporary: Path, target: Path) -> None:
-    """Put a whole new folder in the place of `target`, which may exist; `temporary` stands beside it."""
+    """Put a whole new folder in the place of `target`, if there is anything; `temporary` stands beside it."""
     aside = temporary.with_name(f"{temporary.name}-old")
-    if target.exists():
+    if os.path.lexists(target):
         target.rename(aside)
     temporary.rename(target)
     sync([target.parent])
-    shutil.rmtree(aside, ignore_errors=True)
+    with suppress(OSError):  # the new folder is in its place; the next writer tries again and tells
+        remove(aside)

@@ -12,7 +12,7 @@ from typing import Any
 from resim.cost import Meter, from_json, to_json
 from resim.store.digests import BlockDigests, digest_checkpoint, digest_objects, digest_view
 from resim.store.encoding import write_array, write_group
-from resim.store.files import link_tree, replace_folder, sealed, sha256, storage_errors, sync, write_json
+from resim.store.files import link_tree, remove, replace_folder, sealed, sha256, storage_errors, sync, write_json
 from resim.store.invariants import Violation, check_checkpoint, check_objects, check_view
 from resim.store.part import DATA, DIGEST_FILE, VIEW_ARRAYS, Part, open_part, part_name, schema_of
 from resim.store.tables import FORMAT, VERSION, Checkpoint, Column, ObjectTable, Schema, ViewTable, packed
@@ -67,7 +67,7 @@ def write_part(
     with storage_errors(directory):
         directory.mkdir(parents=True, exist_ok=True)
         for leftover in directory.glob(f".{target.name}-*"):
-            shutil.rmtree(leftover)
+            remove(leftover)
         try:
             temporary.mkdir()
             writer = _Writer(temporary, objects, schema, attributes)

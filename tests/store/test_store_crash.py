@@ -13,7 +13,7 @@ import pytest
 from store_samples import SCHEMA, attributes, some_part
 
 from resim.errors import UserError
-from resim.store import Part, open_part, validate, write_part
+from resim.store import Part, open_part, validate, write_manifest, write_part
 from resim.store.files import storage_errors
 
 NAME = "part-00000000-00000030"
@@ -74,6 +74,28 @@ def test_leftovers_of_other_parts_are_left_alone(tmp_path: Path) -> None:
     assert other.exists()
 
 
+def _put(path: Path, what: str, elsewhere: Path) -> None:
+    if what == "file":
+        path.write_text("x")
+    else:
+        path.symlink_to(elsewhere if what == "link" else elsewhere / "nowhere", target_is_directory=True)
+
+
+@pytest.mark.parametrize("name", [NAME, f".{NAME}-host-1", f".{NAME}-host-1-old"])
+@pytest.mark.parametrize("what", ["file", "link", "broken link"])
+def test_files_and_links_in_the_way_are_replaced_and_what_they_point_to_is_kept(
+    name: str, what: str, tmp_path: Path
+) -> None:
+    elsewhere = write_views(tmp_path / "elsewhere", 1, seed=1).path
+    folder = tmp_path / "out"
+    folder.mkdir()
+    _put(folder / name, what, elsewhere)
+    write_views(folder, 1)
+    assert [path.name for path in folder.iterdir()] == [NAME]
+    assert not (folder / NAME).is_symlink()
+    assert validate(folder / NAME) == validate(elsewhere) == []
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     folder = tmp_path / "disk"
@@ -109,7 +131,17 @@ def test_a_file_in_the_place_of_the_folder_is_told(tmp_path: Path) -> None:
         write_views(tmp_path / "out", 1)
 
 
-@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
+def test_a_folder_in_the_place_of_the_manifest_is_told(tmp_path: Path) -> None:
+    part = write_views(tmp_path, 1)
+    (tmp_path / "manifest.json").mkdir()
+    with pytest.raises(UserError, match=r"manifest\.json: is a folder"):
+        write_manifest(tmp_path, [part.path])
+    with pytest.raises(UserError, match="cannot write there"), storage_errors(tmp_path):
+        (tmp_path / "manifest.json").write_text("x")
+    assert {path.name for path in tmp_path.iterdir()} == {NAME, "manifest.json"}
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
 def test_a_full_quota_reads_like_a_full_disk(code: int, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no space left on the disk or in the quota"), storage_errors(tmp_path):
         raise OSError(code, os.strerror(code))
