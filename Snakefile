@@ -21,3 +21,11 @@ rule all:
     input:
         "results/comparison.json",
         expand("results/plots/object-{sample}.png", sample=SAMPLES),
+        # Asked for by themselves, for Snakemake lets a missing file be when what was made from it is there.
+        STAMPS,
+
+
+rule views:
+    input:
+        MANIFESTS,
+        STAMPS,

@@ -160,7 +160,7 @@ def _continue(node: Node, after: Any, context: Walk) -> Iterator[tuple[View, Any
 def _metered(node: Node, step: Step, state: Any, context: Walk) -> Any:
     with context.meter.measure(step.stage, node.owner, events=len(state.event)):
         after = context.stages[step.stage].run(state, step.settings, step.stream(context.seed, context.sample))
-    _report_losses(node, state, after, context)
+    _report_losses(node, state, after, context, step.stage)
     return after
 
 
@@ -169,12 +169,12 @@ def _metered_fused(node: Node, second: Step, state: Any, keep: bool, context: Wa
     streams = (node.step.stream(context.seed, context.sample), second.stream(context.seed, context.sample))
     with context.meter.measure(f"{node.step.stage}+{second.stage}", node.owner, events=len(state.event)):
         after, beyond = stage.run_fused(state, node.step, second, streams, keep)
-    _report_losses(node, state, beyond, context)
+    _report_losses(node, state, beyond, context, f"{node.step.stage}+{second.stage}")
     return after, beyond
 
 
-def _report_losses(node: Node, before: Any, after: Any, context: Walk) -> None:
+def _report_losses(node: Node, before: Any, after: Any, context: Walk, stage: str) -> None:
     lost = np.setdiff1d(before.event, after.event)
     if len(lost):
         for view in node.leaves:
-            context.lost(view, lost, node.step.stage)
+            context.lost(view, lost, stage)

@@ -31,7 +31,7 @@ def simulate(
         str | None, typer.Option(help="Event range FIRST:STOP, whole blocks. [default: all of the sample]")
     ] = None,
     shard_size: Annotated[
-        int | None, typer.Option(help="Events a part, whole blocks. [default: events_per_part]")
+        int | None, typer.Option(min=1, help="Events a part, whole blocks. [default: events_per_part]")
     ] = None,
     views: Annotated[str | None, typer.Option(help="Views to make, by commas. [default: all of the config]")] = None,
     manifest: Annotated[bool, typer.Option(help="Write the manifest at the end.")] = True,
@@ -53,7 +53,7 @@ def simulate(
     with _bar(stop - first, f"{sample}", "event") as advance:
         parts = [simulate_part(simulation, *r, out, chosen, advance) for r in ranges]
     if manifest:
-        write_manifest(out, [part.path for part in parts])
+        write_manifest(out, _with_earlier_parts(out, [part.path for part in parts]))
 
 
 @app.command()
@@ -136,11 +136,24 @@ def schema() -> None:
     print(json.dumps(Config.model_json_schema(), indent=2))
 
 
+def _with_earlier_parts(folder: Path, made: list[Path]) -> list[Path]:
+    """Add the parts that the folder's manifest lists already, where the new ones do not replace them."""
+    from resim.store import open_part, read_manifest
+
+    if not (folder / "manifest.json").is_file():
+        return made
+    new = [open_part(path) for path in made]
+    listed = [folder / entry.name for entry in read_manifest(folder).parts]
+    old = [open_part(path) for path in listed if path not in made and path.exists()]
+    apart = [p.path for p in old if all(p.stop <= q.first or q.stop <= p.first for q in new)]
+    return sorted([*made, *apart])
+
+
 def _event_range(text: str | None, available: int) -> tuple[int, int]:
     if text is None:
         return 0, available
     words = text.split(":")
-    if len(words) != 2 or not all(word.isdigit() for word in words):
+    if len(words) != 2 or not all(word.isascii() and word.isdecimal() for word in words):
         raise UserError(f"--events {text!r}: not a range; give FIRST:STOP, for example 0:500")
     return int(words[0]), int(words[1])
 
@@ -175,5 +188,5 @@ def main() -> None:
     try:
         app()
     except UserError as error:
-        print(f"resim: {error}", file=sys.stderr)
+        print("resim:", " ".join(str(error).split()), file=sys.stderr)
         sys.exit(2)

@@ -7,6 +7,9 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+START = "start"
+"""Owner of what starting the engines costs: no view's price, for it comes once a process."""
+
 
 @dataclass(frozen=True)
 class CostRecord:

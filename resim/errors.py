@@ -7,3 +7,7 @@ class UserError(Exception):
     The message says what was wrong, where, what is allowed, and what to do. The command line prints it without a
     traceback and exits with code 2.
     """
+
+
+class OtherVersion(UserError):
+    """A file of a version of its format that this program does not read: whole, perhaps, so not to be replaced."""

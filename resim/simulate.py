@@ -4,8 +4,8 @@ import hashlib
 import json
 import subprocess
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from resim.chain import NOMINAL, Node, Settings, Step, View, Walk, settings_of, tree, walk
 from resim.config import SPLITS, Config, check_whole_blocks, replica_names
-from resim.cost import CostRecord, Meter, from_json, to_json
-from resim.errors import UserError
+from resim.cost import START, CostRecord, Meter, from_json, to_json
+from resim.errors import OtherVersion, UserError
 from resim.jets.lane import JetsLane
 from resim.keys import uniform_of_event
 from resim.ragged import offsets_of
@@ -142,9 +142,10 @@ class Simulation:
 
     def recipe(self, view: View) -> str:
         """Digest all that the numbers of a view depend on."""
+        last = self.lane.stages[-1]
         words = {
-            "objects": settings_of(self.config.chain.get("jets", {})),
-            "path": [(s.stage, s.settings, s.view, s.replica) for s in view.path],
+            "objects": self.lane.resolved(last, settings_of(self.config.chain.get(last, {}))),
+            "path": [(s.stage, self.lane.resolved(s.stage, s.settings), s.view, s.replica) for s in view.path],
             "split_shares": self.config.splits.model_dump(),
             "splits": view.splits,
         }
@@ -157,12 +158,13 @@ class Simulation:
 
     @property
     def _root_words(self) -> dict[str, Any]:
+        hard = {**self.config.chain.get(ROOT, {}), **self.config.samples[self.sample].hard}
         return {
             "lane": self.lane.name,
             "seed": self.config.seed,
             "block_size": self.config.block_size,
             "sample": self.sample,
-            "hard": settings_of({**self.config.chain.get("hard", {}), **self.config.samples[self.sample].hard}),
+            "hard": self.lane.resolved(ROOT, settings_of(hard)),
             "software": self.lane.software(),
         }
 
@@ -221,7 +223,9 @@ def simulate_part(
     views: Sequence[View],
     progress: Callable[[int], None] = _silent,
 ) -> Part:
-    """Make one part, or only those of its views that are not there yet in this recipe, from its checkpoint.
+    """Make one part, or only those of the asked views that are not there yet in this recipe, from its checkpoint.
+
+    Views of the config that are there and good stay, asked for or not; others than the config's go.
 
     Parameters
     ----------
@@ -237,9 +241,11 @@ def simulate_part(
     Part
         Whole, in its final place.
     """
-    recipes = {view.name: simulation.recipe(view) for view in views}
-    old = _existing(out / part_name(first, stop))
-    kept = _still_good(old, recipes) if old else []
+    old = _existing(out / part_name(first, stop), simulation.sample)
+    every = {view.name: simulation.recipe(view) for view in simulation.all_views}
+    kept = _still_good(old, every) if old else []
+    asked = {view.name for view in views}
+    recipes = {name: recipe for name, recipe in every.items() if name in asked or name in kept}
     stored = _stored_root(old, simulation.root_recipe) if old else None
     missing = [view for view in views if view.name not in kept]
     if old and stored is not None and not missing and set(old.views) == set(recipes):
@@ -248,7 +254,7 @@ def simulate_part(
     made = _make(simulation, first, stop, missing, stored, progress)
     costs, failed = made.costs, made.failed
     if old:
-        new = [cost for cost in made.costs if cost.view not in kept or cost.stage == ROOT]  # not what ran once more
+        new = [cost for cost in made.costs if cost.view not in kept or cost.stage == ROOT]  # not what only ran again
         costs = [*new, *_costs_of(old, kept, with_root=stored is not None)]
         failed = made.failed | {name: lost for name, lost in old.attributes["failed"].items() if name in kept}
     attributes = _attributes(simulation, first, stop, recipes) | {"cost": to_json(costs), "failed": failed}
@@ -258,12 +264,23 @@ def simulate_part(
     )
 
 
-def _existing(path: Path) -> Part | None:
-    """Open a part that is there; one that is broken or of another version is made anew."""
+def _existing(path: Path, sample: str) -> Part | None:
+    """Open a part that is there; one that is broken is made anew.
+
+    Raises
+    ------
+    UserError
+        If it is of another sample, or of a version of the format that this program does not know: not ours to replace.
+    """
     try:
-        return open_part(path) if path.exists() else None
+        part = open_part(path) if path.exists() else None
+    except OtherVersion:
+        raise
     except UserError:
         return None
+    if part and part.attributes["sample"] != sample:
+        raise UserError(f"{path}: holds the sample {part.attributes['sample']!r}, not {sample!r}; choose another --out")
+    return part
 
 
 def _still_good(part: Part, recipes: dict[str, str]) -> list[str]:
@@ -294,7 +311,7 @@ def _stored_root(part: Part, recipe: str) -> Checkpoint | None:
 def _costs_of(part: Part, views: Sequence[str], with_root: bool) -> list[CostRecord]:
     """Give what was paid for some views, and for the first stage, which is recorded under nominal, or not for it."""
     records = from_json(part.attributes["cost"])
-    return [r for r in records if (with_root if r.stage == ROOT else r.view in views)]
+    return [r for r in records if (with_root if r.stage == ROOT else r.view in views) and r.view != START]
 
 
 @dataclass(frozen=True)
@@ -329,8 +346,11 @@ def _make(
     meter = Meter()
     failed: dict[str, list[list[Any]]] = {view.name: [] for view in views}
 
+    in_splits = _splits_of_part(simulation, first, stop)
+
     def lost(view: View, events: NDArray[np.int64], stage: str) -> None:
-        failed[view.name].extend([int(event), stage] for event in events)
+        mine = events[in_splits(events, frozenset(view.splits))]
+        failed[view.name].extend([int(event), stage] for event in mine)
 
     lane, config = simulation.lane, simulation.config
     context = Walk(
@@ -338,13 +358,14 @@ def _make(
         lane.fused_runs,
         config.seed,
         simulation.sample,
-        _splits_of_part(simulation, first, stop),
+        in_splits,
         meter,
         simulation.successor,
         lost,
     )
     nodes = tree(views)
-    source = _generated(simulation, meter) if stored is None else _restored(simulation, stored)
+    source = _generated(simulation, meter, first) if stored is None else _restored(simulation, stored)
+    _warm_up(nodes, source(first // config.block_size).take(np.array([0])), context)
     checkpoints: list[Checkpoint] = []
     tables: list[dict[str, NDArray[Any]]] = []
     rows = {view.name: _Rows([], [], [], []) for view in views}
@@ -360,9 +381,12 @@ def _make(
     return _Made(objects, made, join(checkpoints), list(meter.records), failed)
 
 
-def _generated(simulation: Simulation, meter: Meter) -> Callable[[int], Any]:
-    """Give a function that makes the state that all views of a block start from."""
+def _generated(simulation: Simulation, meter: Meter, first: int) -> Callable[[int], Any]:
+    """Give a function that makes the state that all views of a block start from, and is ready to."""
+    with meter.measure(ROOT, START):
+        simulation.lane.source(first // simulation.config.block_size)
 
+    @lru_cache(maxsize=1)
     def generate(block: int) -> Any:
         with meter.measure(ROOT, NOMINAL, events=simulation.config.block_size):
             return simulation.lane.source(block)
@@ -375,6 +399,22 @@ def _restored(simulation: Simulation, stored: Checkpoint) -> Callable[[int], Any
     whole = simulation.lane.restore(stored)
     blocks = whole.event // simulation.config.block_size
     return lambda block: whole.take(blocks == block)
+
+
+def _warm_up(nodes: Sequence[Node], state: Any, context: Walk) -> None:
+    """Start every engine that the tree needs, on one event.
+
+    Initialising Pythia and compiling loops takes seconds in each process: it is recorded by stage under `START`, for
+    in a view's price it would depend on the size of the parts.
+    """
+    meter = Meter()
+    everything = replace(
+        context, meter=meter, in_splits=lambda events, _: np.ones(len(events), dtype=bool), lost=lambda *_: None
+    )
+    for _ in walk(nodes, state, everything):
+        pass
+    for record in meter.records:
+        context.meter.record(replace(record, view=START, events=0))
 
 
 def _block(

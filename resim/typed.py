@@ -12,6 +12,20 @@ Model = TypeVar("Model", bound=BaseModel)
 _TYPES = ("[key]", "bool", "int", "float", "str")  # what pydantic adds to a location for keys and unions
 
 
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that stands twice, of which YAML silently takes the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Build a mapping."""
+        seen = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                problem = f"the key {key.value!r} stands twice"
+                raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
 def read_yaml(path: Path) -> dict[str, Any]:
     """Read a YAML (or JSON) file that holds a mapping.
 
@@ -21,13 +35,14 @@ def read_yaml(path: Path) -> dict[str, Any]:
         Naming the file, and the line where the syntax is wrong.
     """
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); give a config file with --config") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark else ""
-        raise UserError(f"{path}{where}: not YAML ({getattr(error, 'problem', error)}); mend that line") from error
+        problem = getattr(error, "problem", None) or " ".join(str(error).split())
+        raise UserError(f"{path}{where}: {problem}; mend that line") from error
     if not isinstance(values, dict):
         raise UserError(f"{path}: holds no mapping of keys; start from the config.yaml that ships with the project")
     return values

@@ -165,6 +165,27 @@ def test_no_data_set(tmp_path: Path) -> None:
         _mistake(resim(command, tmp_path), str(tmp_path))
 
 
+def test_other_sample_or_version_in_the_folder_is_not_replaced(copy: Path, write_config: Any) -> None:
+    before = resim("digest", copy).stdout
+    _mistake(_simulate(write_config(small_config()), copy, "--shard-size", 10, sample="hbb"), "holds the sample 'qcd'")
+    assert resim("digest", copy).stdout == before
+    file = copy / "part-00000000-00000010/digest.json"
+    file.write_text(file.read_text().replace('"version": 1', '"version": 99').replace('"version":1', '"version":99'))
+    _mistake(_simulate(write_config(small_config()), copy, "--shard-size", 10), "99")
+    assert "99" in file.read_text()
+
+
+def test_more_events_join_those_that_are_there(copy: Path, write_config: Any) -> None:
+    views = ("--views", "nominal,rehadronized,redetected")
+    done = _simulate(write_config(small_config()), copy, "--shard-size", 10, *views, events="20:30")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(resim("inspect", "--json", copy).stdout)["events"] == 30
+
+
+def test_a_picture_that_cannot_be_written(dataset: Path, tmp_path: Path) -> None:
+    _mistake(resim("show", dataset, "--out", tmp_path / "none" / "x.png"), "cannot be written", "choose another place")
+
+
 def test_no_such_object(dataset: Path, tmp_path: Path) -> None:
     _mistake(resim("show", dataset, "--object", 10**9, "--out", tmp_path / "x.png"), "--object 1000000000", "8 x event")
     _mistake(resim("show", dataset, "--object", 0, "--out", tmp_path / "x.bmp"), "must end in .png")

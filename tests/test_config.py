@@ -60,7 +60,37 @@ MISTAKES = [
         _shower(TimeShower__renormMultFac="high"),
         r"'TimeShower:renormMultFac = high'; give a number from 0.1 to 10",
     ),
-    ("views/x", _shower(PartonShowers__model=9), r"Pythia refuses 'PartonShowers:model = 9'; give a number from 1 to"),
+    (
+        "views/x",
+        _shower(timeshower__ptmin=1),
+        r"'timeshower:ptmin' must be written as Pythia writes it, 'TimeShower:pTmin'",
+    ),
+    ("views/x", _shower(TimeShower__QCDshower="onn"), r"Pythia refuses 'TimeShower:QCDshower = onn'; give on or off"),
+    ("views/x", _shower(TimeShower__alphaSorder=1.5), r"'TimeShower:alphaSorder = 1.5'; give a whole number from 0 to"),
+    ("views/x", _shower(Merging__doKTMerging=True), r"'Merging:doKTMerging' is set by the project itself"),
+    (
+        "views/x",
+        _shower(HardQCD__all=True),
+        r"'HardQCD:all' acts on the stage 'hard', upstream of the cut",
+    ),
+    (
+        "views/x",
+        _shower(magnetic_field=2),
+        r"'magnetic_field = 2'; .*for those of the detector or the jets, `from",
+    ),
+    (
+        "chain/hard/TimeShower:pTmin",
+        2,
+        r"chain.hard: 'TimeShower:pTmin' does not act on the stage 'hard'; it belongs",
+    ),
+    ("chain/shower", {"111:mayDecay": False}, r"chain.shower: '111:mayDecay' does not act on the stage 'shower'"),
+    ("chain/hard/Beams:idB", -2212, r"chain.hard: 'Beams:idB' is set by the project itself"),
+    ("samples/hbb/hard/25:m0", "heavy", r"samples.hbb.hard: Pythia refuses '25:m0 = heavy'; write ID:property = value"),
+    (
+        "views/x",
+        _shower(PartonShowers__model=9),
+        r"Pythia refuses 'PartonShowers:model = 9'; give a whole number",
+    ),
     (
         "samples/hbb/hard/25:onMood",
         True,
@@ -100,8 +130,13 @@ def test_mistakes_are_one_line_that_names_the_place(path: str, value: Any, messa
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("a: [1", "line 2: not YAML"), ("- 1", "holds no mapping"), (None, "cannot be read")],
-    ids=["broken", "list", "missing"],
+    [
+        ("a: 1\nb: 2\na: 3", "line 3: the key 'a' stands twice"),
+        ("a: [1", "line 2: expected"),
+        ("- 1", "holds no mapping"),
+        (None, "cannot be read"),
+    ],
+    ids=["twice", "broken", "list", "missing"],
 )
 def test_files_that_are_no_config(text: str | None, message: str, tmp_path: Any) -> None:
     path = tmp_path / "c.yaml"

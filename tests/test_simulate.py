@@ -101,7 +101,7 @@ def test_what_is_there_is_not_made_again(tmp_path: Path) -> None:
 
 
 def _hard_costs(part: Part) -> list[CostRecord]:
-    return [record for record in part.cost if record.stage == "hard"]
+    return [record for record in part.cost if (record.stage, record.view) == ("hard", "nominal")]
 
 
 def _write_again(part: Part, **more: Any) -> Part:
@@ -128,7 +128,8 @@ def test_what_is_added_starts_from_the_checkpoint(tmp_path: Path) -> None:
     paid = _hard_costs(part)
     checkpoint = part.checkpoint("hard")
     checkpoint.events["scale"] *= 0.25
-    other = _write_again(part, checkpoints={"hard": checkpoint}, keep_views=["nominal"])
+    stale = {"recipes": {"nominal": "of another config"}}
+    other = _write_again(part, checkpoints={"hard": checkpoint}, keep_views=["nominal"], attributes=stale)
     assert not np.isin(other.objects()["scale"], checkpoint.events["scale"]).any()
     made = _make(tmp_path, 0, 10, only=("redetected",))
     assert np.isin(made.objects()["scale"], checkpoint.events["scale"]).all()
@@ -197,9 +198,31 @@ def test_a_view_can_be_added_and_removed(reference: Part, tmp_path: Path) -> Non
     _make(tmp_path, only=("nominal", "redetected"))
     more = _make(tmp_path)
     assert part_digests(more) == part_digests(reference)
-    fewer = _make(tmp_path, only=("nominal",))
-    assert fewer.views == ("nominal",)
+    config = small_config()["views"]
+    fewer = _make(tmp_path, only=("nominal",), views={name: config[name] for name in ("nominal", "redetected")})
+    assert fewer.views == ("nominal", "redetected")
     assert _hard_costs(fewer) == _hard_costs(more)
+
+
+def test_views_that_are_not_asked_for_stay(tmp_path: Path) -> None:
+    """Asked for one view of a part that holds others, the command used to throw the others away."""
+    before = _make(tmp_path, only=("nominal", "redetected"))
+    marks = _inodes(before, "nominal")
+    after = _make(tmp_path, only=("rehadronized",))
+    assert after.views == ("nominal", "rehadronized", "redetected")
+    assert _inodes(after, "nominal") == marks
+
+
+def test_a_recipe_covers_defaults_and_the_revision_of_the_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only overrides were digested: data of another default card would have passed for the same."""
+    from resim.jets import lane
+
+    simulation = _simulation()
+    view = simulation.all_views[0]
+    before = simulation.recipe(view)
+    monkeypatch.setitem(lane.JetsLane.revisions, "detector", 2)
+    assert simulation.recipe(view) != before
+    assert simulation.lane.resolved("detector", ())[1]["magnetic_field"] == 3.8
 
 
 @pytest.mark.parametrize("damage", ["truncate", "flip", "delete"])
@@ -234,7 +257,7 @@ def test_an_event_that_pythia_gives_up_on_is_recorded_as_absent(tmp_path: Path) 
     assert failed["nominal"] == []
     lost = [event for event, _ in failed["strict"]]
     assert 0 < len(lost) < 20
-    assert {stage for _, stage in failed["strict"]} == {"shower"}
+    assert {stage for _, stage in failed["strict"]} == {"shower+hadronization"}
     missing = np.isin(part.objects()["event"], lost)
     assert not part.view("strict").present[missing].any()
     assert part.view("nominal").present[missing].any()

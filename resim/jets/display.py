@@ -1,5 +1,8 @@
 """A picture of one jet in all its views."""
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +14,9 @@ from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from resim.errors import UserError
+from resim.jets.clustering import JetSettings
 from resim.store import Dataset, Part, StoredView
 
-JET_RADIUS = 0.8
 COLUMNS = 4
 KINDS = {
     "is_charged_hadron": ("charged hadron", "#1f77b4"),
@@ -41,9 +44,23 @@ def draw_object(dataset: Dataset, identity: int | None, out: Path) -> None:
     views = [name for name in part.views if part.view(name).present[row]]
     centre = _centre(part, row)
     # A salt of its own, and no date: the same picture is the same file.
-    with mpl.rc_context({"svg.hashsalt": "resim"}):
+    with mpl.rc_context({"svg.hashsalt": "resim"}), _picture(out) as temporary:
         figure = _figure(part, row, views, centre, f"{dataset.sample}, object {part.objects()['object'][row]}")
-        figure.savefig(out, dpi=110, metadata={"Date": None} if out.suffix == ".svg" else None)
+        figure.savefig(temporary, dpi=110, metadata={"Date": None} if out.suffix == ".svg" else None)
+
+
+@contextmanager
+def _picture(out: Path) -> Iterator[Path]:
+    """Give a temporary name of the same ending, and rename when whole."""
+    temporary = out.with_name(f".{out.stem}-{os.getpid()}{out.suffix}")
+    try:
+        yield temporary
+        temporary.replace(out)
+    except OSError as error:
+        raise UserError(f"--out {out}: cannot be written ({error.strerror}); choose another place") from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def _find(dataset: Dataset, identity: int) -> tuple[Part, int]:
@@ -89,6 +106,11 @@ def _figure(part: Part, row: int, views: list[str], centre: tuple[float, float],
     return figure
 
 
+def _radius(part: Part) -> float:
+    """Give the radius that the jets of the nominal chain were found with."""
+    return float(part.attributes["config"]["chain"].get("jets", {}).get("radius", JetSettings().radius))
+
+
 def _key(colour: str, label: str) -> Line2D:
     """Make a legend entry of one size for all kinds; the scatter's own have the size of their first constituent."""
     return Line2D([], [], marker="o", ls="", ms=7, mew=0, color=colour, alpha=0.55, label=label)
@@ -101,7 +123,7 @@ def _panel(axis: Axes, view: StoredView, row: int, centre: tuple[float, float], 
     jet = dict(zip(view.column_names, table.columns[0], strict=True))
     _scatter(axis, features, centre)
     jet_centre = (jet["eta"] - centre[0], _wrapped(jet["phi"] - centre[1]))
-    axis.add_patch(mpl.patches.Circle(jet_centre, JET_RADIUS, fill=False, lw=0.8, color="0.6"))
+    axis.add_patch(mpl.patches.Circle(jet_centre, _radius(view.part), fill=False, lw=0.8, color="0.6"))
     axis.plot(0, 0, "k+", ms=9, label="hard parton")
     axis.set(
         xlim=(-1.15, 1.15),

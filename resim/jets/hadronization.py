@@ -70,13 +70,12 @@ class Reinstate(pythia8.UserHooks):
 class Hadronization:
     """The stage, run by itself."""
 
-    def __init__(self, energy: float, inherited: Settings) -> None:
+    def __init__(self, energy: float) -> None:
         self._energy = energy
-        self._inherited = inherited
 
     def run(self, state: PartonLevel, settings: Settings, stream: Stream) -> Hadrons:
         """Hadronize kept parton levels again; events that Pythia gives up on are missing."""
-        pythia, source, reinstate = _instance((*self._inherited, *settings), self._energy)
+        pythia, source, reinstate = _instance((*state.settings, *settings), self._energy)
         source.load(state.hard, None)  # what is drawn before the hook is thrown away with the empty parton level
         reinstate.load(state, stream)
         return read_hadrons(next_batches(pythia, source), state.hard, pythia)[1]
@@ -158,12 +157,13 @@ def _charges(ids: NDArray[np.int32], pythia: Any) -> NDArray[np.int8]:
 
 
 def _flavour(ids: NDArray[np.int32]) -> NDArray[np.int8]:
-    """Tell b (5) and c (4) hadrons by the PDG numbering scheme: the heaviest quark leads the quark digits."""
+    """Tell open b (5) and c (4) hadrons by the PDG numbering scheme: the heaviest quark leads the quark digits."""
     size = np.abs(ids)
     # Excited states differ in the digits above the quarks; nuclei (10 digits) and partons (under 3) are neither.
     quarks = size % 10_000
     leading = np.where(quarks >= 1000, quarks // 1000, quarks // 100 % 10)
     hadron = (size > 100) & (size < 10_000_000) & (quarks // 10 % 10 > 0)
+    hadron &= (quarks >= 1000) | (quarks // 100 != quarks // 10 % 10)  # charmonium and bottomonium do not decay weakly
     return np.where(hadron & np.isin(leading, (4, 5)), leading, 0).astype(np.int8)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel
 
 from resim.chain import FusedStage, Settings, Stage, settings_of
 from resim.config import Config
@@ -22,8 +23,6 @@ from resim.jets.truth import OBJECT_COLUMNS, object_table
 from resim.keys import Stream
 from resim.store import Checkpoint, Column, Schema
 from resim.typed import parse
-
-ENERGY = "Beams:eCM"
 
 
 class Detector:
@@ -60,18 +59,20 @@ class JetsLane:
     object_columns = tuple(Column(*c) for c in OBJECT_COLUMNS)
     common = ("object_pt_min", "object_eta_max")
     """Settings that say which objects there are: the same for all views, so no view may change them."""
+    revisions: Mapping[str, int] = dict.fromkeys(stages, 1)
+    """Raised when a change of a stage's code changes its numbers: what was made before is then made again."""
     packages = ("pythia8mc", "fastjet", "numpy", "awkward")
 
     def __init__(self, config: Config, sample: str) -> None:
         self._sample, self._seed, self._block_size = sample, config.seed, config.block_size
         self._hard = {**config.chain.get("hard", {}), **config.samples[sample].hard}
         self._objects = _card(JetSettings, settings_of(config.chain.get("jets", {})))
-        self.energy = float(self._hard[ENERGY])
+        self.energy = float(self._hard[pythia.ENERGY])
         self.inherited = tuple(
             (k, v) for k, v in self._hard.items() if k.startswith(pythia.INHERITED) or pythia.is_particle_data(k)
         )
         self.runs: Mapping[str, Stage] = {
-            "hadronization": Hadronization(self.energy, self.inherited),
+            "hadronization": Hadronization(self.energy),
             "detector": Detector(),
             "jets": Jets(),
         }
@@ -105,7 +106,17 @@ class JetsLane:
         """Tell which stage a setting in `set:` belongs to, for a view cut before `cut`."""
         if ":" not in name:
             return cut
-        return "hadronization" if pythia.is_hadronization(name) else "shower"
+        stages = pythia.stages_of(name)
+        return next(
+            (stage for stage in stages if JetsLane.stages.index(stage) >= JetsLane.stages.index(cut)), stages[-1]
+        )
+
+    @staticmethod
+    def resolved(stage: str, settings: Settings) -> Any:
+        """Give all that a stage's numbers depend on: its settings with their defaults, and the revision of its code."""
+        card = _CARDS.get(stage)
+        full = _card(card, settings).model_dump(mode="json") if card else settings
+        return [JetsLane.revisions[stage], full]
 
     @staticmethod
     def software() -> dict[str, str]:
@@ -121,26 +132,23 @@ class JetsLane:
         UserError
             Naming the place, the setting and what is allowed.
         """
-        if stage in ("hard", *JetsLane.fused):
-            pythia.check_settings(settings, where)
-            wrong = [
-                n
-                for n in settings
-                if stage == "shower" and pythia.is_hadronization(n) and not pythia.is_particle_data(n)
-            ]
-            wrong += [n for n in settings if stage == "hadronization" and not pythia.is_hadronization(n)]
-            if wrong:
-                raise UserError(
-                    f"{where}: {wrong[0]!r} does not act on the stage {stage!r}; move it to the stage it belongs to"
-                )
+        if stage in _CARDS:
+            _card(_CARDS[stage], settings_of(settings), where)
             return
-        _card({"detector": DetectorSettings, "jets": JetSettings}[stage], settings_of(settings), where)
+        pythia.check_settings(settings, where)
+        for name in settings:
+            allowed = pythia.stages_of(name)
+            if stage not in allowed:
+                raise UserError(f"{where}: {name!r} does not act on the stage {stage!r}; it belongs to {allowed[0]!r}")
 
     @staticmethod
     def check_sample(settings: Mapping[str, Any], where: str) -> None:
         """Check what a hard process needs beside valid settings."""
-        if ENERGY not in settings:
-            raise UserError(f"{where}: {ENERGY} (GeV) is missing; set it in chain.hard")
+        if pythia.ENERGY not in settings:
+            raise UserError(f"{where}: {pythia.ENERGY} (GeV) is missing; set it in chain.hard")
+
+
+_CARDS: Mapping[str, type[BaseModel]] = {"detector": DetectorSettings, "jets": JetSettings}
 
 
 @lru_cache(maxsize=64)

@@ -101,10 +101,10 @@ class Shower:
         Hadrons
             Stable particles; events that Pythia gave up on are missing from both.
         """
-        settings = (*self._inherited, *first.settings, *second.settings)
-        batches, pythia, between = replay(state, settings, self._energy, streams, keep)
+        upstream = (*self._inherited, *first.settings)
+        batches, pythia, between = replay(state, (*upstream, *second.settings), self._energy, streams, keep)
         made, hadrons = read_hadrons(batches, state, pythia)
         if not keep:
             return None, hadrons
         records, attempts = zip(*(between.records[i] for i in made), strict=True) if len(made) else ((), ())
-        return PartonLevel(hadrons.event, hadrons.hard, list(records), list(attempts), pythia), hadrons
+        return PartonLevel(hadrons.event, hadrons.hard, list(records), list(attempts), upstream, pythia), hadrons

@@ -75,6 +75,8 @@ class PartonLevel:
     """Copies of `pythia8.Event`, one an event."""
     attempts: list[int]
     """How many times hadronization had been tried on the event before this parton level."""
+    settings: tuple[tuple[str, Any], ...]
+    """Pythia's settings up to here; some act on the hadronization, too (a tune)."""
     engine: Any
     """The Pythia instance that made the records: they point into its particle data, so it must outlive them."""
 
@@ -82,7 +84,7 @@ class PartonLevel:
         """Select events by index or mask."""
         chosen = np.arange(len(self.event))[rows]
         records, attempts = [self.records[i] for i in chosen], [self.attempts[i] for i in chosen]
-        return PartonLevel(self.event[rows], self.hard.take(rows), records, attempts, self.engine)
+        return PartonLevel(self.event[rows], self.hard.take(rows), records, attempts, self.settings, self.engine)
 
 
 @dataclass(frozen=True)

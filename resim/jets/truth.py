@@ -8,15 +8,14 @@ from numpy.typing import NDArray
 from resim.errors import UserError
 from resim.jets.states import F8, I4, I8, HardEvents
 from resim.ragged import offsets_of, row_of
+from resim.store.tables import SLOTS
 
 if TYPE_CHECKING:
     from resim.jets.clustering import JetSettings
 
-SLOTS = 8
-"""Object ids are SLOTS * event + slot."""
-
 JETTYPES = {1: 1, 2: 1, 3: 1, 4: 2, 5: 3, 25: 4, 21: 5, 6: 9, 23: 10, 24: 11}
-"""|PDG id| -> the published code: 1 light quark, 2 c, 3 b, 4 H, 5 gluon, 9 t, 10 Z, 11 W."""
+"""|PDG id| -> code: 1 light quark, 2 c, 3 b, 4 H, 10 Z, 11 W as published; 5 is any gluon (published 5..8 tell what it
+splits into) and 9 the top, which the published set lacks."""
 
 OBJECT_COLUMNS: tuple[tuple[str, str, str], ...] = (
     ("object", "", "id, 8 x event + slot; the slot counts the event's objects in the order of its hard process"),

@@ -1,6 +1,7 @@
 """Files that are whole or not there, and checksums; the only place that reads and writes bytes of a part itself."""
 
 import errno
+import fcntl
 import hashlib
 import json
 import os
@@ -9,12 +10,13 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from resim.errors import UserError
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _NOT_WRITABLE = {errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST, errno.EISDIR}
+_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}  # some network disks are mounted without
 _SYNC_THREADS = 8  # fsync waits for the disk or the file server; side by side they share one commit of the journal
 
 
@@ -31,6 +33,45 @@ def storage_errors(folder: Path) -> Iterator[None]:
             message = f"{folder}: cannot write there ({error.strerror})"
             raise UserError(f"{message}. Choose a folder that you may write to, or change its permissions") from error
         raise
+
+
+@contextmanager
+def locked(path: Path, busy: str) -> Iterator[None]:
+    """Hold the lock file `path`, which is removed at the end; the kernel lets go of it when the process is killed.
+
+    Raises
+    ------
+    UserError
+        `busy`, if another process holds it.
+    """
+    if path.is_symlink() or path.is_dir():
+        remove(path)
+    while True:
+        with path.open("a") as file:
+            _lock(file, busy)
+            if _is_at(path, file):  # or else its last holder removed it between the opening and the locking
+                try:
+                    yield
+                finally:
+                    path.unlink(missing_ok=True)  # while the lock is held: nobody else's file can be there
+                return
+
+
+def _lock(file: IO[str], busy: str) -> None:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise UserError(busy) from error
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+
+
+def _is_at(path: Path, file: IO[str]) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(file.fileno()))
+    except FileNotFoundError:
+        return False
 
 
 def canonical_json(value: Any) -> bytes:

@@ -10,7 +10,7 @@ import zarr
 from numpy.typing import NDArray
 
 from resim.cost import CostRecord, from_json
-from resim.errors import UserError
+from resim.errors import OtherVersion, UserError
 from resim.store.digests import BlockDigests, digest_checkpoint, digest_objects, digest_view
 from resim.store.files import is_sealed, read_json, sha256
 from resim.store.tables import FORMAT, VERSION, Checkpoint, Column, ObjectTable, Schema, ViewTable
@@ -291,7 +291,7 @@ def check_version(path: Path, content: dict[str, Any], expected: str) -> None:
         raise UserError(f"{path}: has format {content.get('format')!r}, not {expected!r}; was another file meant?")
     if content.get("version") != VERSION:
         found = f"has version {content.get('version')!r} of the format {expected}, and this program reads {VERSION}"
-        raise UserError(f"{path}: {found}. Use the program's version that wrote it, or make the part again")
+        raise OtherVersion(f"{path}: {found}. Use the program's version that wrote it, or make the part again")
 
 
 def file_size(path: Path) -> int:

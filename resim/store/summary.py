@@ -3,7 +3,7 @@
 from collections import defaultdict
 from typing import Any
 
-from resim.cost import CostRecord, marginal_cost
+from resim.cost import START, CostRecord, marginal_cost
 from resim.store.dataset import Dataset
 from resim.store.tables import VERSION
 
@@ -25,6 +25,7 @@ def summary(dataset: Dataset) -> dict[str, Any]:
         "digest": manifest.digest["digest"],
         "software": _software(dataset),
         "commits": sorted({str(part.attributes["commit"]) for part in dataset.parts if "commit" in part.attributes}),
+        "start_cpu_s": marginal_cost(dataset.cost, START).cpu_s,
         "shared_cost_ms_per_event": _ms_per_event(dataset.cost, "objects"),
         "checkpoints": {name: _checkpoint_summary(dataset, name) for name in dataset.parts[0].checkpoints},
         "views": {name: _view_summary(dataset, name) for name in dataset.views},
@@ -83,6 +84,7 @@ def format_summary(content: dict[str, Any]) -> str:
         "software": ", ".join(f"{package} {version}" for package, version in content["software"].items()) or "not said",
         "commit": ", ".join(content["commits"]) or "not said",
         "checkpoint": ", ".join(_kept_line(*item) for item in content["checkpoints"].items()) or "none",
+        "start-up": f"{content['start_cpu_s']:.1f} CPU s in all parts, in no view's price",
         "digest": content["digest"],
     }
     lines = [f"{key:10} {value}" for key, value in head.items()]

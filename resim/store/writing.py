@@ -5,6 +5,7 @@ import re
 import shutil
 import socket
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,17 @@ from typing import Any
 from resim.cost import Meter, from_json, to_json
 from resim.store.digests import BlockDigests, digest_checkpoint, digest_objects, digest_view
 from resim.store.encoding import write_array, write_group
-from resim.store.files import link_tree, remove, replace_folder, sealed, sha256, storage_errors, sync, write_json
+from resim.store.files import (
+    link_tree,
+    locked,
+    remove,
+    replace_folder,
+    sealed,
+    sha256,
+    storage_errors,
+    sync,
+    write_json,
+)
 from resim.store.invariants import Violation, check_checkpoint, check_objects, check_view
 from resim.store.part import DATA, DIGEST_FILE, VIEW_ARRAYS, Part, open_part, part_name, schema_of
 from resim.store.tables import FORMAT, VERSION, Checkpoint, Column, ObjectTable, Schema, ViewTable, packed
@@ -34,8 +45,8 @@ def write_part(
 ) -> Part:
     """Write the part of events [attributes["first"], attributes["stop"]) into a folder, whole or not at all.
 
-    It is written under a temporary name, put on the disk, and renamed; a folder of its name is replaced. What killed
-    writers of the same part left behind is removed, so one part must not be written by two processes at a time.
+    It is written under a temporary name, put on the disk, and renamed; what has its name is replaced. What killed
+    writers of the same part left behind is removed; a lock file keeps living ones apart.
 
     Parameters
     ----------
@@ -54,7 +65,7 @@ def write_part(
     Raises
     ------
     UserError
-        If the disk is full or the folder cannot be written.
+        If the disk is full, the folder cannot be written, or another process is writing the same part.
     ValueError
         If the arrays break an invariant of the format, or the kept part is of other objects.
     """
@@ -63,28 +74,37 @@ def write_part(
     _check_input(objects, views, schema, attributes, checkpoints)
     directory = Path(directory)
     target = directory / part_name(attributes["first"], attributes["stop"])
+    with storage_errors(directory), _replacing(target) as temporary:
+        writer = _Writer(temporary, objects, schema, attributes)
+        writer.write_head()
+        if checkpoints:
+            writer.write_checkpoints(checkpoints)
+        for name in _in_order([*views, *keep_views], attributes):
+            if name in views:
+                writer.write_view(name, views[name])
+            else:
+                writer.keep_view(name, keep)
+        writer.finish()
+    return open_part(target)
+
+
+@contextmanager
+def _replacing(target: Path) -> Iterator[Path]:
+    """Give a new folder to be filled by this process alone; put it in the part's place, or remove it on an error."""
+    directory = target.parent
     temporary = directory / f".{target.name}-{socket.gethostname()}-{os.getpid()}"
-    with storage_errors(directory):
-        directory.mkdir(parents=True, exist_ok=True)
+    busy = f"{target}: another process is writing this part; wait for it or stop it, then run the command again"
+    directory.mkdir(parents=True, exist_ok=True)
+    with locked(directory / f".{target.name}.lock", busy):
         for leftover in directory.glob(f".{target.name}-*"):
             remove(leftover)
         try:
             temporary.mkdir()
-            writer = _Writer(temporary, objects, schema, attributes)
-            writer.write_head()
-            if checkpoints:
-                writer.write_checkpoints(checkpoints)
-            for name in _in_order([*views, *keep_views], attributes):
-                if name in views:
-                    writer.write_view(name, views[name])
-                else:
-                    writer.keep_view(name, keep)
-            writer.finish()
+            yield temporary
             replace_folder(temporary, target)
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
             raise
-    return open_part(target)
 
 
 def _check_input(

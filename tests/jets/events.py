@@ -51,4 +51,4 @@ def nominal(sample: str) -> tuple[PartonLevel, Hadrons]:
 
 def rehadronize(partons: PartonLevel, sample: str, view: str) -> Hadrons:
     """Hadronize kept parton levels again, with the key of a view."""
-    return Hadronization(ENERGY, ()).run(partons, (), steps(view)[1].stream(SEED, sample))
+    return Hadronization(ENERGY).run(partons, (), steps(view)[1].stream(SEED, sample))

@@ -34,16 +34,10 @@ wildcard_constraints:
     seed=r"\d+",
 
 
-def _write_resolved():
-    """Write the config that the jobs read, with all that --config and --configfile changed; touch it only if it changed."""
-    text = json.dumps(config, indent=2)
-    path = Path(RESOLVED)
-    if not path.exists() or path.read_text() != text:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-
-
-_write_resolved()
+onstart:
+    # What the jobs read, with all that --config and --configfile changed. A dry run does not come here.
+    Path(RESOLVED).parent.mkdir(parents=True, exist_ok=True)
+    Path(RESOLVED).write_text(json.dumps(config, indent=2))
 
 
 def recipes(sample):
@@ -61,6 +55,7 @@ def part_stamps(sample):
     return [f"results/data/{sample}/part-{first:08d}-{stop:08d}/done" for first, stop in ranges]
 
 
+STAMPS = [stamp for sample in SAMPLES for stamp in part_stamps(sample)]
 MANIFESTS = expand("results/data/{sample}/manifest.json", sample=SAMPLES)
 DATA = " ".join(f"--data {sample}=results/data/{sample}" for sample in SAMPLES)
 PLOTS = {"roc": "ROC curves", "robustness_cost": "robustness against cost", "cost_by_stage": "cost by stage"}

@@ -10,7 +10,7 @@ rule simulate:
         "../../envs/base.yaml"
     threads: 1
     resources:
-        mem_mb=1500,
+        mem_mb=lambda wildcards, attempt: 1500 * attempt,
         runtime=60,
     params:
         config=RESOLVED,
@@ -37,12 +37,12 @@ rule manifest:
         "../../envs/base.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
+        mem_mb=lambda wildcards, attempt: 1000 * attempt,
         runtime=30,
     params:
         folder=subpath(output[0], parent=True),
         parts=lambda wildcards, input: [str(Path(stamp).parent) for stamp in input],
     message:
-        "Checking the parts of {wildcards.sample} and listing them"
+        "Listing the parts of {wildcards.sample}"
     shell:
         "resim manifest {params.folder} {params.parts} > {log} 2>&1"

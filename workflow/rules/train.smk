@@ -12,7 +12,7 @@ rule pretrain:
         "../../envs/train.yaml"
     threads: TRAINING.threads
     resources:
-        mem_mb=2000,
+        mem_mb=lambda wildcards, attempt: 2000 * attempt,
         runtime=120,
     params:
         config=RESOLVED,
@@ -39,7 +39,7 @@ rule evaluate:
         "../../envs/train.yaml"
     threads: TRAINING.threads
     resources:
-        mem_mb=2000,
+        mem_mb=lambda wildcards, attempt: 2000 * attempt,
         runtime=60,
     params:
         config=RESOLVED,
@@ -65,7 +65,7 @@ rule supervised:
         "../../envs/train.yaml"
     threads: TRAINING.threads
     resources:
-        mem_mb=2000,
+        mem_mb=lambda wildcards, attempt: 2000 * attempt,
         runtime=120,
     params:
         config=RESOLVED,
