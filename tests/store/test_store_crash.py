@@ -7,6 +7,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,7 @@ from store_samples import SCHEMA, attributes, some_part
 
 from resim.errors import UserError
 from resim.store import Part, open_part, validate, write_manifest, write_part
-from resim.store.files import storage_errors
+from resim.store.files import locked, storage_errors
 
 NAME = "part-00000000-00000030"
 _WRITER = """
@@ -32,8 +34,8 @@ def write_views(directory: Path, n_views: int, seed: int = 0) -> Part:
     return write_part(directory, objects, views, SCHEMA, attributes(0, 30, list(views)))
 
 
-def start_and_kill(directory: Path, n_files: int) -> None:
-    """Start a writer in another process and kill it once it has made so many files."""
+def start_and_signal(directory: Path, n_files: int, number: signal.Signals) -> subprocess.Popen[bytes]:
+    """Start a writer in another process and send it a signal once it has made so many files."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
     writer = subprocess.Popen([sys.executable, "-c", _WRITER, str(directory)], env=environment)
     deadline = time.monotonic() + 60
@@ -41,8 +43,13 @@ def start_and_kill(directory: Path, n_files: int) -> None:
         assert writer.poll() is None, "the writer ended before it could be killed"
         assert time.monotonic() < deadline
         time.sleep(0.001)
-    writer.send_signal(signal.SIGKILL)
-    assert writer.wait() == -signal.SIGKILL
+    writer.send_signal(number)
+    return writer
+
+
+def start_and_kill(directory: Path, n_files: int) -> None:
+    """Start a writer in another process and kill it once it has made so many files."""
+    assert start_and_signal(directory, n_files, signal.SIGKILL).wait() == -signal.SIGKILL
 
 
 def _files_half_written(directory: Path) -> int:
@@ -52,9 +59,10 @@ def _files_half_written(directory: Path) -> int:
 @pytest.mark.parametrize("n_files", [1, 400])
 def test_a_killed_writer_leaves_no_part_and_the_next_one_cleans_up(n_files: int, tmp_path: Path) -> None:
     start_and_kill(tmp_path, n_files)
-    left = [path.name for path in tmp_path.iterdir()]
-    assert len(left) == 1
+    left = sorted(path.name for path in tmp_path.iterdir())
+    assert len(left) == 2
     assert left[0].startswith(f".{NAME}-")
+    assert left[1] == f".{NAME}.lock"
     part = write_views(tmp_path, 2)
     assert [path.name for path in tmp_path.iterdir()] == [NAME]
     assert validate(part.path) == []
@@ -65,6 +73,39 @@ def test_a_killed_writer_leaves_the_older_part_as_it_was(tmp_path: Path) -> None
     start_and_kill(tmp_path, 300)
     assert validate(tmp_path / NAME) == []
     assert open_part(tmp_path / NAME).digest == old.digest
+
+
+def test_a_part_that_another_process_is_writing_is_left_to_it(tmp_path: Path) -> None:
+    other = start_and_signal(tmp_path, 100, signal.SIGSTOP)
+    try:
+        before = sorted(tmp_path.iterdir())
+        with pytest.raises(UserError, match=f"{NAME}: another process is writing this part; wait for it or stop it"):
+            write_views(tmp_path, 2)
+        assert sorted(tmp_path.iterdir()) == before
+    finally:
+        other.send_signal(signal.SIGCONT)
+    assert other.wait() == 0
+    assert [path.name for path in tmp_path.iterdir()] == [NAME]
+    assert len(open_part(tmp_path / NAME).views) == 150
+    assert len(write_views(tmp_path, 2).views) == 2
+
+
+def _add_one(counter: Path) -> None:
+    """Add one to a number in a file, many times, under a lock that comes and goes."""
+    for _ in range(500):
+        while True:
+            with suppress(UserError), locked(counter.with_suffix(".lock"), "busy"):
+                counter.write_text(str(int(counter.read_text()) + 1))
+                break
+
+
+def test_a_lock_that_its_holders_remove_has_one_holder_at_a_time(tmp_path: Path) -> None:
+    counter = tmp_path / "counter"
+    counter.write_text("0")
+    with ProcessPoolExecutor(2) as pool:
+        list(pool.map(_add_one, [counter] * 2))
+    assert counter.read_text() == "1000"
+    assert list(tmp_path.iterdir()) == [counter]
 
 
 def test_leftovers_of_other_parts_are_left_alone(tmp_path: Path) -> None:
@@ -81,7 +122,7 @@ def _put(path: Path, what: str, elsewhere: Path) -> None:
         path.symlink_to(elsewhere if what == "link" else elsewhere / "nowhere", target_is_directory=True)
 
 
-@pytest.mark.parametrize("name", [NAME, f".{NAME}-host-1", f".{NAME}-host-1-old"])
+@pytest.mark.parametrize("name", [NAME, f".{NAME}-host-1", f".{NAME}-host-1-old", f".{NAME}.lock"])
 @pytest.mark.parametrize("what", ["file", "link", "broken link"])
 def test_files_and_links_in_the_way_are_replaced_and_what_they_point_to_is_kept(
     name: str, what: str, tmp_path: Path
