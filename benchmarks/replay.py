@@ -9,6 +9,7 @@ sets share no random number.
 
 import argparse
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from resim.jets.shower import replay
 MPI_INCOMING = -31  # two such partons for each further interaction
 STRAIGHT_SEED = 4711
 PT_MIN, ETA_MAX = 200.0, 2.4  # GeV
+P_MIN = 0.01
 QUANTITIES = ("jet_pt", "jet_mass", "jet_constituents", "interactions")
 
 
@@ -94,7 +96,10 @@ def main() -> None:
     parser.add_argument("--events", type=int, default=5000)
     arguments = parser.parse_args()
     config = load_config(arguments.config)
-    print(json.dumps({sample: compare(config, sample, arguments.events) for sample in config.samples}, indent=2))
+    found = {sample: compare(config, sample, arguments.events) for sample in config.samples}
+    print(json.dumps(found, indent=2))
+    if any(quantity["p"] <= P_MIN for row in found.values() for quantity in row.values()):
+        sys.exit(f"a p-value is not above {P_MIN}: replay does not agree with running straight through")
 
 
 if __name__ == "__main__":
