@@ -27,7 +27,7 @@ def main() -> None:
     config = load_config(arguments.config)
     parts: dict[str, Callable[[], Any]] = {
         "view_cost": lambda: _worst(view_cost(config, arguments.events)),
-        "loader": lambda: _loader(config),
+        "loader": lambda: _loader(config, arguments.config),
     }
     result = {"conditions": _conditions(), **{name: run() for name, run in parts.items()}}
     print(json.dumps(result))
@@ -49,11 +49,13 @@ def _worst(found: dict[str, dict[str, float]]) -> dict[str, Any]:
     }
 
 
-def _loader(config: Config) -> dict[str, Any]:
+def _loader(config: Config, path: Path) -> dict[str, Any]:
     from benchmarks.loader import loader_ratio
+    from training.config import load
 
     with tempfile.TemporaryDirectory() as folder:
-        return loader_ratio({sample: _store(config, sample, Path(folder) / sample) for sample in config.samples})
+        folders = {sample: _store(config, sample, Path(folder) / sample) for sample in config.samples}
+        return loader_ratio(folders, load(path).training)
 
 
 def _store(config: Config, sample: str, folder: Path) -> Path:

@@ -74,9 +74,9 @@ def compare(
     ],
     data: Data,
     out: Out,
-    plots: Annotated[Path | None, typer.Option("--plots", help="folder for the pictures")] = None,
+    plots: Annotated[Path | None, typer.Option("--plots", help="folder for the pictures and table.csv")] = None,
 ) -> None:
-    """Join all evaluations with the price of the views; write the comparison and its pictures."""
+    """Join all evaluations with the price of the views; write the comparison, its pictures and a table."""
     from training.compare import compare as run
     from training.files import read_model, write_atomically, write_model
     from training.pretrain import open_store
@@ -87,9 +87,10 @@ def compare(
     comparison = run(evaluations, open_store(data_folders(data), settings.training), settings)
     if plots:
         from training.plots import draw_all
+        from training.table import table
 
-        for name, picture in draw_all(comparison, evaluations).items():
-            write_atomically(plots / name, picture)
+        for name, content in (draw_all(comparison, evaluations) | {"table.csv": table(comparison)}).items():
+            write_atomically(plots / name, content)
     write_model(out, comparison)
     for line in comparison.flags:
         typer.echo(f"warning: {line}", err=True)

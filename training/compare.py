@@ -23,10 +23,11 @@ from training.provenance import provenance
 from training.results import (
     Benefit,
     Comparison,
-    Cosine,
+    CosineOverSeeds,
     Estimate,
     EvaluationResult,
     MethodSummary,
+    OverSeeds,
     Price,
     PtAuc,
     Replicated,
@@ -36,6 +37,7 @@ from training.results import (
 )
 
 CONFIDENCE = 0.95
+_FEW = 10  # background objects above a threshold: with fewer, a rejection is uncertain by a third and more
 SEPARATED_BY = ("auc", "rejection_50", "wasserstein_background")
 _RANGES = {
     "auc": (0.0, 1.0),
@@ -75,7 +77,7 @@ def compare(evaluations: Sequence[EvaluationResult], store: Store, config: Confi
         methods={method: summarise(results, views, store.index) for method, results in methods.items()},
         benefits=benefits,
         separations=separations,
-        flags=flags(pt_auc, methods, config),
+        flags=flags(pt_auc, methods, config) + few_above_threshold(benefits),
         reading=reading(benefits, separations),
     )
 
@@ -124,13 +126,37 @@ def jet_pt_auc(index: Index, config: Config) -> PtAuc:
 
 def estimate(name: str, figures: Sequence[Replicated]) -> Estimate:
     """Take mean, spread and interval of a figure over training seeds; the interval stays where the figure can be."""
-    values = np.array([figure.value for figure in figures])
-    half = half_width(values, np.array([figure.replicates for figure in figures]))
-    spread = float(values.std(ddof=1)) if len(values) > 1 else None
-    mean = float(values.mean())
+    scaled = [_scaled(name, figure) for figure in figures]
+    values = np.array([value for value, _ in scaled])
+    half, mean = half_width(values, np.array([replicates for _, replicates in scaled])), values.mean()
+    back = np.exp if _is_rejection(name) else float
     lowest, highest = _RANGES.get(name, (-np.inf, np.inf))
-    low, high = max(mean - half, lowest), min(mean + half, highest)
-    return Estimate(mean=mean, spread=spread, low=low, high=high, seeds=values.tolist())
+    return Estimate(
+        mean=float(back(mean)),
+        spread=_spread([figure.value for figure in figures]),
+        low=max(float(back(mean - half)), lowest),
+        high=min(float(back(mean + half)), highest),
+        seeds=[figure.value for figure in figures],
+    )
+
+
+def _scaled(name: str, figure: Replicated) -> tuple[float, NDArray[np.float64]]:
+    """Give value and replicates where errors are symmetric: of a rejection, 1 over a small count, the logarithms."""
+    value, replicates = figure.value, np.array(figure.replicates)
+    return (float(np.log(value)), np.log(replicates)) if _is_rejection(name) else (value, replicates)
+
+
+def _is_rejection(name: str) -> bool:
+    return name.startswith("rejection")
+
+
+def _spread(values: Sequence[float]) -> float | None:
+    return float(np.std(values, ddof=1)) if len(values) > 1 else None
+
+
+def over_seeds(values: Sequence[float]) -> OverSeeds:
+    """Take mean and spread of a number over training seeds."""
+    return OverSeeds(mean=float(np.mean(values)), spread=_spread(values), seeds=list(values))
 
 
 def half_width(values_S: NDArray[np.float64], replicates_SB: NDArray[np.float64]) -> float:
@@ -167,7 +193,7 @@ def separate(
         for figure in SEPARATED_BY:
             if key[2] == "flat" and figure in left[common[0]][key].figures:
                 pairs = [(left[seed][key].figures[figure], right[seed][key].figures[figure]) for seed in common]
-                low, mean, high = _difference(pairs)
+                low, mean, high = _difference(figure, pairs)
                 found.append(
                     Separation(
                         figure=figure, label_fraction=key[0], view=key[1], first=first, second=second,
@@ -177,25 +203,28 @@ def separate(
     return found
 
 
-def _difference(pairs: Sequence[tuple[Replicated, Replicated]]) -> tuple[float, float, float]:
-    values = np.array([a.value - b.value for a, b in pairs])
-    half = half_width(values, np.array([np.subtract(a.replicates, b.replicates) for a, b in pairs]))
+def _difference(name: str, pairs: Sequence[tuple[Replicated, Replicated]]) -> tuple[float, float, float]:
+    scaled = [(_scaled(name, first), _scaled(name, second)) for first, second in pairs]
+    values = np.array([a[0] - b[0] for a, b in scaled])
+    half = half_width(values, np.array([a[1] - b[1] for a, b in scaled]))
     mean = float(values.mean())
     return mean - half, mean, mean + half
 
 
 def summarise(results: Sequence[EvaluationResult], views: Mapping[str, ViewPrice], index: Index) -> MethodSummary:
-    """Price a method and average its similarities over seeds."""
+    """Price a method and join its similarities and losses over seeds."""
     return MethodSummary(
         price=price(results, views, {view: _train_share(index, view) for view in views}),
         cosine={
-            view: Cosine(
-                positive=float(np.mean([e.cosine[view].positive for e in results])),
-                random=float(np.mean([e.cosine[view].random for e in results])),
+            view: CosineOverSeeds(
+                positive=over_seeds([e.cosine[view].positive for e in results]),
+                random=over_seeds([e.cosine[view].random for e in results]),
             )
             for view in results[0].cosine
         },
         seed_indices=[e.seed_index for e in results],
+        loss=[e.loss for e in results],
+        validation_loss=[e.validation_loss for e in results],
     )
 
 
@@ -213,13 +242,14 @@ def price(
     needed = [view for view in views if resimulates and views[view].trained_on and view != "nominal"]
     cost = {name: float(np.mean([e.cost[name] for e in results])) for name in results[0].cost}
     views_cpu_s = sum(train_share[view] * views[view].cpu_s for view in needed)
-    jets, augment = cost["augmented_jets"], cost["augment_cpu_s"]
+    jets, augment, probe = cost["augmented_jets"], cost["augment_cpu_s"], cost.get("probe_cpu_s", 0.0)
     return Price(
         views_cpu_s=views_cpu_s,
         views_bytes=sum(train_share[view] * views[view].bytes_written for view in needed),
         augment_cpu_s=augment,
         training_cpu_s=cost["cpu_s"] - augment,
-        total_cpu_s=views_cpu_s + cost["cpu_s"],
+        probe_cpu_s=probe,
+        total_cpu_s=views_cpu_s + cost["cpu_s"] + probe,
         augment_ms_per_jet=1000 * augment / jets if jets else None,
     )
 
@@ -238,6 +268,23 @@ def flags(pt_auc: PtAuc, methods: Evaluations, config: Config) -> list[str]:
         for method, results in methods.items()
         if len(results) < 3
     ]
+    return found
+
+
+def few_above_threshold(benefits: Sequence[Benefit]) -> list[str]:
+    """Say of each method where a rejection in nominal rests on so few background objects that it says little."""
+    found = []
+    for method in dict.fromkeys(row.method for row in benefits):
+        rows = [b for b in benefits if (b.method, b.view, b.weighting) == (method, "nominal", "flat")]
+        few = {
+            f"{name} with {row.label_fraction:.0%} of the labels ({row.effective_background / figure.mean:.1f})"
+            for row in rows
+            for name, figure in row.figures.items()
+            if _is_rejection(name) and row.effective_background / figure.mean < _FEW
+        }
+        if few:
+            which = ", ".join(sorted(few))
+            found.append(f"method {method!r}: fewer than {_FEW} background objects are above the threshold of {which}")
     return found
 
 

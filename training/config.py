@@ -19,7 +19,9 @@ class _Section(BaseModel):
 class LoaderConfig(_Section):
     """How objects travel from the parts to the batches."""
 
-    group: int = Field(64, ge=1, description="consecutive objects that are always read together")
+    group: int = Field(
+        256, ge=1, description="consecutive objects that are read together and share a pair of views within an epoch"
+    )
     shuffle: int = Field(
         8192, ge=2, description="objects read at a time, in whole groups, and shuffled among each other"
     )

@@ -24,6 +24,7 @@ from training.data.fetch import Index, Source, Store
 from training.data.loader import in_order
 from training.data.plan import Rows
 from training.encoders.transformer import Transformer
+from training.fit import History
 from training.keys import uniform_by_id
 from training.provenance import provenance
 from training.results import Cosine, EvaluationResult, Replicated, RocCurve, ViewFigures, Weighting
@@ -80,6 +81,11 @@ def embed_views(encoder: Transformer, normalisation: Normalisation, store: Store
     return {view: embed(encoder, normalisation, store, view, rows) for view in bar}
 
 
+def losses_of(history: History) -> dict[str, list[float]]:
+    """Give what a result tells of a training's losses."""
+    return {"loss": history.loss, "validation_loss": history.validation_loss}
+
+
 def bootstrap_weights(index: Index, rows: Rows, count: int, seed: int) -> NDArray[np.float64]:
     """Give weights (1 + count, n): ones, then how often each row's event occurs in each resampling."""
     poisson = np.cumsum([math.exp(-1) / math.factorial(k) for k in range(12)])  # P(12 or more) is 1e-9
@@ -103,7 +109,7 @@ def evaluation(
     n_labels
         Labels used at each fraction.
     trained
-        `method`, `seed_index`, `cost` and `loss` of the result.
+        `method`, `seed_index`, `cost`, `loss` and `validation_loss` of the result.
     """
     rows = test_rows(store)
     weights = bootstrap_weights(store.index, rows, config.evaluation.bootstrap, config.training.seed)
@@ -139,7 +145,8 @@ class _Judge:
         if weighting == "physical":
             weight = weight * self.index.weight[self.rows[here]]
         n_background = int(np.sum(label == 0))
-        figures = quality(logits[view][here], label, weight, n_background)
+        effective = metrics.effective_number(weight[0, label == 0])
+        figures = quality(logits[view][here], label, weight, effective)
         if view != "nominal":
             figures |= shift(logits["nominal"][here], logits[view][here], label, weight)
         return ViewFigures(
@@ -148,6 +155,7 @@ class _Judge:
             weighting=weighting,
             n_signal=int(np.sum(label == 1)),
             n_background=n_background,
+            effective_background=effective,
             figures={name: _replicated(values) for name, values in figures.items()},
         )
 
@@ -171,12 +179,12 @@ class _Judge:
 
 
 def quality(
-    logit: NDArray[np.float64], label: NDArray[np.int64], weight: NDArray[np.float64], n_background: int
+    logit: NDArray[np.float64], label: NDArray[np.int64], weight: NDArray[np.float64], effective: float
 ) -> dict[str, NDArray[np.float64]]:
-    """Compute AUC and background rejections, (W,) each."""
+    """Compute AUC and background rejections, (W,) each; `effective` is how many background objects there are."""
     curve = metrics.roc(logit, label, weight)
     rejections = {
-        f"rejection_{efficiency:.0%}".rstrip("%"): metrics.rejection(curve.background_at(efficiency), n_background)
+        f"rejection_{efficiency:.0%}".rstrip("%"): metrics.rejection(curve.background_at(efficiency), effective)
         for efficiency in EFFICIENCIES
     }
     return {"auc": curve.auc(), **rejections}

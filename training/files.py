@@ -3,6 +3,7 @@
 import hashlib
 import io
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -30,7 +31,8 @@ def write_atomically(path: Path, content: bytes) -> None:
     except OSError as error:
         raise UserError(f"{path}: cannot be written: {error.strerror}; free space or give another path") from None
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def write_model(path: Path, model: BaseModel) -> None:

@@ -51,9 +51,14 @@ def roc(score_n: Float, label_n: NDArray[np.int64], weight_Wn: Float) -> Roc:
     return Roc(score[last], *curves)
 
 
-def rejection(background_efficiency: Float, n_background: int) -> Float:
-    """Give 1 / efficiency, but no more than the number of background objects: the sample cannot show more."""
-    return 1 / np.maximum(background_efficiency, 1 / n_background)
+def rejection(background_efficiency: Float, effective: float) -> Float:
+    """Give 1 / efficiency, but no more than the effective number of background objects: it cannot show more."""
+    return 1 / np.maximum(background_efficiency, 1 / effective)
+
+
+def effective_number(weight_n: Float) -> float:
+    """Give how many objects of equal weight would settle a mean as well as these: (sum w)^2 / sum w^2."""
+    return float(weight_n.sum() ** 2 / np.sum(weight_n**2))
 
 
 def efficiency_above(score_n: Float, threshold_W: Float, weight_Wn: Float) -> Float:

@@ -178,6 +178,7 @@ def cost_by_stage(comparison: Comparison) -> Figure:
         "views": [price.views_cpu_s for price in prices],
         "augmentation": [price.augment_cpu_s for price in prices],
         "training": [price.training_cpu_s for price in prices],
+        "probe": [price.probe_cpu_s for price in prices],
     }
     label = "CPU seconds of one training"
     _stacked(right, list(comparison.methods), by_kind, label, 1.2 * max(price.total_cpu_s for price in prices))

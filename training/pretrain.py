@@ -6,7 +6,7 @@
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,8 +29,9 @@ from training.losses.ntxent import ntxent
 from training.meter import Clock, Meter, peak_mb
 from training.provenance import provenance
 
-FORMAT, VERSION = "resim-encoder", 1
+FORMAT, VERSION = "resim-encoder", 2
 _NORMALISATION_OBJECTS = 2048  # 10^5 constituents settle means and widths to a few per mille
+_VALIDATION_OBJECTS = 2048  # settle the loss to a per cent, and stay small beside any epoch of more than the demo's
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Trained:
     method: str
     seed_index: int
     cost: dict[str, float]
-    history: list[float]
+    history: History
 
 
 def open_store(folders: Mapping[str, Path], config: TrainingConfig) -> Store:
@@ -76,6 +77,7 @@ def pretrain(store: Store, config: Config, method: str, seed_index: int) -> tupl
     check_seed_index(settings, seed_index)
     be_deterministic(settings.threads)
     loader = contrastive_loader(store, settings, method, seed_index, meter)
+    validation = validation_batches(loader, store)
     key = (settings.seed, "pretrain", seed_index)
     encoder = Transformer(len(INPUTS), settings.encoder, torch_generator(*key, "encoder"))
     projection = head(encoder.width, settings.pretrain.projection, torch_generator(*key, "projection"))
@@ -86,8 +88,9 @@ def pretrain(store: Store, config: Config, method: str, seed_index: int) -> tupl
         settings.optimiser,
         loader.steps(settings.pretrain.epochs),
         f"{method} seed {seed_index}",
+        validation,
     )
-    trained = Trained(encoder, loader.normalisation, method, seed_index, cost_of(clock, meter, history), history.loss)
+    trained = Trained(encoder, loader.normalisation, method, seed_index, cost_of(clock, meter, history), history)
     return trained, _checkpoint(trained, projection, config, store)
 
 
@@ -109,6 +112,20 @@ def contrastive_loader(store: Store, config: TrainingConfig, method: str, seed_i
         meter=meter,
         augment=None if method == "resim" else partial(augment, config=config.augment),
     )
+
+
+def validation_batches(loader: Loader, store: Store) -> list[Batch]:
+    """Make batches as a loader does, of objects of the validation split spread evenly; none if there is no such split.
+
+    They are the same for every epoch, so that their loss follows the network alone. The meter, which tells what the
+    training reads and augments, does not see them.
+    """
+    if "validation" not in store.index.splits:
+        return []
+    rows = store.index.rows("validation", loader.views)
+    rows = rows[:: max(1, -(-len(rows) // _VALIDATION_OBJECTS))]
+    apart = replace(loader, source=store, rows=rows, key=(*loader.key, "validation"), meter=Meter())
+    return [batch for batch in apart.batches(range(1)) if len(batch.rows) > 1]
 
 
 def check_seed_index(config: TrainingConfig, seed_index: int) -> None:
@@ -153,8 +170,8 @@ def load_trained(path: Path) -> tuple[Trained, dict[str, Any]]:
     encoder = Transformer(len(INPUTS), settings.encoder, torch.Generator())
     encoder.load_state_dict(content["encoder"])
     normalisation = Normalisation(content["mean"].numpy(), content["width"].numpy())
-    fields = {name: content[name] for name in ("method", "seed_index", "cost", "history")}
-    return Trained(encoder.eval(), normalisation, **fields), content
+    fields = {name: content[name] for name in ("method", "seed_index", "cost")}
+    return Trained(encoder.eval(), normalisation, history=History(**content["history"]), **fields), content
 
 
 def save(path: Path, checkpoint: dict[str, Any]) -> None:
@@ -179,7 +196,7 @@ def _checkpoint(trained: Trained, projection: nn.Module, config: Config, store: 
         "encoder": trained.encoder.state_dict(),
         "projection": projection.state_dict(),
         "config": config.model_dump(mode="json"),
-        "history": trained.history,
+        "history": asdict(trained.history),
         "cost": trained.cost,
         "provenance": provenance(config, store, trained.method).model_dump(mode="json"),
     }

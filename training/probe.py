@@ -11,29 +11,33 @@ from sklearn.preprocessing import StandardScaler
 from resim.errors import UserError
 from training.config import Config
 from training.data.fetch import Store
-from training.evaluate import Outputs, embed, embed_views, evaluation
+from training.evaluate import Outputs, embed, embed_views, evaluation, losses_of
 from training.fit import be_deterministic
 from training.labels import labelled_rows
+from training.meter import Clock
 from training.pretrain import Trained, load_trained
 from training.provenance import provenance
 from training.results import EvaluationResult
 
 
 def evaluate_encoder(store: Store, config: Config, trained: Trained) -> EvaluationResult:
-    """Fit a probe at each label fraction and judge it on every view."""
+    """Fit a probe at each label fraction and judge it on every view; the probe's cost is that of the largest."""
     index, settings = store.index, config.training
     be_deterministic(settings.threads)
-    train = index.rows("train", ["nominal"])
+    train, clock = index.rows("train", ["nominal"]), Clock()
     known = embed(trained.encoder, trained.normalisation, store, "nominal", train)
+    embedding_cpu_s, probe_cpu_s = clock.cpu_s(), 0.0
     features = embed_views(trained.encoder, trained.normalisation, store)
     logits, n_labels = {}, {}
-    for fraction in config.evaluation.label_fractions:
-        rows = labelled_rows(index, fraction, settings.seed, trained.seed_index)
+    for fraction in sorted(config.evaluation.label_fractions):
+        rows, clock = labelled_rows(index, fraction, settings.seed, trained.seed_index), Clock()
         probe = fit_probe(known[np.searchsorted(train, rows)], index.label[rows], config.evaluation.probe_c)
+        probe_cpu_s = embedding_cpu_s + clock.cpu_s()
         logits[fraction] = {view: probe.decision_function(values) for view, values in features.items()}
         n_labels[fraction] = len(rows)
-    about = {"method": trained.method, "seed_index": trained.seed_index, "cost": trained.cost, "loss": trained.history}
-    return evaluation(store, config, Outputs(logits, features), n_labels, about)
+    about = {"method": trained.method, "seed_index": trained.seed_index} | losses_of(trained.history)
+    cost = {"cost": trained.cost | {"probe_cpu_s": probe_cpu_s}}
+    return evaluation(store, config, Outputs(logits, features), n_labels, about | cost)
 
 
 def load_for(path: Path, config: Config, store: Store, method: str, seed_index: int) -> Trained:

@@ -38,6 +38,7 @@ class ViewFigures(_Result):
     weighting: Weighting
     n_signal: int
     n_background: int
+    effective_background: float = Field(description="(sum of weights)^2 / sum of squares: the most a rejection can be")
     figures: dict[str, Replicated]
 
 
@@ -60,12 +61,13 @@ class EvaluationResult(_Result):
     """What `resim-train evaluate` and `supervised` write."""
 
     format: Literal["resim-evaluation"] = "resim-evaluation"
-    version: Literal[1] = 1
+    version: Literal[2] = 2
     method: str
     seed_index: int
     provenance: Provenance
     cost: dict[str, float] = Field(description="of the training: CPU and wall seconds, MiB")
     loss: list[float] = Field(description="mean training loss of each epoch")
+    validation_loss: list[float] = Field(description="loss on the validation split after each epoch; empty without one")
     n_labels: dict[str, int] = Field(description="label fraction -> labels used")
     rows: list[ViewFigures]
     roc: list[RocCurve]
@@ -80,6 +82,21 @@ class Estimate(_Result):
     low: float = Field(description="lower end of the 95 % interval of the mean")
     high: float = Field(description="upper end")
     seeds: list[float] = Field(description="value of each training seed, by rising seed index")
+
+
+class OverSeeds(_Result):
+    """A number of each training seed."""
+
+    mean: float
+    spread: float | None = Field(description="standard deviation over training seeds; null for a single seed")
+    seeds: list[float] = Field(description="by rising seed index")
+
+
+class CosineOverSeeds(_Result):
+    """Cosine similarities of encoder outputs: the same object in nominal and this view; different objects."""
+
+    positive: OverSeeds
+    random: OverSeeds
 
 
 class PtAuc(_Result):
@@ -112,7 +129,10 @@ class Price(_Result):
     views_cpu_s: float
     views_bytes: float
     augment_cpu_s: float
-    training_cpu_s: float = Field(description="reading, network and optimiser, without augmentation")
+    training_cpu_s: float = Field(description="reading, network, optimiser and validation, without augmentation")
+    probe_cpu_s: float = Field(
+        description="embedding the train split and fitting; 0 where the network classifies itself"
+    )
     total_cpu_s: float
     augment_ms_per_jet: float | None = Field(description="null where nothing is augmented")
 
@@ -126,15 +146,18 @@ class Benefit(_Result):
     weighting: Weighting
     n_signal: int
     n_background: int
+    effective_background: float = Field(description="(sum of weights)^2 / sum of squares: the most a rejection can be")
     figures: dict[str, Estimate]
 
 
 class MethodSummary(_Result):
-    """A method's price and its similarities."""
+    """A method's price, its similarities and how its training went."""
 
     price: Price
-    cosine: dict[str, Cosine] = Field(description="view -> similarities, mean over seeds")
+    cosine: dict[str, CosineOverSeeds] = Field(description="view -> similarities")
     seed_indices: list[int]
+    loss: list[list[float]] = Field(description="seed -> mean training loss of each epoch")
+    validation_loss: list[list[float]] = Field(description="seed -> loss on the validation split after each epoch")
 
 
 class Separation(_Result):
@@ -145,7 +168,7 @@ class Separation(_Result):
     view: str
     first: str
     second: str
-    difference: float = Field(description="first minus second")
+    difference: float = Field(description="first minus second; of rejections the logarithm of first over second")
     low: float
     high: float
     separated: bool = Field(description="the 95 % interval leaves out 0")
@@ -155,7 +178,7 @@ class Comparison(_Result):
     """What `resim-train compare` writes."""
 
     format: Literal["resim-comparison"] = "resim-comparison"
-    version: Literal[1] = 1
+    version: Literal[2] = 2
     provenance: Provenance
     samples: dict[str, dict[str, int]] = Field(description="sample -> split -> objects")
     pt_auc: PtAuc

@@ -14,12 +14,12 @@ from training.data.fetch import Store
 from training.data.loader import Batch, Loader
 from training.data.plan import Rows
 from training.encoders.transformer import Transformer, head
-from training.evaluate import Outputs, embed_views, evaluation
+from training.evaluate import Outputs, embed_views, evaluation, losses_of
 from training.fit import History, be_deterministic, fit
 from training.keys import torch_generator
 from training.labels import labelled_rows
 from training.meter import Clock, Meter
-from training.pretrain import check_seed_index, cost_of, normalisation_of, source_of
+from training.pretrain import check_seed_index, cost_of, normalisation_of, source_of, validation_batches
 from training.results import EvaluationResult
 
 METHOD = "supervised"
@@ -53,8 +53,9 @@ def evaluate_supervised(store: Store, config: Config, seed_index: int) -> Evalua
     for fraction in sorted(config.evaluation.label_fractions):
         clock, meter = Clock(), Meter()
         rows = labelled_rows(store.index, fraction, config.training.seed, seed_index)
-        classifier, history = train(store, config, seed_index, rows, normalisation, meter)
-        about = {"cost": cost_of(clock, meter, history), "loss": history.loss}
+        judged = fraction == max(config.evaluation.label_fractions)  # few labels make many epochs: it would be dear
+        classifier, history = train(store, config, seed_index, rows, normalisation, meter, judged=judged)
+        about = {"cost": cost_of(clock, meter, history)} | losses_of(history)
         features = embed_views(classifier.encoder, normalisation, store)
         outputs.features.update(features)
         outputs.logits[fraction] = {view: classifier.logits(values) for view, values in features.items()}
@@ -63,9 +64,19 @@ def evaluate_supervised(store: Store, config: Config, seed_index: int) -> Evalua
 
 
 def train(
-    store: Store, config: Config, seed_index: int, rows: Rows, normalisation: Normalisation, meter: Meter
+    store: Store,
+    config: Config,
+    seed_index: int,
+    rows: Rows,
+    normalisation: Normalisation,
+    meter: Meter,
+    *,
+    judged: bool,
 ) -> tuple[Classifier, History]:
-    """Train a classifier on the labels of some rows; few labels are seen more often, for the same number of steps."""
+    """Train a classifier on the labels of some rows; few labels are seen more often, for the same number of steps.
+
+    `judged` asks for the loss on the validation split after each epoch.
+    """
     settings = config.training
     classifier = Classifier(config, seed_index)
     loader = Loader(
@@ -82,7 +93,8 @@ def train(
     epochs = -(-settings.supervised.steps // loader.steps(1))
     steps, title = loader.steps(epochs), f"{METHOD} seed {seed_index}, {len(rows)} labels"
     batches, loss = loader.batches(range(epochs)), partial(_loss, classifier)
-    return classifier, fit(classifier, batches, loss, settings.optimiser, steps, title)
+    validation = validation_batches(loader, store) if judged else []
+    return classifier, fit(classifier, batches, loss, settings.optimiser, steps, title, validation)
 
 
 def _loss(classifier: Classifier, batch: Batch) -> Tensor:

@@ -1,5 +1,6 @@
 """From the command line to the comparison, and the statistics in it."""
 
+import csv
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,7 @@ from typer.testing import CliRunner
 from resim.errors import UserError
 from tests.training.test_training import SMALL
 from training.cli import app, data_folders, main
-from training.compare import benefits_of, estimate, half_width, reading, separate
+from training.compare import benefits_of, estimate, few_above_threshold, half_width, reading, separate
 from training.data.fetch import Store
 from training.evaluate import bootstrap_weights, quality
 from training.files import read_model
@@ -58,7 +59,10 @@ def test_the_comparison_holds_every_method_view_fraction_and_weighting(compared:
     assert all(len(e.seeds) == 2 for b in comparison.benefits for e in b.figures.values())
     assert all(e.low <= e.mean <= e.high for b in comparison.benefits for e in b.figures.values())
     assert comparison.methods["resim"].seed_indices == [0, 1]
-    assert set(comparison.methods["resim"].cosine) == set(comparison.views) - {"nominal"}
+    similar = comparison.methods["resim"].cosine
+    assert set(similar) == set(comparison.views) - {"nominal"}
+    assert all(len(c.positive.seeds) == 2 and c.positive.mean > c.random.mean for c in similar.values())
+    assert [len(losses) for losses in comparison.methods["resim"].validation_loss] == [2, 2]
 
 
 def test_prices_follow_the_cost_records_of_the_train_share(compared: Path) -> None:
@@ -186,13 +190,69 @@ def test_an_interval_stays_where_the_figure_can_be() -> None:
     assert (one.low > 0, one.high) == (True, 1.0)
 
 
+def test_the_interval_of_a_rejection_is_symmetric_in_its_logarithm_and_never_reaches_1_for_a_good_one() -> None:
+    draws = np.exp(np.log(100) + generator("rejection").normal(0, 0.5, (3, 500)))
+    figures = [Replicated(value=v, replicates=r.tolist()) for v, r in zip((60, 100, 170), draws, strict=True)]
+    one = estimate("rejection_50", figures)
+    assert one.mean == pytest.approx((60 * 100 * 170) ** (1 / 3))
+    assert one.high / one.mean == pytest.approx(one.mean / one.low)
+    assert one.low > 10
+
+
+def test_physical_weights_show_no_more_than_their_effective_number(compared: Path) -> None:
+    comparison = read_model(compared / "comparison.json", Comparison)
+    for row in comparison.benefits:
+        flat = row.weighting == "flat"
+        assert (row.effective_background == row.n_background) == flat
+        assert row.effective_background <= row.n_background
+        assert max(row.figures["rejection_50"].seeds) <= row.effective_background * (1 + 1e-5)
+
+
+def test_a_rejection_that_rests_on_few_background_objects_is_flagged() -> None:
+    def told(value: float) -> list[str]:
+        figure = Replicated(value=value, replicates=[value] * 20)
+        result = _evaluation("a", 0, 0.9, np.zeros(20))
+        result.rows[0].figures["rejection_50"] = figure
+        result.rows[0].effective_background = 720
+        return few_above_threshold(benefits_of([result]))
+
+    assert told(60) == []
+    assert told(120) == [
+        "method 'a': fewer than 10 background objects are above the threshold of "
+        "rejection_50 with 100% of the labels (6.0)"
+    ]
+
+
+def test_the_table_tells_flat_figures_with_intervals_and_the_price(compared: Path) -> None:
+    comparison = read_model(compared / "comparison.json", Comparison)
+    rows = list(csv.DictReader((compared / "plots" / "table.csv").open()))
+    assert len(rows) == 2 * 3 * 7
+    first, benefit = rows[0], comparison.benefits[0]
+    auc = benefit.figures["auc"]
+    assert (first["method"], first["view"]) == (benefit.method, benefit.view)
+    assert first["AUC"] == f"{float(f'{auc.mean:.3g}'):g} [{float(f'{auc.low:.3g}'):g}, {float(f'{auc.high:.3g}'):g}]"
+    assert first["background score shift"] == ""
+    price = comparison.methods[benefit.method].price
+    assert float(first["price (CPU s)"]) == pytest.approx(price.total_cpu_s, rel=0.06)
+    assert price.total_cpu_s == pytest.approx(
+        price.views_cpu_s + price.augment_cpu_s + price.training_cpu_s + price.probe_cpu_s
+    )
+    assert (price.probe_cpu_s > 0) == (benefit.method != "supervised")
+
+
 def _evaluation(method: str, seed: int, auc: float, noise: np.ndarray) -> EvaluationResult:
     figure = Replicated(value=auc, replicates=(auc + noise).tolist())
     row = ViewFigures(
-        label_fraction=1.0, view="nominal", weighting="flat", n_signal=9, n_background=9, figures={"auc": figure}
+        label_fraction=1.0,
+        view="nominal",
+        weighting="flat",
+        n_signal=9,
+        n_background=9,
+        effective_background=9,
+        figures={"auc": figure},
     )
     provenance = Provenance(training_digest="", evaluation_digest="", seed=1, data={}, software={})
-    empty = {"cost": {}, "loss": [], "n_labels": {}, "roc": [], "cosine": {}}
+    empty = {"cost": {}, "loss": [], "validation_loss": [], "n_labels": {}, "roc": [], "cosine": {}}
     return EvaluationResult(method=method, seed_index=seed, provenance=provenance, rows=[row], **empty)
 
 

@@ -52,6 +52,12 @@ def test_rejection_is_no_larger_than_the_sample_can_show() -> None:
     assert metrics.rejection(np.array([0.1]), 40) == pytest.approx([10])
 
 
+def test_the_effective_number_counts_equal_weights_and_discounts_unequal_ones() -> None:
+    assert metrics.effective_number(np.full(7, 0.3)) == pytest.approx(7)
+    assert metrics.effective_number(np.array([1.0, 1.0, 0.0, 0.0])) == pytest.approx(2)
+    assert metrics.effective_number(np.array([3.0, 1.0])) == pytest.approx(1.6)
+
+
 def test_cosines_agree_with_pairs_taken_one_by_one() -> None:
     first, second = generator("cos").normal(size=(2, 7, 4)).astype(np.float32)
     pairs = [[a @ b / np.linalg.norm(a) / np.linalg.norm(b) for b in second] for a in first]

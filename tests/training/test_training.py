@@ -13,7 +13,7 @@ from training.config import Config
 from training.data.loader import Batch
 from training.fit import be_deterministic, rate
 from training.meter import Meter
-from training.pretrain import contrastive_loader, load_trained, open_store, pretrain, save
+from training.pretrain import contrastive_loader, load_trained, open_store, pretrain, save, validation_batches
 from training.probe import evaluate_encoder, load_for
 from training.supervised import evaluate_supervised
 
@@ -68,7 +68,22 @@ def _jets_by_row(batches: list[Batch]) -> dict[int, np.ndarray]:
     }
 
 
-def test_partners_differ_and_are_chosen_anew_every_epoch_by_the_object_alone(toy: Toy) -> None:
+def test_a_group_shares_its_pair_of_views_but_for_absences(toy: Toy) -> None:
+    store = open_store(toy(80, 40), small().training)
+    loader = contrastive_loader(store, small().training, "resim", 0, Meter())
+    chosen = [loader._pairs(loader.rows, epoch) for epoch in range(2)]
+    assert not np.array_equal(*chosen)
+    everywhere = np.all([store.index.present[view][loader.rows] for view in loader.views], axis=0)
+    groups = loader.rows // loader.config.group
+    for group in np.unique(groups):
+        assert len(np.unique(chosen[0][everywhere & (groups == group)], axis=0)) <= 1
+    for side in range(2):
+        present = np.stack([store.index.present[view][loader.rows] for view in loader.views], axis=1)
+        assert np.take_along_axis(present, chosen[0][:, side : side + 1], axis=1).all()
+    assert np.all(chosen[0][everywhere, 0] != chosen[0][everywhere, 1])
+
+
+def test_partners_differ_and_are_chosen_anew_every_epoch(toy: Toy) -> None:
     store = open_store(toy(80, 40), small().training)
     loader = contrastive_loader(store, small().training, "resim", 0, Meter())
     (first, second) = (list(loader.batches(range(epoch, epoch + 1))) for epoch in range(2))
@@ -91,6 +106,7 @@ def test_a_checkpoint_gives_back_the_encoder_and_what_made_it(toy: Toy, tmp_path
     assert content["provenance"]["data"] == store.digests()
     assert again.cost["augmented_jets"] == 2 * 2 * len(store.index.rows("train", ["nominal"]))
     assert again.cost["augment_cpu_s"] > 0
+    assert len(trained.history.validation_loss) == len(trained.history.loss) == 2
 
 
 def test_an_encoder_of_another_method_config_or_file_is_refused(toy: Toy, tmp_path: Path) -> None:
@@ -123,6 +139,21 @@ def test_a_view_without_train_objects_is_refused(toy: Toy, views: list[str], mes
         open_store(toy(80, 40), small(views=views).training)
 
 
+def test_validation_batches_are_of_the_validation_split_and_change_no_weight(
+    toy: Toy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = small()
+    store = open_store(toy(80, 40), config.training)
+    loader = contrastive_loader(store, config.training, "resim", 0, Meter())
+    rows = np.concatenate([batch.rows for batch in validation_batches(loader, store)])
+    assert sorted(rows) == store.index.rows("validation", loader.views).tolist()
+    with_validation = pretrain(store, config, "resim", 0)[0]
+    monkeypatch.setattr("training.pretrain.validation_batches", lambda *_: [])
+    without = pretrain(store, config, "resim", 0)[0]
+    assert without.history.validation_loss == []
+    assert _same(with_validation.encoder.state_dict(), without.encoder.state_dict())
+
+
 def test_a_seed_index_beyond_the_config_is_refused(toy: Toy) -> None:
     with pytest.raises(UserError, match=r"--seed-index 3 is outside 0..2 \(training.seeds in the config\)"):
         pretrain(open_store(toy(80, 40), small().training), small(), "resim", 3)
@@ -143,11 +174,13 @@ def test_contrastive_and_supervised_training_tell_two_prongs_from_one(toy: Toy) 
     )
     store = open_store(toy(400, 200), config.training)
     trained, _ = pretrain(store, config, "resim", 0)
-    assert trained.history[-1] < trained.history[0]
+    assert trained.history.loss[-1] < trained.history.loss[0]
+    assert trained.history.validation_loss[-1] < trained.history.validation_loss[0]
     for result in (evaluate_encoder(store, config, trained), evaluate_supervised(store, config, 0)):
         auc = {row.view: row.figures["auc"].value for row in result.rows if row.label_fraction == 1}
         assert set(auc) == set(store.views)
         assert min(auc.values()) > 0.9
+        assert len(result.validation_loss) == len(result.loss)
         assert all(cosine.positive > cosine.random for cosine in result.cosine.values())
 
 

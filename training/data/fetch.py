@@ -90,7 +90,7 @@ class Store:
     Raises
     ------
     UserError
-        If `signal` is no sample, a view is missing in a sample, or a constituent feature is missing.
+        If `signal` is no sample, a folder holds another sample than its name says, a view is missing in a sample, or a constituent feature is missing.
     """
 
     def __init__(self, folders: Mapping[str, Path], signal: str, constituents: int, group: int) -> None:
@@ -99,6 +99,9 @@ class Store:
                 f"training.signal is {signal!r}, which is no data set; allowed: {', '.join(sorted(folders))} (--data)"
             )
         self.datasets: dict[str, Dataset] = {name: open_dataset(folders[name]) for name in sorted(folders)}
+        for name, dataset in self.datasets.items():
+            if dataset.sample != name:  # labels go by the name
+                raise UserError(f"--data {name}={folders[name]}: holds the sample {dataset.sample!r}; name it so")
         self.parts: list[Part] = [part for dataset in self.datasets.values() for part in dataset.parts]
         self.views = _common_views(self.datasets)
         self._constituents, self._group = constituents, group

@@ -45,8 +45,9 @@ class Batch:
 class Loader:
     """Everything that settles the batches of a training but the epoch.
 
-    `views` of length one gives that view alone; longer, a pair of two different ones for each object, chosen anew
-    every epoch. `augment` is applied to every jet by itself; with it a single view becomes a pair of augmented ones.
+    `views` of length one gives that view alone; longer, a pair of two different ones, chosen anew every epoch for each
+    group of neighbouring objects. `augment` is applied to every jet by itself; with it a single view becomes a pair of
+    augmented ones.
     """
 
     source: Source
@@ -107,11 +108,11 @@ class Loader:
         return pair
 
     def _pairs(self, rows: Rows, epoch: int) -> NDArray[np.int64]:
-        """Choose two views (n, 2) for each row: by seed, epoch and object alone."""
-        uniforms = np.empty((len(rows), 2))
-        for name, places, members in self.index.by_sample(rows):
-            uniforms[places] = uniform_by_id(self.index.object[members], 2, *self.key, "pairs", epoch, name)
-        return choose_pairs(np.stack([self.index.present[view][rows] for view in self.views], axis=1), uniforms)
+        """Choose two views (n, 2) for each row, by seed, epoch and group: of a group only a pair of views is read."""
+        groups, group_of = np.unique(rows // self.config.group, return_inverse=True)
+        order = np.argsort(uniform_by_id(groups, len(self.views), *self.key, "pairs", epoch), axis=1)
+        present = np.stack([self.index.present[view][rows] for view in self.views], axis=1)
+        return choose_pairs(present, order[group_of])
 
     def _convert(self, jets: FloatArray, draws: np.random.Generator) -> Jets:
         if self.augment:

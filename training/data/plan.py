@@ -61,8 +61,8 @@ def _filled(groups: list[Rows], limit: int) -> Iterator[list[Rows]]:
         yield run
 
 
-def choose_pairs(present_NV: NDArray[np.bool_], uniforms_N2: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Choose two different views for each object among those in which it is present.
+def choose_pairs(present_NV: NDArray[np.bool_], order_NV: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Choose two different views for each object: the first two in its order of views in which it is present.
 
     An object that is present in one view only is paired with itself.
 
@@ -70,17 +70,15 @@ def choose_pairs(present_NV: NDArray[np.bool_], uniforms_N2: NDArray[np.float64]
     ----------
     present_NV
         (N, V); at least one view must be present for each object.
-    uniforms_N2
-        (N, 2) in [0, 1).
+    order_NV
+        (N, V) a permutation of the view numbers; objects that share it share their pair but for absences.
 
     Returns
     -------
     NDArray
         (N, 2) view numbers.
     """
-    count = present_NV.sum(axis=1)
-    first = (uniforms_N2[:, 0] * count).astype(np.int64)
-    step = 1 + (uniforms_N2[:, 1] * np.maximum(count - 1, 1)).astype(np.int64)
-    ranks = np.stack([first, (first + step) % count], axis=1)  # rank among the present views; count 1 gives 0 twice
-    in_order = np.argsort(~present_NV, axis=1, kind="stable")
-    return np.take_along_axis(in_order, ranks, axis=1)
+    absent = ~np.take_along_axis(present_NV, order_NV, axis=1)
+    ranks = np.argsort(absent, axis=1, kind="stable")[:, :2]
+    pairs = np.take_along_axis(order_NV, ranks, axis=1)
+    return np.where(present_NV.sum(axis=1, keepdims=True) > 1, pairs, pairs[:, :1])
