@@ -107,3 +107,11 @@ def test_stored_features_are_in_the_order_of_the_inputs(toy: Toy) -> None:
     view = open_dataset(toy(80, 40)["qcd"]).parts[0].view("nominal")
     assert tuple(column.name for column in view.constituent_columns) == FEATURES
     assert FEATURES[PT] == "pt"
+
+
+def test_a_folder_with_another_sample_than_its_name_is_refused(toy: Toy) -> None:
+    """Labels go by the name: with the folders swapped, signal was trained as background without a word."""
+    folders = toy(80, 40)
+    swapped = {"qcd": folders["hbb"], "hbb": folders["qcd"]}
+    with pytest.raises(UserError, match="--data hbb=.*: holds the sample 'qcd'; name it so"):
+        Store(swapped, "hbb", 8, 16)
