@@ -2,11 +2,11 @@
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, get_origin
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from resim.cost import CostRecord, add
 from resim.errors import UserError
 from resim.store.digests import BlockDigests, combine
-from resim.store.files import is_sealed, read_json, replace_json, sealed, storage_errors
+from resim.store.files import check_keys, is_sealed, read_json, replace_json, sealed, storage_errors
 from resim.store.part import Part, check_version, open_part, part_digests, schema_of
 from resim.store.tables import VERSION
 
@@ -46,6 +46,10 @@ class PartEntry:
     """View, or "checkpoints/<stage>" -> bytes on disk."""
     digests: dict[str, Any]
     """As of `dataset_digest` for this part alone."""
+
+
+_KINDS = {"sample": str, "views": list, "recipes": dict, "digest": dict, "parts": list}
+_ENTRY_KINDS: dict[str, Any] = {field.name: get_origin(field.type) or field.type for field in fields(PartEntry)}
 
 
 @dataclass(frozen=True)
@@ -170,17 +174,21 @@ def _same_checkpoints(parts: Sequence[Part]) -> tuple[str, ...]:
 def write_manifest(directory: Path | str, parts: Sequence[Path | str]) -> Manifest:
     """Write the manifest of some parts into a folder; the old one stays until the new one is whole.
 
+    The files of the parts must be there in their sizes. Their content is not read: a flipped bit is for `validate`.
+
     Raises
     ------
     UserError
-        If there is no part, two parts overlap, or two parts differ in sample, recipes, block size, splits, seed or
-        columns.
+        If there is no part, a file of a part is missing or cut short, the manifest cannot be written, two parts
+        overlap, or two parts differ in sample, recipes, block size, splits, seed or columns.
     """
     directory = Path(directory)
     if not parts:
         raise UserError(f"{directory}: no parts to list; give at least one part folder")
     opened = sorted((open_part(path) for path in parts), key=lambda part: part.first)
     _check_agreement(opened)
+    for part in opened:
+        part.check_sizes()
     first = opened[0].attributes
     manifest = Manifest(
         path=directory / MANIFEST_FILE,
@@ -212,8 +220,17 @@ def read_manifest(path: Path | str) -> Manifest:
     check_version(path, content, MANIFEST_FORMAT)
     if not is_sealed(content):
         raise UserError(f"{path}: does not fit its own digest; it is damaged, write it again with `resim manifest`")
-    entries = tuple(PartEntry(**entry) for entry in content["parts"])
+    check_keys(path, content, _KINDS)
+    entries = tuple(_read_entry(path, i, entry) for i, entry in enumerate(content["parts"]))
     return Manifest(path, content["sample"], tuple(content["views"]), content["recipes"], content["digest"], entries)
+
+
+def _read_entry(path: Path, i: int, entry: Any) -> PartEntry:
+    check_keys(path, entry, _ENTRY_KINDS, f"parts[{i}] ")
+    unknown = sorted(entry.keys() - _ENTRY_KINDS.keys())
+    if unknown:
+        raise UserError(f"{path}: parts[{i}] has unknown {', '.join(unknown)}; it is not of this format, make it again")
+    return PartEntry(**entry)
 
 
 def open_dataset(path: Path | str) -> Dataset:

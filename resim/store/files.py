@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -94,7 +94,35 @@ def sealed(content: dict[str, Any]) -> dict[str, Any]:
 
 def is_sealed(content: dict[str, Any]) -> bool:
     """Tell whether `self` fits the rest."""
-    return bool(content.get("self") == sealed({k: v for k, v in content.items() if k != "self"})["self"])
+    try:
+        return bool(content.get("self") == sealed({k: v for k, v in content.items() if k != "self"})["self"])
+    except ValueError:  # an infinity or a NaN, which is never written
+        return False
+
+
+def check_keys(path: Path, content: Any, kinds: Mapping[str, type], where: str = "") -> None:
+    """Refuse a JSON object that lacks a key, or has another kind of value there; a seal does not tell of that.
+
+    Parameters
+    ----------
+    path, where
+        The file, and the place in it, which are named.
+    content
+        What should be the object.
+    kinds
+        Key -> type of its value.
+
+    Raises
+    ------
+    UserError
+        If it is not as it should be.
+    """
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: {where}is no JSON object; it is not of this format, make it again")
+    for key, kind in kinds.items():
+        if not isinstance(content.get(key), kind):
+            what = f"{key} is no {kind.__name__}" if key in content else f"lacks {key}"
+            raise UserError(f"{path}: {where}{what}; it is not of this format, make it again")
 
 
 def read_json(path: Path) -> dict[str, Any]:

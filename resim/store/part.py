@@ -12,11 +12,16 @@ from numpy.typing import NDArray
 from resim.cost import CostRecord, from_json
 from resim.errors import OtherVersion, UserError
 from resim.store.digests import BlockDigests, digest_checkpoint, digest_objects, digest_view
-from resim.store.files import is_sealed, read_json, sha256
+from resim.store.files import check_keys, is_sealed, read_json, sha256
 from resim.store.tables import FORMAT, VERSION, Checkpoint, Column, ObjectTable, Schema, ViewTable
 
 DIGEST_FILE = "digest.json"
 DATA = "data.zarr"
+_DIGEST_KINDS = {
+    **dict.fromkeys(("first", "stop", "n_objects"), int),
+    **dict.fromkeys(("n_present", "bytes", "objects", "views", "checkpoints", "files"), dict),
+    "cost": list,
+}
 VIEW_ARRAYS = ("present", "columns", "offsets", "constituents")
 
 
@@ -233,17 +238,29 @@ class Part:
             raise UserError(f"{self.path / file}: cannot be read ({error.strerror}); make the part again") from error
         if sha256(raw) != expected:
             raise UserError(f"{self.path / file}: does not fit its digest; the part is damaged, make it again")
-        return read_json(self.path / file)
+        content = read_json(self.path / file)
+        check_keys(self.path / file, content, {"attributes": dict})
+        return content
 
     def open_array(self, name: str) -> zarr.Array[Any]:
         """Open an array such as "views/nominal/columns", after checking that its files have their sizes.
 
         Zarr itself takes a missing file for an array of fill values.
         """
-        for file, (size, _) in self.digest["files"].items():
-            if file.startswith(f"{DATA}/{name}/") and file_size(self.path / file) != size:
-                raise UserError(f"{self.path / file}: missing or not {size} bytes long; make the part again")
+        self.check_sizes(f"{DATA}/{name}/")
         return zarr.open_array(str(self.path / DATA / name), mode="r")
+
+    def check_sizes(self, prefix: str = "") -> None:
+        """Check that the files whose path begins with `prefix` are there, as long as they were written.
+
+        Raises
+        ------
+        UserError
+            If one is missing, or shorter or longer.
+        """
+        for file, (size, _) in self.digest["files"].items():
+            if file.startswith(prefix) and file_size(self.path / file) != size:
+                raise UserError(f"{self.path / file}: missing or not {size} bytes long; make the part again")
 
     def read_array(self, name: str, rows: slice = slice(None), handle: zarr.Array[Any] | None = None) -> NDArray[Any]:
         """Read rows of an array, through `handle` if it is open already."""
@@ -280,6 +297,8 @@ def open_part(path: Path | str) -> Part:
     check_version(path / DIGEST_FILE, digest, FORMAT)
     if not is_sealed(digest):
         raise UserError(f"{path / DIGEST_FILE}: does not fit its own digest; the part is damaged, make it again")
+    check_keys(path / DIGEST_FILE, {"checkpoints": {}, **digest}, _DIGEST_KINDS)  # the first parts have no checkpoints
+    check_keys(path / DIGEST_FILE, digest["files"], dict.fromkeys(digest["files"], list), "files: ")
     part = Part(path, digest)
     _ = part.attributes  # read and checked now rather than somewhere later
     return part

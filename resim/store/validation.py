@@ -12,6 +12,7 @@ from resim.store.invariants import check_checkpoint, check_objects, check_view
 from resim.store.part import DATA, DIGEST_FILE, VIEW_ARRAYS, Part, file_size, open_part, read_objects, schema_of
 from resim.store.tables import FORMAT, ObjectTable
 
+_UNFIT = (LookupError, TypeError, ValueError, AttributeError, OSError)  # fitting checksums, not the format; unreadable
 Progress = Callable[[Sequence[Path]], Iterable[Path]]  # `tqdm` is one
 
 
@@ -58,13 +59,23 @@ def validate_part(path: Path | str) -> list[Problem]:
     path = Path(path)
     try:
         part = open_part(path)
-    except UserError as error:
+    except (UserError, *_UNFIT) as error:
         return [Problem(path.name, DIGEST_FILE, str(error))]
-    found = list(_check_files(part))
-    damaged = {array for array, _ in found}
-    found += _check_content(part, damaged)
-    found += _check_checkpoints(part, damaged)
+    found: list[tuple[str, str]] = []
+    try:
+        found.extend(_check_part(part))  # what comes before an error stays
+    except (UserError, *_UNFIT) as error:
+        found.append(("", f"the part cannot be checked further ({error!r}); make it again"))
     return [Problem(path.name, array, what) for array, what in found]
+
+
+def _check_part(part: Part) -> Iterator[tuple[str, str]]:
+    damaged = set()
+    for array, what in _check_files(part):
+        damaged.add(array)
+        yield array, what
+    yield from _check_content(part, damaged)
+    yield from _check_checkpoints(part, damaged)
 
 
 def _validate_dataset(path: Path, progress: Progress) -> Iterator[Problem]:
@@ -86,9 +97,17 @@ def _validate_dataset(path: Path, progress: Progress) -> Iterator[Problem]:
             part = open_part(part_path)
             sound.append(part)
             yield from (Problem(part_path.name, DIGEST_FILE, what) for what in differences(part, entries[part_path]))
-    if len(sound) == len(entries) and dataset_digest(sound) != manifest.digest:
-        yield Problem(name, "digest", "is not the digest of the parts")
+    if len(sound) == len(entries):
+        yield from (Problem(name, "digest", what) for what in _check_digest(sound, manifest))
     yield from _look_around(manifest, set(entries))
+
+
+def _check_digest(parts: Sequence[Part], manifest: Manifest) -> Iterator[str]:
+    try:
+        if dataset_digest(parts) != manifest.digest:
+            yield "is not the digest of the parts"
+    except UserError as error:  # parts that were made again, with other views
+        yield str(error)
 
 
 def _look_around(manifest: Manifest, listed: set[Path]) -> Iterator[Problem]:

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ import numpy as np
 import pytest
 from store_samples import SCHEMA, attributes, some_checkpoint, some_part
 
-from resim.store import dataset_digest, open_part, validate, write_manifest, write_part
+from resim.errors import UserError
+from resim.store import dataset_digest, open_dataset, open_part, validate, write_manifest, write_part
 from resim.store.encoding import write_array
 from resim.store.files import sealed, sha256
 
@@ -153,6 +155,104 @@ def test_a_part_that_is_not_the_manifests_is_reported(tmp_path: Path) -> None:
     problems = validate(tmp_path)
     assert {problem.part for problem in problems} == {"part-00000000-00000030", "manifest.json"}
     assert any("n_present is not as manifest.json says" in problem.what for problem in problems)
+
+
+def _reseal(file: Path, change: Callable[[dict[str, Any]], Any]) -> None:
+    """Change a JSON file and its own digest with it."""
+    content = {key: value for key, value in json.loads(file.read_text()).items() if key != "self"}
+    change(content)
+    file.write_text(json.dumps(sealed(content)))
+
+
+@pytest.mark.parametrize("file", ["manifest.json", "part-00000000-00000030/digest.json"])
+def test_a_sealed_file_without_a_key_or_with_another_kind_is_told(file: str, tmp_path: Path) -> None:
+    write_manifest(tmp_path, [write(tmp_path)])
+    sound = (tmp_path / file).read_text()
+    keys = json.loads(sound).keys() - {"self", "format", "version", "checkpoints"}  # the first parts have none
+    assert len(keys) >= 5
+    for key in keys:
+        _reseal(tmp_path / file, lambda content, key=key: content.pop(key))
+        with pytest.raises(UserError, match=rf"{file}: lacks {key}"):
+            open_dataset(tmp_path)
+        assert validate(tmp_path)
+        _reseal(tmp_path / file, lambda content, key=key: content.update({key: None}))
+        with pytest.raises(UserError, match=rf"{file}: {key} is no "):
+            open_dataset(tmp_path)
+        assert validate(tmp_path)
+        (tmp_path / file).write_text(sound)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda entry: entry.pop("bytes"), r"parts\[0\] lacks bytes"),
+        (lambda entry: entry.update(first="0"), r"parts\[0\] first is no int"),
+        (lambda entry: entry.update(colour=1), r"parts\[0\] has unknown colour"),
+    ],
+)
+def test_a_sealed_manifest_with_another_entry_is_told(change: Any, message: str, tmp_path: Path) -> None:
+    write_manifest(tmp_path, [write(tmp_path)])
+    _reseal(tmp_path / "manifest.json", lambda content: change(content["parts"][0]))
+    with pytest.raises(UserError, match=rf"manifest\.json: {message}"):
+        open_dataset(tmp_path)
+    (problem,) = validate(tmp_path)
+    assert re.search(message, problem.what)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda content: content["n_present"].clear(),
+        lambda content: content["files"].update({"data.zarr/zarr.json": 3}),
+        lambda content: content["files"].update({"data.zarr/zarr.json": [3]}),
+        lambda content: content.update(checkpoints=None),
+        lambda content: content.update(cost=[float("inf")]),
+    ],
+)
+def test_validate_tells_of_what_it_cannot_check(change: Any, tmp_path: Path) -> None:
+    file = write(tmp_path) / "digest.json"
+    content = json.loads(file.read_text())
+    change(content)
+    try:
+        _reseal(file, change)
+    except ValueError:  # an infinity cannot be sealed
+        file.write_text(json.dumps(content))
+    (problem, *_) = validate(file.parent)
+    assert problem.part == file.parent.name
+
+
+def test_what_was_found_before_is_told_too(tmp_path: Path) -> None:
+    path = write(tmp_path)
+    (path / "data.zarr/views/nominal/offsets/c.0").unlink()
+    _reseal(path / "digest.json", lambda content: content["checkpoints"].update(hard=None))
+    first, *_, last = validate(path)
+    assert (first.array, first.what) == ("views/nominal/offsets", "data.zarr/views/nominal/offsets/c.0 is missing")
+    assert "cannot be checked further" in last.what
+
+
+def test_parts_with_other_views_than_the_manifests_are_told(tmp_path: Path) -> None:
+    write_manifest(tmp_path, [write(tmp_path), write(tmp_path, 30)])
+    objects, view = some_part(30, 60)
+    write_part(tmp_path, objects, {"nominal": view, "other": view}, SCHEMA, attributes(30, 60, ["nominal", "other"]))
+    problems = validate(tmp_path)
+    assert any(problem.part == "manifest.json" and "differ in views" in problem.what for problem in problems)
+
+
+def test_a_missing_or_short_file_is_not_listed(tmp_path: Path) -> None:
+    path = write(tmp_path)
+    for file in files_of(path):
+        if file.name == "digest.json":
+            continue
+        sound = file.read_bytes()
+        file.write_bytes(sound[:-1])
+        with pytest.raises(UserError, match=re.escape(str(file))):
+            write_manifest(tmp_path, [path])
+        file.unlink()
+        with pytest.raises(UserError, match=re.escape(str(file))):
+            write_manifest(tmp_path, [path])
+        file.write_bytes(sound)
+    assert not (tmp_path / "manifest.json").exists()
+    assert write_manifest(tmp_path, [path]).parts[0].name == path.name
 
 
 def test_progress_sees_every_part(tmp_path: Path) -> None:
