@@ -113,5 +113,5 @@ def test_a_folder_with_another_sample_than_its_name_is_refused(toy: Toy) -> None
     """Labels go by the name: with the folders swapped, signal was trained as background without a word."""
     folders = toy(80, 40)
     swapped = {"qcd": folders["hbb"], "hbb": folders["qcd"]}
-    with pytest.raises(UserError, match="--data hbb=.*: holds the sample 'qcd'; name it so"):
+    with pytest.raises(UserError, match=r"--data hbb=.*: holds the sample 'qcd'; name it so"):
         Store(swapped, "hbb", 8, 16)

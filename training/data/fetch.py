@@ -90,7 +90,8 @@ class Store:
     Raises
     ------
     UserError
-        If `signal` is no sample, a folder holds another sample than its name says, a view is missing in a sample, or a constituent feature is missing.
+        If `signal` is no sample, a folder holds another sample than its name says, a view is missing in a sample, or
+        a constituent feature is missing.
     """
 
     def __init__(self, folders: Mapping[str, Path], signal: str, constituents: int, group: int) -> None:

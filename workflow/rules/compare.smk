@@ -8,6 +8,12 @@ rule compare:
             category="Comparison",
             labels={"what": "all figures, with intervals"},
         ),
+        table=report(
+            "results/plots/table.csv",
+            caption="../report/table.rst",
+            category="Comparison",
+            labels={"what": "table of methods and views"},
+        ),
         plots=[
             report(
                 f"results/plots/{name}.png",
