@@ -97,3 +97,7 @@ def test_console_scripts_are_installed_and_explain_themselves(script: str) -> No
     done = subprocess.run([Path(sys.executable).parent / script, "--help"], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     assert "Usage" in done.stdout
+
+
+def test_readme_has_no_figure_left_to_fill_in() -> None:
+    assert re.findall(r"@\w+@", (ROOT / "README.md").read_text()) == []
