@@ -29,8 +29,8 @@ def view_cost(config: Config, events: int = 500, repeats: int = 5) -> dict[str, 
     Returns
     -------
     dict
-        sample -> view -> CPU seconds that the view adds over those of bare `next()`; with `_of_full_event`, over those of
-        a full event; and `next_ms`.
+        sample -> view -> CPU seconds that the view adds over those of bare `next()`; with `_of_full_event`, over those
+        of a full event; and `next_ms`.
     """
     return {sample: _of_sample(config, sample, events, repeats) for sample in config.samples}
 
