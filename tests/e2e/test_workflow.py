@@ -221,3 +221,11 @@ def _wait_for_a_job(process: subprocess.Popen[bytes], folder: Path) -> None:
         assert process.poll() is None
         time.sleep(0.1)
     raise AssertionError("no job was started within a minute")
+
+
+def test_the_slurm_profile_lists_the_jobs_with_their_resources(tmp_path: Path) -> None:
+    _write(tmp_path, _config())
+    done = snakemake(tmp_path, "--dry-run", "--profile", str(ROOT / "workflow/profiles/slurm"))
+    told = done.stdout + done.stderr
+    assert "Simulating qcd, events 0:20, in all views (1 thread, 1500 MB, 60 min)" in told
+    assert _jobs(done)["simulate"] == 4

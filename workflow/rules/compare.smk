@@ -39,7 +39,7 @@ rule compare:
         plots=lambda wildcards, output: Path(output.plots[0]).parent,
         evaluations=lambda wildcards, input: [f"--evaluation {file}" for file in input.evaluations],
     message:
-        "Putting the benefit of each method beside its price"
+        "Putting the benefit of each method beside its price ({threads} thread, {resources.mem_mb} MB, {resources.runtime} min)"
     shell:
         "resim-train compare --config {params.config} {params.evaluations} {params.data} "
         "--out {output.comparison} --plots {params.plots} > {log} 2>&1"
@@ -68,6 +68,6 @@ rule picture:
     params:
         folder=subpath(input[0], parent=True),
     message:
-        "Drawing one jet of {wildcards.sample} in all its views"
+        "Drawing one jet of {wildcards.sample} in all its views ({threads} thread, {resources.mem_mb} MB, {resources.runtime} min)"
     shell:
         "resim show {params.folder} --out {output} > {log} 2>&1"

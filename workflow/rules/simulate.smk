@@ -18,7 +18,7 @@ rule simulate:
         size=lambda wildcards: CONFIG.events_per_part,
         recipes=lambda wildcards: RECIPES[wildcards.sample],
     message:
-        "Simulating {wildcards.sample}, events {params.events}, in all views"
+        "Simulating {wildcards.sample}, events {params.events}, in all views ({threads} thread, {resources.mem_mb} MB, {resources.runtime} min)"
     shell:
         "resim simulate --config {params.config} --sample {wildcards.sample} --events {params.events} "
         "--shard-size {params.size} --out results/data/{wildcards.sample} --no-manifest > {log} 2>&1"
@@ -43,6 +43,6 @@ rule manifest:
         folder=subpath(output[0], parent=True),
         parts=lambda wildcards, input: [str(Path(stamp).parent) for stamp in input],
     message:
-        "Listing the parts of {wildcards.sample}"
+        "Listing the parts of {wildcards.sample} ({threads} thread, {resources.mem_mb} MB, {resources.runtime} min)"
     shell:
         "resim manifest {params.folder} {params.parts} > {log} 2>&1"

@@ -19,7 +19,7 @@ rule pretrain:
         data=DATA,
         settings=TRAINING.model_dump(mode="json", exclude={"methods", "seeds", "supervised"}),
     message:
-        "Training an encoder on {wildcards.method} pairs, seed {wildcards.seed}"
+        "Training an encoder on {wildcards.method} pairs, seed {wildcards.seed} ({threads} thread, {resources.mem_mb} MB, {resources.runtime} min)"
     shell:
         "resim-train pretrain --config {params.config} --method {wildcards.method} --seed-index {wildcards.seed} "
         "{params.data} --out {output} > {log} 2>&1"
@@ -46,7 +46,7 @@ rule evaluate:
         data=DATA,
         settings=EVALUATION.model_dump(mode="json"),
     message:
-        "Probing the encoder trained on {wildcards.method} pairs, seed {wildcards.seed}, on every view"
+        "Probing the encoder trained on {wildcards.method} pairs, seed {wildcards.seed}, on every view ({threads} thread, {resources.mem_mb} MB, {resources.runtime} min)"
     shell:
         "resim-train evaluate --config {params.config} --method {wildcards.method} --seed-index {wildcards.seed} "
         "--encoder {input.encoder} {params.data} --out {output} > {log} 2>&1"
@@ -73,7 +73,7 @@ rule supervised:
         settings=TRAINING.model_dump(mode="json", exclude={"methods", "seeds", "pretrain", "augment"}),
         evaluation=EVALUATION.model_dump(mode="json"),
     message:
-        "Training from scratch with labels, seed {wildcards.seed}"
+        "Training from scratch with labels, seed {wildcards.seed} ({threads} thread, {resources.mem_mb} MB, {resources.runtime} min)"
     shell:
         "resim-train supervised --config {params.config} --seed-index {wildcards.seed} {params.data} "
         "--out {output} > {log} 2>&1"
