@@ -126,14 +126,14 @@ class Walk:
     """Told of events that a stage could not make, for each view that misses them."""
 
 
-def walk(nodes: Sequence[Node], state: Any, context: Walk) -> Iterator[tuple[View, Any]]:
+def walk(nodes: Sequence[Node], state: State, context: Walk) -> Iterator[tuple[View, Any]]:
     """Run every node once, depth first, and yield each view with its last state."""
     for node in nodes:
         wanted = state.take(context.in_splits(state.event, node.splits))
         yield from _descend(node, wanted, context)
 
 
-def _descend(node: Node, state: Any, context: Walk) -> Iterator[tuple[View, Any]]:
+def _descend(node: Node, state: State, context: Walk) -> Iterator[tuple[View, Any]]:
     second = context.successor(node.step)
     if second is None:
         after = _metered(node, node.step, state, context)

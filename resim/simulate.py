@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from resim.chain import NOMINAL, Node, Settings, Step, View, Walk, settings_of, tree, walk
+from resim.chain import NOMINAL, Node, Step, View, Walk, settings_of, tree, walk
 from resim.config import SPLITS, Config, check_whole_blocks, replica_names
 from resim.cost import START, CostRecord, Meter, from_json, to_json
 from resim.errors import OtherVersion, UserError
@@ -451,11 +451,7 @@ def _lane_columns(simulation: Simulation) -> Iterable[Column]:
 
 
 def _view_attributes(view: View) -> dict[str, Any]:
-    return {"from": view.cut, "set": _plain(view.changes), "replica": view.replica, "splits": list(view.splits)}
-
-
-def _plain(settings: Settings) -> dict[str, Any]:
-    return dict(settings)
+    return {"from": view.cut, "set": dict(view.changes), "replica": view.replica, "splits": list(view.splits)}
 
 
 def _attributes(simulation: Simulation, first: int, stop: int, recipes: dict[str, str]) -> dict[str, Any]:
