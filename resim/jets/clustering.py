@@ -74,7 +74,7 @@ class Jets:
 
 def make_objects(candidates: Candidates, settings: JetSettings) -> Objects:
     """Find the jets of the block's objects: clustering, matching, jet columns and constituent features."""
-    table = truth.object_table(candidates.hard, settings)
+    table = truth.object_table(candidates.hadrons.hard, settings)
     jets = cluster(candidates, settings)
     order = np.argsort(candidates.event, kind="stable")
     row = order[np.searchsorted(candidates.event, table["event"], sorter=order)]
@@ -91,7 +91,7 @@ def cluster(candidates: Candidates, settings: JetSettings) -> Jets:
 
     Within an event jets come in FastJet's order. Jets pass `pt_min` and `eta_max`.
     """
-    real, heavy = candidates.candidates, candidates.heavy
+    real, heavy = candidates.candidates, candidates.hadrons.heavy
     merged = _with_ghosts(real, heavy)
     sequence = fastjet.ClusterSequence(merged, fastjet.JetDefinition(fastjet.antikt_algorithm, settings.radius))
     found = sequence.inclusive_jets(min_pt=settings.pt_min)

@@ -296,7 +296,7 @@ def detect(hadrons: Hadrons, settings: DetectorSettings, stream: Stream) -> Cand
     tracks, photons = _measure(arrived, tracks, hadrons.event, settings.ecal, stream.child("ecal"))
     tracks, neutrals = _measure(arrived, tracks, hadrons.event, settings.hcal, stream.child("hcal"))
     flow = [_of_tracks(tracks), _of_cells(photons, PHOTON), _of_cells(neutrals, NEUTRAL_HADRON)]
-    return Candidates(hadrons.event, hadrons.hard, _gather(flow, len(hadrons.event)), hadrons.heavy)
+    return Candidates(hadrons, _gather(flow, len(hadrons.event)))
 
 
 def _visible(hadrons: Hadrons, settings: DetectorSettings) -> _Flat:

@@ -109,7 +109,8 @@ def read_hadrons(batches: Sequence[ak.Array], hard: HardEvents, pythia: Any) -> 
     particles = Ragged.join([_none(_PARTICLE), *(p for p, _ in read)])
     heavy = Ragged.join([_none(_HEAVY), *(h for _, h in read)])
     kept = hard.take(made)
-    return made, Hadrons(kept.event, kept, particles, heavy)
+    splitting = np.zeros(int(kept.partons.offsets[-1]), dtype=np.int8)
+    return made, Hadrons(kept.event, kept, particles, heavy, splitting)
 
 
 def _read(record: Any, pythia: Any) -> tuple[Ragged, Ragged]:

@@ -89,7 +89,7 @@ class PartonLevel:
 
 @dataclass(frozen=True)
 class Hadrons:
-    """Stable particles of the events, and the heavy hadrons among their ancestors.
+    """Stable particles of the events, and what of the chain before them the truth of a jet needs.
 
     `particles` columns: id (int32), charge (int8, units of e), px, py, pz, e, m, x, y, z, t (production vertex; mm
     and mm/c). `heavy` columns: id (int32), flavour (int8: 5 or 4), px, py, pz, e: weakly decaying b and c hadrons
@@ -100,10 +100,20 @@ class Hadrons:
     hard: HardEvents
     particles: Ragged
     heavy: Ragged
+    splitting: NDArray[np.int8]
+    """One number a row of `hard.partons`: what an outgoing gluon first splits into, 21 for two gluons, 1 to 5 for a
+    quark pair; 0 for all else, and where it is not known."""
 
     def take(self, rows: NDArray[Any]) -> "Hadrons":
         """Select events by index or mask."""
-        return Hadrons(self.event[rows], self.hard.take(rows), self.particles.take(rows), self.heavy.take(rows))
+        _, partons = select_rows(self.hard.partons.offsets, rows)
+        return Hadrons(
+            self.event[rows],
+            self.hard.take(rows),
+            self.particles.take(rows),
+            self.heavy.take(rows),
+            self.splitting[partons],
+        )
 
 
 @dataclass(frozen=True)
@@ -114,14 +124,18 @@ class Candidates:
     photon, 3 electron, 4 muon), d0, dz (mm; 0 for neutrals).
     """
 
-    event: I8
-    hard: HardEvents
+    hadrons: Hadrons
+    """What went into the detector."""
     candidates: Ragged
-    heavy: Ragged
+
+    @property
+    def event(self) -> I8:
+        """Ids of the events, ascending."""
+        return self.hadrons.event
 
     def take(self, rows: NDArray[Any]) -> "Candidates":
         """Select events by index or mask."""
-        return Candidates(self.event[rows], self.hard.take(rows), self.candidates.take(rows), self.heavy.take(rows))
+        return Candidates(self.hadrons.take(rows), self.candidates.take(rows))
 
 
 @dataclass(frozen=True)

@@ -64,10 +64,14 @@ def hadrons_of(events: Sequence[Sequence[Particle]], first: int = 0) -> Hadrons:
     columns = {"id": particle, "charge": charge, "m": mass} | momenta(*rows[:, 1:4].T, mass)
     columns |= dict(zip(("x", "y", "z"), rows[:, 4:].T.copy(), strict=True)) | {"t": np.zeros(len(rows))}
     offsets = offsets_of(np.array([len(event) for event in events], dtype=np.int64))
-    nothing: list[list[Any]] = [[] for _ in events]
-    return Hadrons(
-        first + np.arange(len(events)), hard_events(nothing, first), Ragged(offsets, columns), heavy_hadrons(nothing)
-    )
+    return _hadrons(hard_events([[] for _ in events], first), Ragged(offsets, columns))
+
+
+def _hadrons(
+    hard: HardEvents, particles: Ragged, heavy: Sequence[Sequence[tuple[float, ...]]] | None = None
+) -> Hadrons:
+    splitting = np.zeros(int(hard.partons.offsets[-1]), dtype=np.int8)
+    return Hadrons(hard.event, hard, particles, heavy_hadrons(heavy or [[] for _ in hard.event]), splitting)
 
 
 def random_particles(seed: int, n: int, eta_max: float = 2.4) -> list[Particle]:
@@ -92,4 +96,4 @@ def candidates_of(
     nothing: list[list[Any]] = [[] for _ in events]
     hard = hard or hard_events(nothing)
     offsets = offsets_of(np.array([len(event) for event in events], dtype=np.int64))
-    return Candidates(hard.event, hard, Ragged(offsets, columns), heavy_hadrons(heavy or nothing))
+    return Candidates(_hadrons(hard, hadrons_of(nothing).particles, heavy), Ragged(offsets, columns))

@@ -150,9 +150,10 @@ def test_jets_are_the_sums_of_their_members_and_pass_the_cuts(real: Candidates) 
 
 
 def test_ghosts_leave_the_jets_as_they_are(real: Candidates) -> None:
-    nobody = real.heavy.take(np.zeros(0, dtype=np.int64))
+    nobody = real.hadrons.heavy.take(np.zeros(0, dtype=np.int64))
     alone = type(nobody)(np.zeros(len(real.event) + 1, dtype=np.int64), nobody.columns)
-    ghosts, none = cluster(real, SETTINGS), cluster(dataclasses.replace(real, heavy=alone), SETTINGS)
+    bare = dataclasses.replace(real, hadrons=dataclasses.replace(real.hadrons, heavy=alone))
+    ghosts, none = cluster(real, SETTINGS), cluster(bare, SETTINGS)
     assert ghosts.n_c_hadrons.sum() + ghosts.n_b_hadrons.sum() > 0
     assert none.n_c_hadrons.sum() + none.n_b_hadrons.sum() == 0
     np.testing.assert_array_equal(ghosts.members, none.members)
