@@ -23,6 +23,7 @@ from tqdm import tqdm
 from resim.chain import NOMINAL, Step
 from resim.config import Config, load_config
 from resim.jets import hard, pythia
+from resim.jets.lane import hard_settings
 from resim.jets.shower import replay
 
 MPI_INCOMING = -31  # two such partons for each further interaction
@@ -81,7 +82,7 @@ def straight_through(config: Config, sample: str, events: int, settings: dict[st
 
 def compare(config: Config, sample: str, events: int) -> dict[str, dict[str, float]]:
     """Compare replayed with straight-through events, quantity by quantity."""
-    settings = {**config.chain.get("hard", {}), **config.samples[sample].hard}
+    settings = hard_settings(config, sample)
     a, b = replayed(config, sample, events, settings), straight_through(config, sample, events, settings)
     return {
         name: {"p": float(ks_2samp(x, y).pvalue), "replayed": float(x.mean()), "straight": float(y.mean())}

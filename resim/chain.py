@@ -18,8 +18,12 @@ may care (Pythia: `25:onMode = off` before `25:onIfMatch`)."""
 
 
 def settings_of(values: Mapping[str, Any]) -> Settings:
-    """Freeze settings."""
-    return tuple(values.items())
+    """Freeze settings: lists become tuples."""
+    return tuple((name, _frozen(value)) for name, value in values.items())
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(_frozen(v) for v in value) if isinstance(value, list) else value
 
 
 class State(Protocol):

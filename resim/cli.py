@@ -129,6 +129,15 @@ def check(config: ConfigPath) -> None:
 
 
 @app.command()
+def processes() -> None:
+    """List the hard processes that a sample can name."""
+    from resim.jets.lane import processes as library
+
+    for name, settings in library().items():
+        print(f"{name:12s} {', '.join(f'{key}={value}' for key, value in settings.items())}")
+
+
+@app.command()
 def schema() -> None:
     """Print the JSON schema of the simulation side of config.yaml."""
     from resim.config import Config

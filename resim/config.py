@@ -13,6 +13,8 @@ Name = Annotated[str, Field(pattern=NAME.pattern)]
 SplitName = Literal["train", "validation", "test"]
 SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
 Scalar = bool | int | float | str
+Value = Scalar | list[Scalar | list[Scalar]]
+"""What a setting may be: a word or number, a list of them, or a list of lists."""
 
 
 class _Model(BaseModel):
@@ -39,14 +41,17 @@ class Sample(_Model):
     events: int = Field(
         ge=1, le=10**9, description="number of events; rounded up to whole blocks is not done: give whole blocks"
     )
-    hard: dict[str, Scalar] = Field(description="settings of the hard process (jets: Pythia's words)")
+    process: str | None = Field(None, description="a hard process of the lane's library; `resim processes` lists them")
+    hard: dict[str, Value] = Field(
+        default_factory=dict, description="settings of the hard process (jets: Pythia's words); laid over `process`"
+    )
 
 
 class ViewConfig(_Model):
     """An intervention: where to cut, what to change from there on, how often."""
 
     cut: str | None = Field(None, alias="from", description="stage to cut before; it and all later stages run again")
-    set: dict[str, Scalar] = Field(default_factory=dict, description="settings of the re-run stages that change")
+    set: dict[str, Value] = Field(default_factory=dict, description="settings of the re-run stages that change")
     replicas: int = Field(
         1, ge=1, le=1000, description="independent repetitions; more than one are named NAME_1, NAME_2 ..."
     )
@@ -64,7 +69,7 @@ class Config(_Model):
     events_per_part: int = Field(500, ge=1, description="events a part (a job); whole blocks; no effect on the numbers")
     splits: Splits = Splits()
     samples: dict[Name, Sample] = Field(min_length=1)
-    chain: dict[str, dict[str, Scalar]] = Field(default_factory=dict, description="nominal settings by stage")
+    chain: dict[str, dict[str, Value]] = Field(default_factory=dict, description="nominal settings by stage")
     views: dict[Name, ViewConfig] = Field(description="interventions by name; `nominal` has none")
     training: Any = Field(None, description="read by resim-train")
     evaluation: Any = Field(None, description="read by resim-train")

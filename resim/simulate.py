@@ -59,8 +59,8 @@ def check_config(config: Config, where: str) -> None:
             )
         lane.check(stage, settings, f"{where}: chain.{stage}")
     for name, sample in config.samples.items():
-        lane.check("hard", sample.hard, f"{where}: samples.{name}.hard")
-        lane.check_sample({**config.chain.get("hard", {}), **sample.hard}, f"{where}: samples.{name}.hard")
+        lane.check(ROOT, sample.hard, f"{where}: samples.{name}.hard")
+        lane.check_sample(config, name, f"{where}: samples.{name}")
     for name, view in config.views.items():
         if view.cut is not None:
             _check_view(lane, view.cut, dict(view.set), f"{where}: views.{name}")
@@ -158,13 +158,12 @@ class Simulation:
 
     @property
     def _root_words(self) -> dict[str, Any]:
-        hard = {**self.config.chain.get(ROOT, {}), **self.config.samples[self.sample].hard}
         return {
             "lane": self.lane.name,
             "seed": self.config.seed,
             "block_size": self.config.block_size,
             "sample": self.sample,
-            "hard": self.lane.resolved(ROOT, settings_of(hard)),
+            "hard": self.lane.resolved(ROOT, settings_of(self.lane.root_settings)),
             "software": self.lane.software(),
         }
 

@@ -6,6 +6,7 @@ import yaml
 
 from resim.config import Config, load_config
 from resim.errors import UserError
+from resim.jets.lane import hard_settings, processes
 from resim.simulate import check_config, part_ranges, plan_views
 from resim.typed import parse
 from tests.conftest import ROOT, small_config
@@ -25,7 +26,7 @@ def _set(values: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
     *parents, last = path.split("/")
     place = values
     for word in parents:
-        place = place[word]
+        place = place.setdefault(word, {})
     place[last] = value
     return values
 
@@ -36,7 +37,7 @@ def _shower(**changes: Any) -> dict[str, Any]:
 
 MISTAKES = [
     ("sede", 1, r"unknown key 'sede'; allowed here: lane, seed, block_size"),
-    ("samples/qcd/event", 1, r"unknown key 'samples.qcd.event'; allowed here: events, hard"),
+    ("samples/qcd/event", 1, r"unknown key 'samples.qcd.event'; allowed here: events, process, hard"),
     ("views/redetected/form", "x", r"unknown key 'views.redetected.form'; allowed here: from, set, replicas, splits"),
     ("seed", "abc", r"seed: .*integer.*not 'abc'"),
     ("lane", "tracks", r"lane: .*'jets'.*not 'tracks'"),
@@ -116,6 +117,21 @@ MISTAKES = [
         r"samples.qcd.hard: Pythia refuses 'HardQCD:al = on'; did you mean .*HardQCD:",
     ),
     ("chain/showr", {}, r"chain.showr: no such stage; the lane 'jets' has hard, shower"),
+    (
+        "samples/qcd/process",
+        "qcdd",
+        r"samples.qcd.process: there is no 'qcdd'; the library has qcd, .*t_bqq",
+    ),
+    (
+        "samples/qcd",
+        {"events": 10},
+        r"samples.qcd: has neither `process` nor `hard`; give one, `resim proc",
+    ),
+    (
+        "views/x",
+        _shower(TimeShower__renormMultFac=[1, 2]),
+        r"Pythia refuses 'TimeShower:renormMultFac = \{1,2\}'; give",
+    ),
     ("chain/hard", {}, r"samples.qcd.hard: Beams:eCM \(GeV\) is missing"),
 ]
 
@@ -195,3 +211,19 @@ def test_ranges_cover_without_overlap() -> None:
 def test_yaml_survives_a_round_trip() -> None:
     values = small_config()
     assert parse(Config, yaml.safe_load(yaml.safe_dump(values, sort_keys=False)), "x") == parse(Config, values, "x")
+
+
+def test_every_process_of_the_library_can_be_a_sample() -> None:
+    values = small_config()
+    values["samples"] = {name: {"events": 10, "process": name} for name in processes()}
+    check_config(parse(Config, values, "test"), "test")
+
+
+def test_hard_settings_of_a_sample_lie_over_its_process_and_these_over_the_chain() -> None:
+    values = small_config()
+    values["samples"]["hbb"]["hard"] = {"25:m0": 130.0, "PhaseSpace:bias2SelectionPow": 4.0}
+    found = hard_settings(parse(Config, values, "test"), "hbb")
+    assert found["25:m0"] == 130.0
+    assert found["PhaseSpace:bias2SelectionPow"] == 4.0
+    assert found["25:onIfMatch"] == "5 -5"
+    assert found["Beams:eCM"] == 13000.0

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from functools import lru_cache
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from resim.jets.states import Candidates, Hadrons, HardEvents, Objects
 from resim.jets.truth import OBJECT_COLUMNS, object_table
 from resim.keys import Stream
 from resim.store import Checkpoint, Column, Schema
-from resim.typed import parse
+from resim.typed import parse, read_yaml
 
 
 class Detector:
@@ -65,11 +66,13 @@ class JetsLane:
 
     def __init__(self, config: Config, sample: str) -> None:
         self._sample, self._seed, self._block_size = sample, config.seed, config.block_size
-        self._hard = {**config.chain.get("hard", {}), **config.samples[sample].hard}
+        self.root_settings = hard_settings(config, sample)
         self._objects = _card(JetSettings, settings_of(config.chain.get("jets", {})))
-        self.energy = float(self._hard[pythia.ENERGY])
+        self.energy = float(self.root_settings[pythia.ENERGY])
         self.inherited = tuple(
-            (k, v) for k, v in self._hard.items() if k.startswith(pythia.INHERITED) or pythia.is_particle_data(k)
+            (k, v)
+            for k, v in self.root_settings.items()
+            if k.startswith(pythia.INHERITED) or pythia.is_particle_data(k)
         )
         self.runs: Mapping[str, Stage] = {
             "hadronization": Hadronization(self.energy),
@@ -80,7 +83,7 @@ class JetsLane:
 
     def source(self, block: int) -> HardEvents:
         """Make the hard processes of a block."""
-        return hard.generate(self._hard, self._seed, self._sample, block, self._block_size)
+        return hard.generate(self.root_settings, self._seed, self._sample, block, self._block_size)
 
     @staticmethod
     def checkpoint(state: HardEvents) -> Checkpoint:
@@ -142,10 +145,34 @@ class JetsLane:
                 raise UserError(f"{where}: {name!r} does not act on the stage {stage!r}; it belongs to {allowed[0]!r}")
 
     @staticmethod
-    def check_sample(settings: Mapping[str, Any], where: str) -> None:
-        """Check what a hard process needs beside valid settings."""
-        if pythia.ENERGY not in settings:
-            raise UserError(f"{where}: {pythia.ENERGY} (GeV) is missing; set it in chain.hard")
+    def check_sample(config: Config, sample: str, where: str) -> None:
+        """Check what a sample needs beside valid settings.
+
+        Raises
+        ------
+        UserError
+            If its process is not in the library, or it has no process at all, or no energy.
+        """
+        wanted, library = config.samples[sample], processes()
+        if wanted.process is not None and wanted.process not in library:
+            raise UserError(f"{where}.process: there is no {wanted.process!r}; the library has {', '.join(library)}")
+        if wanted.process is None and not wanted.hard:
+            raise UserError(f"{where}: has neither `process` nor `hard`; give one, `resim processes` lists the library")
+        if pythia.ENERGY not in hard_settings(config, sample):
+            raise UserError(f"{where}.hard: {pythia.ENERGY} (GeV) is missing; set it in chain.hard")
+
+
+@lru_cache(maxsize=1)
+def processes() -> dict[str, dict[str, Any]]:
+    """Give the library of hard processes: name -> Pythia settings."""
+    return read_yaml(Path(__file__).with_name("processes.yaml"))
+
+
+def hard_settings(config: Config, sample: str) -> dict[str, Any]:
+    """Lay the settings of a sample's hard process over those of its process, and these over what all samples share."""
+    wanted = config.samples[sample]
+    named = processes()[wanted.process] if wanted.process else {}
+    return {**config.chain.get("hard", {}), **named, **wanted.hard}
 
 
 _CARDS: Mapping[str, type[BaseModel]] = {"detector": DetectorSettings, "jets": JetSettings}

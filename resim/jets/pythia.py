@@ -90,8 +90,13 @@ INHERITED = ("PDF:", "StandardModel:")
 
 def line(name: str, value: Any) -> str:
     """Write a setting as Pythia reads it."""
-    text = {True: "on", False: "off"}[value] if isinstance(value, bool) else str(value)
-    return f"{name} = {text}"
+    return f"{name} = {_text(value)}"
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return "{" + ",".join(_text(v) for v in value) + "}"
+    return {True: "on", False: "off"}[value] if isinstance(value, bool) else str(value)
 
 
 def is_particle_data(name: str) -> bool:

@@ -5,6 +5,7 @@ from typing import Any
 
 from resim.chain import Settings, Step
 from resim.config import Config
+from resim.jets import lane
 from resim.jets.hadronization import Hadronization
 from resim.jets.hard import generate
 from resim.jets.shower import Shower
@@ -19,7 +20,7 @@ CONFIG = parse(Config, small_config(), "test")
 
 def hard_settings(sample: str) -> dict[str, Any]:
     """Give the settings of the shipped hard process."""
-    return {**CONFIG.chain["hard"], **CONFIG.samples[sample].hard}
+    return lane.hard_settings(CONFIG, sample)
 
 
 @cache
