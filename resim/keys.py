@@ -6,15 +6,26 @@ not the part, the job, the order of the events or the number of cores.
 
 import hashlib
 import json
-from collections.abc import Iterator
+import math
 from dataclasses import dataclass
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
+
+from resim.ragged import offsets_of
 
 PYTHIA_SEED_MAX = 900_000_000  # Pythia takes 1..900,000,000; 0 would mean the clock (its manual, "Random-Number Seed")
 _FEISTEL_HALF_BITS = 15  # 2^30 is the first even power of two above PYTHIA_SEED_MAX
 _FEISTEL_ROUNDS = 6
+
+# Philox4x64-10: rounds, multipliers and what is added to the key after each round (Salmon et al., SC11, table 2)
+_ROUNDS = 10
+_FACTORS = np.uint64(0xD2E7470EE14C6C93), np.uint64(0xCA5A826395121157)
+_STEPS = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBB67AE8584CAA73B)
+_HALF, _LOW = np.uint64(32), np.uint64(0xFFFFFFFF)
+
+Four = tuple[float, float, float, float]
 
 
 def _digest(*words: object) -> bytes:
@@ -31,33 +42,97 @@ class Stream:
         """Give an independent stream of the same stage, for draws of another kind."""
         return Stream((*self.name, purpose))
 
+    @property
+    def key(self) -> NDArray[np.uint64]:
+        """Give the Philox key, (2,): what compiled code needs to draw from this stream with `four_uniforms`."""
+        return np.frombuffer(_digest(*self.name)[:16], dtype=np.uint64)
+
     def generator(self, event: int) -> np.random.Generator:
         """Give the generator of one event; each event has 2^192 counter values of its own."""
-        return next(self._generators(np.asarray([event])))
+        return np.random.Generator(np.random.Philox(key=self.key, counter=np.array([0, 0, 0, event], dtype=np.uint64)))
 
     def pythia_seed(self, event: int, attempt: int = 0) -> int:
         """Give the seed of one event for Pythia's own generator, in 1..900,000,000."""
         return int.from_bytes(_digest(*self.name, int(event), attempt)[:8], "little") % PYTHIA_SEED_MAX + 1
 
     def uniform(self, events: NDArray[np.int64], counts: NDArray[np.int64], columns: int) -> NDArray[np.float64]:
-        """Draw uniforms in [0, 1): (sum(counts), columns), `counts[i]` rows from the generator of `events[i]`."""
-        parts = [g.random((n, columns)) for g, n in zip(self._generators(events), counts, strict=True)]
-        return np.concatenate(parts) if parts else np.empty((0, columns))
+        """Draw uniforms in [0, 1): (sum(counts), columns), `counts[i]` rows from the generator of `events[i]`.
+
+        They are what NumPy's generators give, bit for bit.
+        """
+        return self._draw(events, counts, columns, False)
 
     def normal(self, events: NDArray[np.int64], counts: NDArray[np.int64], columns: int) -> NDArray[np.float64]:
-        """Draw standard normals, shaped as in `uniform`."""
-        parts = [g.standard_normal((n, columns)) for g, n in zip(self._generators(events), counts, strict=True)]
-        return np.concatenate(parts) if parts else np.empty((0, columns))
+        """Draw standard normals, shaped as in `uniform`: two of them of each two uniforms, by `box_muller`."""
+        return self._draw(events, counts, columns, True)
 
-    def _generators(self, events: NDArray[np.int64]) -> Iterator[np.random.Generator]:
-        """Yield one generator, set anew for each event: making a Philox costs more than setting its state."""
-        bits = np.random.Philox(key=np.frombuffer(_digest(*self.name)[:16], dtype=np.uint64))
-        state = bits.state
-        generator = np.random.Generator(bits)
-        for event in events:
-            state["state"]["counter"] = np.array([0, 0, 0, event], dtype=np.uint64)
-            bits.state = state
-            yield generator
+    def _draw(
+        self, events: NDArray[np.int64], counts: NDArray[np.int64], columns: int, normal: bool
+    ) -> NDArray[np.float64]:
+        if len(events) != len(counts):
+            raise ValueError(f"{len(events)} events and {len(counts)} counts; give one count an event")
+        rows = np.asarray(counts, dtype=np.int64)
+        offsets = offsets_of(rows * columns)
+        numbers = np.empty(offsets[-1])
+        _fill(self.key, np.asarray(events, dtype=np.int64), offsets, normal, numbers)
+        return numbers.reshape(int(rows.sum()), columns)
+
+
+@njit(cache=True)
+def _high(a: np.uint64, b: np.uint64) -> np.uint64:
+    """Give the upper 64 bits of a product."""
+    low_a, high_a, low_b, high_b = a & _LOW, a >> _HALF, b & _LOW, b >> _HALF
+    middle = high_a * low_b + (low_a * low_b >> _HALF)
+    rest = low_a * high_b + (middle & _LOW)
+    return high_a * high_b + (middle >> _HALF) + (rest >> _HALF)
+
+
+@njit(cache=True)
+def four_uniforms(key: NDArray[np.uint64], event: int, place: int) -> Four:
+    """Draw four uniforms in [0, 1) for a place (0, 1, ...) in an event: row `place` of `uniform(..., columns=4)`.
+
+    NumPy raises the counter before it draws, so place 0 has counter 1.
+    """
+    c0, c1, c2, c3 = np.uint64(place + 1), np.uint64(0), np.uint64(0), np.uint64(event)
+    k0, k1 = key[0], key[1]
+    for _ in range(_ROUNDS):
+        high0, low0 = _high(_FACTORS[0], c0), _FACTORS[0] * c0
+        high1, low1 = _high(_FACTORS[1], c2), _FACTORS[1] * c2
+        c0, c1, c2, c3 = high1 ^ c1 ^ k0, low1, high0 ^ c3 ^ k1, low0
+        k0, k1 = k0 + _STEPS[0], k1 + _STEPS[1]
+    return _unit(c0), _unit(c1), _unit(c2), _unit(c3)
+
+
+@njit(cache=True)
+def _unit(word: np.uint64) -> float:
+    """Turn the upper 53 bits of a word into a number in [0, 1)."""
+    return (word >> np.uint64(11)) * (1.0 / 9007199254740992.0)
+
+
+@njit(cache=True)
+def box_muller(first: float, second: float) -> tuple[float, float]:
+    """Turn two uniforms in [0, 1) into two standard normals; none is beyond 8.6."""
+    length, angle = math.sqrt(-2 * math.log(1 - first)), 2 * math.pi * second
+    return length * math.cos(angle), length * math.sin(angle)
+
+
+@njit(cache=True)
+def _fill(
+    key: NDArray[np.uint64],
+    events: NDArray[np.int64],
+    offsets: NDArray[np.int64],
+    normal: bool,
+    numbers: NDArray[np.float64],
+) -> None:
+    """Fill the numbers of all events, four at a time."""
+    for row in range(len(events)):
+        for start in range(offsets[row], offsets[row + 1], 4):
+            a, b, c, d = four_uniforms(key, events[row], (start - offsets[row]) // 4)
+            if normal:
+                (a, b), (c, d) = box_muller(a, b), box_muller(c, d)
+            four = a, b, c, d
+            for i in range(min(4, offsets[row + 1] - start)):
+                numbers[start + i] = four[i]
 
 
 def stream(seed: int, sample: str, stage: str, view: str = "nominal", replica: int = 0) -> Stream:

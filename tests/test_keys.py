@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import kstest
 
-from resim.keys import PYTHIA_SEED_MAX, block_seed, stream, uniform_of_event
+from resim.keys import PYTHIA_SEED_MAX, block_seed, box_muller, four_uniforms, stream, uniform_of_event
 
 
 def test_draws_of_an_event_do_not_depend_on_its_neighbours() -> None:
@@ -19,6 +20,47 @@ def test_a_longer_draw_begins_like_a_shorter_one() -> None:
     np.testing.assert_array_equal(
         s.normal(np.array([3]), np.array([9]), 1)[:4], s.normal(np.array([3]), np.array([4]), 1)
     )
+
+
+@settings(max_examples=50, derandomize=True, deadline=None)
+@given(
+    seed=st.integers(0, 2**62),
+    rows=st.lists(st.tuples(st.integers(0, 2**63 - 1), st.integers(0, 11)), max_size=5),
+    columns=st.integers(0, 5),
+)
+def test_uniforms_are_numpys(seed: int, rows: list[tuple[int, int]], columns: int) -> None:
+    """Bit for bit what NumPy's Philox gives with the same key and the event as its highest counter word."""
+    s = stream(seed, "qcd", "detector")
+    events, counts = np.array(rows, dtype=np.int64).reshape(-1, 2).T
+    drawn = s.uniform(events, counts, columns)
+    assert drawn.shape == (counts.sum(), columns)
+    for event, piece in zip(events, np.split(drawn, np.cumsum(counts)[:-1]), strict=False):
+        counter = np.array([0, 0, 0, event], dtype=np.uint64)
+        numpys = np.random.Generator(np.random.Philox(key=s.key, counter=counter)).random(piece.shape)
+        np.testing.assert_array_equal(piece, numpys)
+        np.testing.assert_array_equal(piece, s.generator(int(event)).random(piece.shape))
+
+
+def test_a_place_in_an_event_has_four_uniforms_of_its_own() -> None:
+    s = stream(3, "qcd", "detector")
+    rows = s.uniform(np.array([8, 2**40]), np.array([5, 3]), 4)
+    places = [(8, place) for place in range(5)] + [(2**40, place) for place in range(3)]
+    np.testing.assert_array_equal(rows, [four_uniforms(s.key, event, place) for event, place in places])
+
+
+def test_normals_are_pairs_of_uniforms_transformed() -> None:
+    s, events, counts = stream(3, "qcd", "detector"), np.array([4, 9]), np.array([4, 2])
+    pairs = s.uniform(events, counts, 2)
+    radius, angle = np.sqrt(-2 * np.log1p(-pairs[:, 0])), 2 * np.pi * pairs[:, 1]
+    expected = np.column_stack([radius * np.cos(angle), radius * np.sin(angle)])
+    np.testing.assert_allclose(s.normal(events, counts, 2), expected, rtol=1e-13)
+    assert box_muller(0.0, 0.3) == (0.0, 0.0)
+    assert np.hypot(*box_muller(1 - 2**-53, 0.3)) == pytest.approx(8.57, abs=0.01)
+
+
+def test_as_many_counts_as_events() -> None:
+    with pytest.raises(ValueError, match="2 events and 3 counts"):
+        stream(1, "a", "b").uniform(np.arange(2), np.ones(3, dtype=np.int64), 1)
 
 
 @pytest.mark.parametrize(
@@ -59,6 +101,9 @@ def test_uniforms_are_uniform_and_normals_normal() -> None:
     assert abs(z.mean()) < 0.025
     assert abs(z.std() - 1) < 0.02
     assert abs(np.corrcoef(u[:, 0], u[:, 1])[0, 1]) < 0.04
+    assert abs(np.corrcoef(z[:, 0], z[:, 1])[0, 1]) < 0.04
+    assert kstest(u.ravel(), "uniform").pvalue > 1e-3
+    assert kstest(z.ravel(), "norm").pvalue > 1e-3
 
 
 def test_pythia_seeds_are_in_pythias_range_and_differ_by_attempt() -> None:
