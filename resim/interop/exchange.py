@@ -111,11 +111,6 @@ def with_nominal(names: Sequence[str]) -> list[str]:
     return [NOMINAL, *(name for name in names if name != NOMINAL)]
 
 
-def objects_of(part: Part) -> ObjectTable:
-    """Read the object table of a part."""
-    return ObjectTable(part.objects(), part.object_descriptions())
-
-
 def write_back(folder: Path, head: Head, i: int, objects: ObjectTable, views: Mapping[str, ViewTable]) -> None:
     """Write the i-th part of a data set that was exported."""
     ordered = {name: views[name] for name in head.views}
