@@ -41,7 +41,7 @@ def test_its_fat_jets_are_found_again() -> None:
     """Delphes clusters the same candidates with the same algorithm: our jets of them are its own."""
     path = reference() / "qcd_delphes.root"
     (found,) = read_delphes(path)
-    jets = cluster(found, JetSettings(pt_min=250, eta_max=10))
+    jets = cluster(found.candidates, found.hadrons.heavy, JetSettings(pt_min=250, eta_max=10))
     with uproot.open(path) as file:
         pt = np.concatenate(file["Delphes"]["FatJet.PT"].array(library="np"))
     assert np.allclose(np.sort(jets.pt), np.sort(pt[pt > 250]), rtol=1e-5)
