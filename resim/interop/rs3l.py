@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resim.chain import NOMINAL
-from resim.config import SPLITS, Splits
+from resim.config import NAME, SPLITS, Splits
 from resim.cost import Meter, to_json
 from resim.errors import UserError
 from resim.interop.exchange import (
@@ -255,6 +255,12 @@ def import_rs3l(files: Sequence[Path], out: Path, settings: ImportSettings, prog
         If a file is not of the layout, rows do not come in pairs that belong together, an object has two pairs of
         one view, or `out` is not empty.
     """
+    for option, name in [
+        ("--sample", settings.sample),
+        *(("--vartypes", n) for n in (settings.vartypes or {}).values()),
+    ]:
+        if not NAME.fullmatch(name):
+            raise UserError(f"{option}: {name!r} is no name; names match {NAME.pattern}")
     if settings.events_per_part % settings.block_size:
         raise UserError(f"--events-per-part {settings.events_per_part}: not whole blocks of {settings.block_size}")
     with ExitStack() as stack:
