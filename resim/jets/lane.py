@@ -14,8 +14,9 @@ from resim.chain import FusedStage, Settings, Stage, settings_of
 from resim.config import Config
 from resim.errors import UserError
 from resim.jets import hard, pythia
+from resim.jets.cards import DetectorSettings, detector_settings
 from resim.jets.clustering import JetSettings, make_objects
-from resim.jets.detector import DetectorSettings, detect
+from resim.jets.detector import detect
 from resim.jets.features import FEATURES, JET_COLUMNS
 from resim.jets.hadronization import Hadronization
 from resim.jets.shower import Shower
@@ -190,4 +191,4 @@ def _card(model: type[Any], settings: Settings, where: str = "settings") -> Any:
             if not isinstance(place, dict):
                 raise UserError(f"{where}: {name!r} goes into {word!r}, which has a value itself; keep one of the two")
         place[last] = value
-    return parse(model, nested, where)
+    return detector_settings(nested, where) if model is DetectorSettings else parse(model, nested, where)
