@@ -67,7 +67,6 @@ _CHUNK_ROWS = {"features": 32}
 _FLAT_CHUNK_ROWS = 4096
 _STEP = 1024  # pairs in memory as padded arrays
 _EXTRA = "resim"
-_SPLITTING = Column("splitting", "", "what a gluon first splits into: 5 light quarks, 6 cc, 7 bb, 8 gg; 0 for all else")
 
 
 # --- out ----------------------------------------------------------------------------------------------------------
@@ -429,7 +428,7 @@ class _Plan:
 
 _described = {name: Column(name, unit, text) for name, unit, text in (*JET_COLUMNS, *OBJECT_COLUMNS)}
 _SCHEMA = Schema(
-    (*(_described[n] for n in (*JET_FEATURES, "mass", "n_constituents", "dr_parton")), _SPLITTING),
+    tuple(_described[n] for n in (*JET_FEATURES, "mass", "n_constituents", "dr_parton", "splitting")),
     tuple(Column(*feature) for feature in FEATURES),
 )
 _OBJECT_COLUMNS = (
