@@ -25,7 +25,8 @@ SAMPLES = ("qcd", "hbb")
 
 def _same(a: Hadrons, b: Hadrons) -> bool:
     pairs = ((a.particles, b.particles), (a.heavy, b.heavy))
-    return np.array_equal(a.event, b.event) and all(np.array_equal(x[n], y[n]) for x, y in pairs for n in x.columns)
+    same = np.array_equal(a.event, b.event) and np.array_equal(a.splitting, b.splitting)
+    return same and all(np.array_equal(x[n], y[n]) for x, y in pairs for n in x.columns)
 
 
 @pytest.mark.parametrize("sample", SAMPLES)
