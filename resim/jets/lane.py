@@ -61,7 +61,7 @@ class JetsLane:
     object_columns = tuple(Column(*c) for c in OBJECT_COLUMNS)
     common = ("object_pt_min", "object_eta_max")
     """Settings that say which objects there are: the same for all views, so no view may change them."""
-    revisions: Mapping[str, int] = dict.fromkeys(stages, 1) | {"detector": 2}
+    revisions: Mapping[str, int] = dict.fromkeys(stages, 1) | {"detector": 2, "jets": 2}
     """Raised when a change of a stage's code changes its numbers: what was made before is then made again."""
     packages = ("pythia8mc", "fastjet", "numpy", "awkward")
 
