@@ -117,6 +117,11 @@ def compare(passes: Sequence[Values], delphes: Values, least_errors: Mapping[Qua
     return rows
 
 
+def pulls(rows: Sequence[Row]) -> F8:
+    """Give the differences over their errors, where there is a scatter at all."""
+    return np.array([row.difference / row.error for row in rows if row.error > 0])
+
+
 def sigma68(values: F8) -> float:
     """Give half the width of the central 68 %."""
     low, high = np.percentile(values, [16, 84])
