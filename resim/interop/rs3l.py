@@ -211,7 +211,12 @@ def _append(file: h5py.File, block: Arrays) -> None:
         if name not in file:
             rows = _CHUNK_ROWS.get(name, _FLAT_CHUNK_ROWS)
             shape = values.shape[1:]
-            packing = {"compression": "gzip", "compression_opts": 1, "shuffle": True}  # every HDF5 library has these
+            packing = {
+                "compression": "gzip",
+                "compression_opts": 1,
+                "shuffle": True,
+                "fletcher32": True,
+            }  # all HDF5 has
             file.create_dataset(
                 name, (0, *shape), values.dtype, maxshape=(None, *shape), chunks=(rows, *shape), **packing
             )

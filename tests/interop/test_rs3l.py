@@ -318,6 +318,26 @@ def test_files_that_are_no_hdf5(tmp_path: Path, exported: Path) -> None:
             import_rs3l([tmp_path / name], tmp_path / "back", ImportSettings("x"))
 
 
+def digest_after(path: Path, out: Path) -> str | None:
+    """Import a file; None where it is refused in one line that names it."""
+    try:
+        import_rs3l([path], out, ImportSettings("x"))
+    except UserError as error:
+        return None if path.name in str(error) else str(error)
+    return str(open_dataset(out).manifest.digest["digest"])
+
+
+def test_a_flipped_bit_is_seen_or_harmless(exported: Path, tmp_path: Path) -> None:
+    raw, path, outcomes = exported.read_bytes(), tmp_path / "x.h5", []
+    for i in range(10):
+        damaged = bytearray(raw)
+        damaged[(2 * i + 1) * len(raw) // 20] ^= 16
+        path.write_bytes(damaged)
+        outcomes.append(digest_after(path, tmp_path / f"{i}"))
+    assert set(outcomes) <= {None, digest_after(exported, tmp_path / "whole")}
+    assert outcomes.count(None) > 5
+
+
 def test_files_that_do_not_go_together(exported: Path, mixed: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="stands in two pairs of one view"):
         import_rs3l([exported, exported], tmp_path / "back", ImportSettings("x"))
