@@ -113,8 +113,8 @@ class Record:
 
     def _add_rest(self) -> int:
         """Add what the beams have beyond the two hard partons."""
-        beams, partons = self.rows[:2], self.rows[2:4]
-        px, py, pz, e = (sum(row[i] for row in beams) - sum(row[i] for row in partons) for i in range(4))
+        beam_1, beam_2, parton_1, parton_2 = (row[:4] for row in self.rows[:4])
+        px, py, pz, e = (a + b - c - d for a, b, c, d in zip(beam_1, beam_2, parton_1, parton_2, strict=True))
         mass = math.sqrt(max(e**2 - px**2 - py**2 - pz**2, 0.0))
         self.rows.append(Row(px, py, pz, e, mass, PSEUDOPARTICLE, REST, (1, 2), ORIGIN))
         return len(self.rows)
