@@ -3,7 +3,7 @@
 import hashlib
 import json
 import subprocess
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from resim.chain import NOMINAL, Node, Step, View, Walk, settings_of, tree, walk
+from resim.chain import NOMINAL, Draw, Node, Settings, Step, View, Walk, draws_of, first_values, settings_of, tree, walk
 from resim.config import SPLITS, Config, check_whole_blocks, replica_names
 from resim.cost import START, CostRecord, Meter, from_json, to_json
 from resim.errors import OtherVersion, UserError
@@ -57,13 +57,24 @@ def check_config(config: Config, where: str) -> None:
             raise UserError(
                 f"{where}: chain.{stage}: no such stage; the lane {lane.name!r} has {', '.join(lane.stages)}"
             )
-        lane.check(stage, settings, f"{where}: chain.{stage}")
+        _check_values(lane, stage, settings, f"{where}: chain.{stage}")
     for name, sample in config.samples.items():
-        lane.check(ROOT, sample.hard, f"{where}: samples.{name}.hard")
+        _check_values(lane, ROOT, sample.hard, f"{where}: samples.{name}.hard")
         lane.check_sample(config, name, f"{where}: samples.{name}")
     for name, view in config.views.items():
         if view.cut is not None:
             _check_view(lane, view.cut, dict(view.set), f"{where}: views.{name}")
+
+
+def _check_values(lane: type[JetsLane], stage: str, settings: Mapping[str, Any], where: str) -> None:
+    """Check the settings of a stage, those that are drawn with each of their values."""
+    frozen = settings_of(settings)
+    draws = draws_of(frozen)
+    if stage == ROOT and draws:
+        raise UserError(f"{where}: {min(draws)!r} cannot be drawn, all views share the stage {ROOT!r}; give a number")
+    plain = dict(first_values(frozen))
+    for changed in ({}, *({name: value} for name, draw in draws.items() for value in draw.options[1:])):
+        lane.check(stage, plain | changed, where)
 
 
 def _check_view(lane: type[JetsLane], cut: str, changes: dict[str, Any], where: str) -> None:
@@ -74,7 +85,7 @@ def _check_view(lane: type[JetsLane], cut: str, changes: dict[str, Any], where: 
     if common:
         raise UserError(f"{where}.set: {common[0]!r} says which objects there are, for all views; set it in `chain`")
     for stage, settings in _routed(lane, cut, changes, f"{where}.set").items():
-        lane.check(stage, settings, f"{where}.set")
+        _check_values(lane, stage, settings, f"{where}.set")
 
 
 def _routed(lane: type[JetsLane], cut: str, changes: dict[str, Any], where: str) -> dict[str, dict[str, Any]]:
@@ -90,22 +101,29 @@ def _routed(lane: type[JetsLane], cut: str, changes: dict[str, Any], where: str)
 
 
 def plan_views(config: Config) -> list[View]:
-    """Resolve the views of a config into paths; replicas become views of their own."""
+    """Resolve the views of a config into paths; replicas become views of their own.
+
+    Up to its cut a view is its base, nominal if it names none; from there on it has the settings of its base, changed.
+    """
     lane = LANES[config.lane]
-    nominal = {stage: config.chain.get(stage, {}) for stage in lane.stages[1:]}
+    nominal = tuple(Step(stage, settings_of(config.chain.get(stage, {})), NOMINAL) for stage in lane.stages[1:])
+    paths = {NOMINAL: nominal}
     views = []
     for name, wanted in config.views.items():
-        cut = lane.stages.index(wanted.cut) if wanted.cut else len(lane.stages)
         changes = _routed(lane, wanted.cut, dict(wanted.set), f"views.{name}.set") if wanted.cut else {}
         for replica, label in enumerate(replica_names(name, wanted.replicas)):
-            path = tuple(
-                Step(stage, settings_of({**nominal[stage], **changes.get(stage, {})}), name, replica)
-                if i >= cut
-                else Step(stage, settings_of(nominal[stage]), NOMINAL)
-                for i, stage in enumerate(lane.stages[1:], start=1)
-            )
-            views.append(View(label, wanted.cut, settings_of(wanted.set), replica, path, wanted.splits))
+            path = paths[wanted.base]
+            if wanted.cut:
+                kept, again = path[: lane.stages.index(wanted.cut) - 1], path[lane.stages.index(wanted.cut) - 1 :]
+                path = (*kept, *(_changed(step, changes.get(step.stage, {}), name, replica) for step in again))
+            paths[label] = path
+            views.append(View(label, wanted.cut, wanted.base, settings_of(wanted.set), replica, path, wanted.splits))
     return views
+
+
+def _changed(step: Step, changes: dict[str, Any], view: str, replica: int) -> Step:
+    """Give a step with some settings changed, that draws from the key of a view."""
+    return Step(step.stage, tuple({**dict(step.settings), **dict(settings_of(changes))}.items()), view, replica)
 
 
 def choose_views(views: Sequence[View], names: Sequence[str] | None) -> list[View]:
@@ -144,8 +162,8 @@ class Simulation:
         """Digest all that the numbers of a view depend on."""
         last = self.lane.stages[-1]
         words = {
-            "objects": self.lane.resolved(last, settings_of(self.config.chain.get(last, {}))),
-            "path": [(s.stage, self.lane.resolved(s.stage, s.settings), s.view, s.replica) for s in view.path],
+            "objects": self._resolved(last, settings_of(self.config.chain.get(last, {}))),
+            "path": [(*self._resolved(s.stage, s.settings), s.view, s.replica) for s in view.path],
             "split_shares": self.config.splits.model_dump(),
             "splits": view.splits,
         }
@@ -163,9 +181,13 @@ class Simulation:
             "seed": self.config.seed,
             "block_size": self.config.block_size,
             "sample": self.sample,
-            "hard": self.lane.resolved(ROOT, settings_of(self.lane.root_settings)),
+            "hard": self._resolved(ROOT, settings_of(self.lane.root_settings)),
             "software": self.lane.software(),
         }
+
+    def _resolved(self, stage: str, settings: Settings) -> tuple[Any, ...]:
+        """Give all that the numbers of a stage depend on, but the key."""
+        return stage, self.lane.resolved(stage, first_values(settings)), draws_of(settings)
 
     def split_of(self, events: NDArray[np.int64]) -> NDArray[np.int8]:
         """Tell the split of each event: 0 train, 1 validation, 2 test."""
@@ -173,17 +195,23 @@ class Simulation:
         u = uniform_of_event(self.config.seed, self.sample, "split", events)
         return np.searchsorted(np.cumsum(shares)[:-1], u, side="right").astype(np.int8)
 
-    def successor(self, step: Step) -> Step | None:
-        """Give the step that Pythia runs in the same call, if there is one."""
-        return self._successors.get(step)
+    def continuation(self, step: Step) -> tuple[Step, ...]:
+        """Give the steps that the engine of a step runs in the same call."""
+        return self._continuations.get(step, ())
 
     @cached_property
-    def _successors(self) -> dict[Step, Step]:
-        first, second = self.lane.fused
-        pairs = [
-            ({s.stage: s for s in view.path}[first], {s.stage: s for s in view.path}[second]) for view in self.all_views
-        ]
-        return {a: b for a, b in pairs if (a.view, a.replica) == (b.view, b.replica)}
+    def _continuations(self) -> dict[Step, tuple[Step, ...]]:
+        found: dict[Step, tuple[Step, ...]] = {}
+        for view in self.all_views:
+            # what a view shares with its base goes on as in the base
+            mine = [step for step in view.path if (step.view, step.replica) == _key(view)]
+            own = [step for step in mine if step.stage in self.lane.fused]
+            found |= {step: tuple(own[i + 1 :]) for i, step in enumerate(own)}
+        return found
+
+
+def _key(view: View) -> tuple[str, int]:
+    return view.path[-1].view, view.path[-1].replica
 
 
 def _digest(words: dict[str, Any]) -> str:
@@ -359,7 +387,7 @@ def _make(
         simulation.sample,
         in_splits,
         meter,
-        simulation.successor,
+        simulation.continuation,
         lost,
     )
     nodes = tree(views)
@@ -410,10 +438,17 @@ def _warm_up(nodes: Sequence[Node], state: Any, context: Walk) -> None:
     everything = replace(
         context, meter=meter, in_splits=lambda events, _: np.ones(len(events), dtype=bool), lost=lambda *_: None
     )
-    for _ in walk(nodes, state, everything):
-        pass
+    for option in range(_most_options(nodes)):
+        for _ in walk(nodes, state, replace(everything, option=option)):
+            pass
     for record in meter.records:
         context.meter.record(replace(record, view=START, events=0))
+
+
+def _most_options(nodes: Sequence[Node]) -> int:
+    """Give the largest number of values that any setting is drawn from."""
+    here = [len(draw.options) for node in nodes for draw in draws_of(node.step.settings).values()]
+    return max([1, *here, *(_most_options(node.children) for node in nodes)])
 
 
 def _block(
@@ -450,7 +485,9 @@ def _lane_columns(simulation: Simulation) -> Iterable[Column]:
 
 
 def _view_attributes(view: View) -> dict[str, Any]:
-    return {"from": view.cut, "set": dict(view.changes), "replica": view.replica, "splits": list(view.splits)}
+    changes = {name: value._asdict() if isinstance(value, Draw) else value for name, value in view.changes}
+    origin = {"from": view.cut, "base": view.base, "set": changes}
+    return origin | {"replica": view.replica, "splits": list(view.splits)}
 
 
 def _attributes(simulation: Simulation, first: int, stop: int, recipes: dict[str, str]) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """The jets lane: binds its stages for the core."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
@@ -13,16 +13,15 @@ from pydantic import BaseModel
 from resim.chain import FusedStage, Settings, Stage, settings_of
 from resim.config import Config
 from resim.errors import UserError
-from resim.jets import hard, pythia
+from resim.jets import engine, hard, pythia
 from resim.jets.clustering import JetSettings, make_objects
 from resim.jets.detector import DetectorSettings, detect
 from resim.jets.features import FEATURES, JET_COLUMNS
-from resim.jets.hadronization import Hadronization
-from resim.jets.shower import Shower
 from resim.jets.states import Candidates, Hadrons, HardEvents, Objects
 from resim.jets.truth import OBJECT_COLUMNS, object_table
 from resim.keys import Stream
 from resim.store import Checkpoint, Column, Schema
+from resim.store.tables import SLOTS
 from resim.typed import parse, read_yaml
 
 
@@ -49,13 +48,25 @@ class FoundJets:
         self.event = event
         self.objects = objects
 
+    def take(self, rows: NDArray[Any]) -> "FoundJets":
+        """Select events by index or mask."""
+        event = self.event[rows]
+        mine = np.isin(self.objects.object // SLOTS, event)
+        return FoundJets(event, self.objects if mine.all() else self.objects.take(mine))
+
+    @classmethod
+    def join(cls, pieces: "Sequence[FoundJets]") -> "FoundJets":
+        """Put pieces behind each other."""
+        objects = Objects.join([piece.objects for piece in pieces])
+        return cls(np.concatenate([piece.event for piece in pieces]), objects)
+
 
 class JetsLane:
     """What the core asks of a lane, for one sample of a config."""
 
     name = "jets"
-    stages = ("hard", "shower", "hadronization", "detector", "jets")
-    fused = ("shower", "hadronization")
+    stages = ("hard", "shower", "hadronization", "decays", "detector", "jets")
+    fused = engine.STAGES
     schema = Schema(tuple(Column(*c) for c in JET_COLUMNS), tuple(Column(*f) for f in FEATURES))
     object_columns = tuple(Column(*c) for c in OBJECT_COLUMNS)
     common = ("object_pt_min", "object_eta_max")
@@ -74,12 +85,9 @@ class JetsLane:
             for k, v in self.root_settings.items()
             if k.startswith(pythia.INHERITED) or pythia.is_particle_data(k)
         )
-        self.runs: Mapping[str, Stage] = {
-            "hadronization": Hadronization(self.energy),
-            "detector": Detector(),
-            "jets": Jets(),
-        }
-        self.fused_runs: Mapping[str, FusedStage] = {"shower": Shower(self.energy, self.inherited)}
+        pythia_run = engine.Pythia(self.energy, self.inherited)
+        self.runs: Mapping[str, Stage] = {"decays": pythia_run, "detector": Detector(), "jets": Jets()}
+        self.fused_runs: Mapping[str, FusedStage] = {"shower": pythia_run, "hadronization": pythia_run}
 
     def source(self, block: int) -> HardEvents:
         """Make the hard processes of a block."""
@@ -108,7 +116,8 @@ class JetsLane:
     def route(cut: str, name: str) -> str:
         """Tell which stage a setting in `set:` belongs to, for a view cut before `cut`."""
         if ":" not in name:
-            return cut
+            field = name.split(".")[0]
+            return next((stage for stage, card in _CARDS.items() if field in card.model_fields), cut)
         stages = pythia.stages_of(name)
         return next(
             (stage for stage in stages if JetsLane.stages.index(stage) >= JetsLane.stages.index(cut)), stages[-1]

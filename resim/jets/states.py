@@ -64,27 +64,57 @@ class HardEvents:
         flat = {n: getattr(self, n)[rows] for n in ("event", "process", "weight", "scale", "alpha_qcd", "alpha_qed")}
         return HardEvents(**flat, partons=self.partons.take(rows))
 
+    @classmethod
+    def join(cls, pieces: "Sequence[HardEvents]") -> "HardEvents":
+        """Put pieces behind each other."""
+        names = ("event", "process", "weight", "scale", "alpha_qcd", "alpha_qed")
+        flat = {name: np.concatenate([getattr(piece, name) for piece in pieces]) for name in names}
+        return cls(**flat, partons=Ragged.join([piece.partons for piece in pieces]))
+
 
 @dataclass(frozen=True)
-class PartonLevel:
-    """Events after shower, multiple interactions and colour reconnection, as Pythia keeps them."""
+class Origin:
+    """Where event records come from."""
+
+    settings: tuple[tuple[str, Any], ...]
+    """Pythia's settings up to there; some act further on, too (a tune)."""
+    engine: Any
+    """The instance that made the records: they point into its particle data, so it must outlive them."""
+
+
+@dataclass(frozen=True)
+class Records:
+    """Events between two of Pythia's stages, as it keeps them: after the shower, or with hadrons not yet decayed."""
 
     event: I8
     hard: HardEvents
     records: list[Any]
     """Copies of `pythia8.Event`, one an event."""
     attempts: list[int]
-    """How many times hadronization had been tried on the event before this parton level."""
-    settings: tuple[tuple[str, Any], ...]
-    """Pythia's settings up to here; some act on the hadronization, too (a tune)."""
-    engine: Any
-    """The Pythia instance that made the records: they point into its particle data, so it must outlive them."""
+    """How many times the event had come this far before."""
+    origins: tuple[Origin, ...]
+    origin: I8
+    """Which of the origins each event has, (n,)."""
 
-    def take(self, rows: NDArray[Any]) -> "PartonLevel":
+    def take(self, rows: NDArray[Any]) -> "Records":
         """Select events by index or mask."""
-        chosen = np.arange(len(self.event))[rows]
+        chosen = np.arange(len(self.event))[rows].tolist()
         records, attempts = [self.records[i] for i in chosen], [self.attempts[i] for i in chosen]
-        return PartonLevel(self.event[rows], self.hard.take(rows), records, attempts, self.settings, self.engine)
+        return Records(self.event[rows], self.hard.take(rows), records, attempts, self.origins, self.origin[rows])
+
+    @classmethod
+    def join(cls, pieces: "Sequence[Records]") -> "Records":
+        """Put pieces behind each other."""
+        origins = tuple(origin for piece in pieces for origin in piece.origins)
+        first = np.cumsum([0, *(len(piece.origins) for piece in pieces)])
+        return cls(
+            np.concatenate([piece.event for piece in pieces]),
+            HardEvents.join([piece.hard for piece in pieces]),
+            [record for piece in pieces for record in piece.records],
+            [attempt for piece in pieces for attempt in piece.attempts],
+            origins,
+            np.concatenate([piece.origin + n for piece, n in zip(pieces, first, strict=False)]),
+        )
 
 
 @dataclass(frozen=True)
@@ -115,6 +145,17 @@ class Hadrons:
             self.splitting[partons],
         )
 
+    @classmethod
+    def join(cls, pieces: "Sequence[Hadrons]") -> "Hadrons":
+        """Put pieces behind each other."""
+        return cls(
+            np.concatenate([piece.event for piece in pieces]),
+            HardEvents.join([piece.hard for piece in pieces]),
+            Ragged.join([piece.particles for piece in pieces]),
+            Ragged.join([piece.heavy for piece in pieces]),
+            np.concatenate([piece.splitting for piece in pieces]),
+        )
+
 
 @dataclass(frozen=True)
 class Candidates:
@@ -137,6 +178,12 @@ class Candidates:
         """Select events by index or mask."""
         return Candidates(self.hadrons.take(rows), self.candidates.take(rows))
 
+    @classmethod
+    def join(cls, pieces: "Sequence[Candidates]") -> "Candidates":
+        """Put pieces behind each other."""
+        hadrons = Hadrons.join([piece.hadrons for piece in pieces])
+        return cls(hadrons, Ragged.join([piece.candidates for piece in pieces]))
+
 
 @dataclass(frozen=True)
 class Objects:
@@ -148,3 +195,15 @@ class Objects:
     """(n, len(JET_COLUMNS)) object-level quantities."""
     constituents: Ragged = field(repr=False)
     """One column, `features`: (offsets[-1], 15) float32, falling pT in each jet."""
+
+    def take(self, rows: NDArray[Any]) -> "Objects":
+        """Select objects by index or mask."""
+        return Objects(self.object[rows], self.columns[rows], self.constituents.take(rows))
+
+    @classmethod
+    def join(cls, pieces: "Sequence[Objects]") -> "Objects":
+        """Put the objects of different events together, sorted."""
+        objects = np.concatenate([piece.object for piece in pieces])
+        columns = np.concatenate([piece.columns for piece in pieces])
+        constituents = Ragged.join([piece.constituents for piece in pieces])
+        return cls(objects, columns, constituents).take(np.argsort(objects, kind="stable"))
