@@ -12,7 +12,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from resim.chain import NOMINAL, Draw, Node, Settings, Step, View, Walk, draws_of, first_values, settings_of, tree, walk
+from resim.chain import (
+    NOMINAL,
+    Draw,
+    Node,
+    Settings,
+    Step,
+    View,
+    Walk,
+    drawn_values,
+    draws_of,
+    first_values,
+    settings_of,
+    tree,
+    walk,
+)
 from resim.config import SPLITS, Config, check_whole_blocks, replica_names
 from resim.cost import START, CostRecord, Meter, from_json, to_json
 from resim.errors import OtherVersion, UserError
@@ -20,8 +34,10 @@ from resim.jets.lane import JetsLane
 from resim.keys import uniform_of_event
 from resim.ragged import offsets_of
 from resim.store import (
+    EXTRAS,
     Checkpoint,
     Column,
+    Extra,
     ObjectTable,
     Part,
     ViewTable,
@@ -226,16 +242,26 @@ class _Rows:
     columns: list[NDArray[np.float32]]
     counts: list[NDArray[np.int64]]
     constituents: list[NDArray[np.float32]]
+    extras: list[dict[str, dict[str, NDArray[np.float64]]]]
+    """Kind -> name -> values of the objects."""
 
     def table(self, attributes: dict[str, Any]) -> ViewTable:
         """Join the blocks."""
+        extras = {kind: _extra(kind, [block[kind] for block in self.extras]) for kind in EXTRAS if self.extras[0][kind]}
         return ViewTable(
             np.concatenate(self.present),
             np.concatenate(self.columns),
             offsets_of(np.concatenate(self.counts)),
             np.concatenate(self.constituents),
             attributes,
+            extras,
         )
+
+
+def _extra(kind: str, blocks: Sequence[dict[str, NDArray[np.float64]]]) -> Extra:
+    meaning = {"drawn": "what the event drew for this setting", "weights": "weight of the event with this variation"}
+    values = [np.concatenate([block[name] for block in blocks]) for name in blocks[0]]
+    return Extra(np.stack(values, axis=1), tuple(Column(name, "", meaning[kind]) for name in blocks[0]))
 
 
 def _silent(events: int) -> None:
@@ -395,7 +421,7 @@ def _make(
     _warm_up(nodes, source(first // config.block_size).take(np.array([0])), context)
     checkpoints: list[Checkpoint] = []
     tables: list[dict[str, NDArray[Any]]] = []
-    rows = {view.name: _Rows([], [], [], []) for view in views}
+    rows = {view.name: _Rows([], [], [], [], []) for view in views}
     size = simulation.config.block_size
     for block in range(first // size, stop // size):
         state = source(block)
@@ -461,7 +487,20 @@ def _block(
         with context.meter.measure("rows", view.name, events=len(last.event)) as measured:
             measured.objects = len(table["object"])
             _place(simulation.lane.rows(last), table["object"], rows[view.name])
+            rows[view.name].extras.append(_extras(simulation, view, last, table["event"]))
     return table
+
+
+def _extras(
+    simulation: Simulation, view: View, last: Any, events: NDArray[np.int64]
+) -> dict[str, dict[str, NDArray[np.float64]]]:
+    """Give what the events of the objects drew, and their weights, NaN for events that did not come this far."""
+    there = np.isin(events, last.event)
+    weights = {}
+    for name, values in last.weights.items():
+        weights[name] = np.full(len(events), np.nan)
+        weights[name][there] = values[np.searchsorted(last.event, events[there])]
+    return {"drawn": drawn_values(view, events, simulation.config.seed, simulation.sample), "weights": weights}
 
 
 def _place(found: Any, wanted: NDArray[np.int64], rows: _Rows) -> None:

@@ -8,9 +8,11 @@ event to the bit.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
+import awkward as ak
 import numpy as np
 import pythia8mc as pythia8
 
@@ -18,11 +20,15 @@ from resim.chain import Settings, Step, joined
 from resim.jets.pythia import initialise, make
 from resim.jets.records import read_hadrons
 from resim.jets.replay import REPLAY_SETTINGS, Replay, next_batches
-from resim.jets.states import Hadrons, HardEvents, Origin, Records
+from resim.jets.states import F8, Hadrons, HardEvents, Origin, Records
 from resim.keys import Stream
 
 STAGES = ("shower", "hadronization", "decays")
-_NO_SHOWER = {f"PartonLevel:{part}": False for part in ("MPI", "ISR", "FSR", "Remnants")} | {"Check:event": False}
+_NO_SHOWER = {
+    **{f"PartonLevel:{part}": False for part in ("MPI", "ISR", "FSR", "Remnants")},
+    "Check:event": False,
+    "UncertaintyBands:doVariations": False,
+}
 _FIRST_COLOUR_TAG = 100  # Pythia's own start
 
 
@@ -154,6 +160,25 @@ def _flat(settings: Sequence[Settings]) -> Settings:
     return tuple(pair for stage in settings for pair in stage)
 
 
+def _variations(batches: Sequence[ak.Array], pythia: Any) -> dict[str, F8]:
+    """Give the weights of the shower's variations over the event's own, by the names that the user gave them.
+
+    `UncertaintyBands:List = {NAME fsr:muRfac=2.0, ...}` (Mrenna and Skands, arXiv:1605.08352). NaN for events that
+    Pythia gave up on.
+    """
+    if not pythia.settings.flag("UncertaintyBands:doVariations"):
+        return {}
+    names = [entry.split()[0] for entry in pythia.settings.wvec("UncertaintyBands:List")]
+    known = list(pythia.infoPython().weightNameVector())
+    columns = {name: known.index(name) for name in names if name in known}
+    values = [
+        ak.to_numpy(ak.fill_none(ak.pad_none(batch["info"]["weights"], len(known), axis=1), np.nan))
+        for batch in batches
+    ]
+    table = np.concatenate(values)
+    return {name: table[:, column] / table[:, 0] for name, column in columns.items()}
+
+
 def _collect(
     pythia: Any,
     source: Replay,
@@ -163,7 +188,9 @@ def _collect(
     keep: Sequence[bool],
 ) -> list[Any]:
     """Run Pythia over the loaded events; give what was kept after each stage but the last, and the hadrons."""
-    made, hadrons = read_hadrons(next_batches(pythia, source), source.hard, pythia)
+    batches = next_batches(pythia, source)
+    hard = replace(source.hard, variations=source.hard.variations | _variations(batches, pythia))
+    made, hadrons = read_hadrons(batches, hard, pythia)
     states: list[Any] = []
     for i, wanted in enumerate(keep[:-1]):
         found = cuts.records[len(STAGES) - len(keep) + i] if wanted else {}

@@ -20,6 +20,8 @@ _HARD_ONLY = {"PartonLevel:all": False, "PhaseSpace:increaseMaximum": False}
 _GIVE_UP = 100  # failures in a row before a sample is called impossible
 _INTEGERS = ("id", "status", "mother1", "mother2", "col", "acol")
 _FLOATS = ("px", "py", "pz", "e", "m", "tau", "spin")
+_WEIGHT = "weight:"  # before the names of further weights
+WEIGHT_MEANING = "a further weight of the hard process, over its own"
 _SYSTEM_ROWS = 3  # Pythia's record opens with the system and the two beams
 
 _EVENT_COLUMNS = (
@@ -116,10 +118,14 @@ def _columns(events: list[tuple[tuple[float, ...], list[tuple[Any, ...]]]], ids:
 def to_checkpoint(hard: HardEvents) -> Checkpoint:
     """Lay hard processes out as the store keeps them; every value as it is."""
     events = {column.name: getattr(hard, column.name) for column in _EVENT_COLUMNS}
+    events |= {f"{_WEIGHT}{name}": values for name, values in hard.weights.items()}
+    weights = [Column(f"{_WEIGHT}{name}", "", WEIGHT_MEANING) for name in hard.weights]
     partons = {column.name: hard.partons[column.name] for column in _PARTON_COLUMNS}
-    return Checkpoint(events, hard.partons.offsets, partons, (*_EVENT_COLUMNS, *_PARTON_COLUMNS))
+    return Checkpoint(events, hard.partons.offsets, partons, (*_EVENT_COLUMNS, *weights, *_PARTON_COLUMNS))
 
 
 def from_checkpoint(checkpoint: Checkpoint) -> HardEvents:
     """Give back what `to_checkpoint` was given, to the bit."""
-    return HardEvents(**checkpoint.events, partons=Ragged(checkpoint.offsets, checkpoint.particles))
+    named: dict[str, Any] = {name: values for name, values in checkpoint.events.items() if not name.startswith(_WEIGHT)}
+    weights = {n.removeprefix(_WEIGHT): v for n, v in checkpoint.events.items() if n.startswith(_WEIGHT)}
+    return HardEvents(**named, partons=Ragged(checkpoint.offsets, checkpoint.particles), weights=weights)

@@ -38,27 +38,32 @@ class Jets:
 
     def run(self, state: Candidates, settings: Settings, stream: Stream) -> "FoundJets":
         """Cluster a block; there is nothing random in it."""
-        return FoundJets(state.event, make_objects(state, _card(JetSettings, settings)))
+        weights = state.hadrons.hard.variations
+        return FoundJets(state.event, make_objects(state, _card(JetSettings, settings)), weights)
 
 
 class FoundJets:
     """The last state: the objects, with the events that came this far (a jet may be missing, its event not)."""
 
-    def __init__(self, event: NDArray[np.int64], objects: Objects) -> None:
+    def __init__(self, event: NDArray[np.int64], objects: Objects, weights: Mapping[str, NDArray[np.float64]]) -> None:
         self.event = event
         self.objects = objects
+        self.weights = weights
+        """Of the events, by name: what turns them into a variation of the shower."""
 
     def take(self, rows: NDArray[Any]) -> "FoundJets":
         """Select events by index or mask."""
         event = self.event[rows]
         mine = np.isin(self.objects.object // SLOTS, event)
-        return FoundJets(event, self.objects if mine.all() else self.objects.take(mine))
+        weights = {name: values[rows] for name, values in self.weights.items()}
+        return FoundJets(event, self.objects if mine.all() else self.objects.take(mine), weights)
 
     @classmethod
     def join(cls, pieces: "Sequence[FoundJets]") -> "FoundJets":
         """Put pieces behind each other."""
         objects = Objects.join([piece.objects for piece in pieces])
-        return cls(np.concatenate([piece.event for piece in pieces]), objects)
+        weights = {n: np.concatenate([piece.weights[n] for piece in pieces]) for n in pieces[0].weights}
+        return cls(np.concatenate([piece.event for piece in pieces]), objects, weights)
 
 
 class JetsLane:

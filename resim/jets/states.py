@@ -40,6 +40,9 @@ class Ragged:
         return type(self)(offsets, {name: column[elements] for name, column in self.columns.items()})
 
 
+_EVENT_COLUMNS = ("event", "process", "weight", "scale", "alpha_qcd", "alpha_qed")
+
+
 @dataclass(frozen=True)
 class HardEvents:
     """The hard processes of a block: what the shower starts from.
@@ -58,18 +61,26 @@ class HardEvents:
     alpha_qcd: F8
     alpha_qed: F8
     partons: Ragged
+    weights: dict[str, F8] = field(default_factory=dict)
+    """Further weights that came with the hard process (of a Les Houches file), by name, each relative to `weight`."""
+    variations: dict[str, F8] = field(default_factory=dict)
+    """Weights that turn the shower that followed into one with other parameters, by name; nothing before the shower."""
 
     def take(self, rows: NDArray[Any]) -> "HardEvents":
         """Select events by index or mask."""
-        flat = {n: getattr(self, n)[rows] for n in ("event", "process", "weight", "scale", "alpha_qcd", "alpha_qed")}
-        return HardEvents(**flat, partons=self.partons.take(rows))
+        flat = {name: getattr(self, name)[rows] for name in _EVENT_COLUMNS}
+        named = {name: {k: v[rows] for k, v in getattr(self, name).items()} for name in ("weights", "variations")}
+        return HardEvents(**flat, partons=self.partons.take(rows), **named)
 
     @classmethod
     def join(cls, pieces: "Sequence[HardEvents]") -> "HardEvents":
         """Put pieces behind each other."""
-        names = ("event", "process", "weight", "scale", "alpha_qcd", "alpha_qed")
-        flat = {name: np.concatenate([getattr(piece, name) for piece in pieces]) for name in names}
-        return cls(**flat, partons=Ragged.join([piece.partons for piece in pieces]))
+        flat = {name: np.concatenate([getattr(piece, name) for piece in pieces]) for name in _EVENT_COLUMNS}
+        named = {
+            name: {k: np.concatenate([getattr(piece, name)[k] for piece in pieces]) for k in getattr(pieces[0], name)}
+            for name in ("weights", "variations")
+        }
+        return cls(**flat, partons=Ragged.join([piece.partons for piece in pieces]), **named)
 
 
 @dataclass(frozen=True)
