@@ -1,6 +1,10 @@
-"""Jets of a block of events: anti-kT by FastJet, heavy hadrons as ghosts, matching to the hard partons."""
+"""Jets of a block of events: anti-kT by FastJet, heavy hadrons as ghosts, matching to the hard partons.
 
-from dataclasses import dataclass
+Reconstructed jets are made of the detector's candidates; generator jets of the stable particles, muons among them but
+no neutrinos.
+"""
+
+from dataclasses import dataclass, replace
 
 import awkward as ak
 import fastjet
@@ -10,11 +14,12 @@ from pydantic import BaseModel, Field
 
 from resim.jets import features, truth
 from resim.jets.states import F8, I8, Candidates, Objects, Ragged
-from resim.ragged import offsets_of, row_of, select_rows
+from resim.ragged import offsets_of, row_of, select_elements, select_rows
 
 # FastJet's own switch for the banner that it would print into our standard output
 fastjet._swig.ClusterSequence.set_fastjet_banner_stream(None)
 
+_NEUTRINOS = (12, 14, 16)
 _GHOST_SCALE = 1e-18  # far below the rounding of a jet's momentum, far above the smallest double
 
 
@@ -48,7 +53,7 @@ class Jets:
     offsets: I8
     """Constituents of jet i are `members[offsets[i]:offsets[i + 1]]`."""
     members: I8
-    """Places of the constituents in the candidates' columns."""
+    """Places of the constituents in the columns of what was clustered."""
 
     @property
     def pt(self) -> F8:
@@ -73,34 +78,60 @@ class Jets:
 
 
 def make_objects(candidates: Candidates, settings: JetSettings) -> Objects:
-    """Find the jets of the block's objects: clustering, matching, jet columns and constituent features."""
-    table = truth.object_table(candidates.hadrons.hard, settings)
-    jets = cluster(candidates, settings)
+    """Find the jets of the block's objects: clustering, matching, jet columns and constituent features.
+
+    An object is there if it has a reconstructed jet; its generator jet may be missing.
+    """
+    hadrons = candidates.hadrons
+    table, place = truth.object_table(hadrons.hard, settings), truth.object_rows(hadrons.hard, settings)
+    jets, generated = _reconstructed_and_generated(candidates, settings)
     order = np.argsort(candidates.event, kind="stable")
     row = order[np.searchsorted(candidates.event, table["event"], sorter=order)]
-    jet, distance = truth.match(
-        row, table["parton_eta"], table["parton_phi"], jets.row, jets.eta, jets.phi, settings.match_distance
+    (jet, distance), (twin, _) = (
+        truth.match(row, table["parton_eta"], table["parton_phi"], j.row, j.eta, j.phi, settings.match_distance)
+        for j in (jets, generated)
     )
     found = np.flatnonzero(jet >= 0)
     found = found[np.argsort(table["object"][found], kind="stable")]
-    return features.objects(table["object"][found], distance[found], jets.take(jet[found]), candidates, settings)
+    matched = features.Matched(
+        object=table["object"][found],
+        parton=place[found],
+        distance=distance[found],
+        jets=jets.take(jet[found]),
+        with_twin=np.flatnonzero(twin[found] >= 0),
+        twins=generated.take(twin[found][twin[found] >= 0]),
+    )
+    return features.objects(matched, candidates, settings)
 
 
-def cluster(candidates: Candidates, settings: JetSettings) -> Jets:
-    """Cluster the candidates of each event; heavy hadrons take part as ghosts and are counted where they end up.
+def _reconstructed_and_generated(candidates: Candidates, settings: JetSettings) -> tuple[Jets, Jets]:
+    """Cluster candidates and stable visible particles, by one call of FastJet: the latter as further events."""
+    real, particles, heavy = candidates.candidates, candidates.hadrons.particles, candidates.hadrons.heavy
+    kind = np.abs(particles["id"])
+    visible = np.logical_and.reduce([kind != neutrino for neutrino in _NEUTRINOS])
+    stable = Ragged(select_elements(particles.offsets, visible), {n: particles[n][visible] for n in _NAMES})
+    both = Ragged.join([Ragged(real.offsets, {n: real[n] for n in _NAMES}), stable])
+    jets = cluster(both, Ragged.join([heavy, heavy]), settings)
+    first = np.searchsorted(jets.row, len(real))
+    reconstructed, generated = jets.take(np.arange(first)), jets.take(np.arange(first, len(jets.row)))
+    members = np.flatnonzero(visible)[generated.members - real.offsets[-1]]
+    return reconstructed, replace(generated, row=generated.row - len(real), members=members)
+
+
+def cluster(particles: Ragged, heavy: Ragged, settings: JetSettings) -> Jets:
+    """Cluster the particles of each event; heavy hadrons take part as ghosts and are counted where they end up.
 
     Within an event jets come in FastJet's order. Jets pass `pt_min` and `eta_max`.
     """
-    real, heavy = candidates.candidates, candidates.hadrons.heavy
-    merged = _with_ghosts(real, heavy)
+    merged = _with_ghosts(particles, heavy)
     sequence = fastjet.ClusterSequence(merged, fastjet.JetDefinition(fastjet.antikt_algorithm, settings.radius))
     found = sequence.inclusive_jets(min_pt=settings.pt_min)
     row = row_of(np.asarray(found.layout.offsets))
     offsets, member = _members(sequence, settings.pt_min)
     owner = row_of(offsets)
-    n_real = np.diff(real.offsets)[row][owner]
-    ghost = member >= n_real
-    hadron = heavy.offsets[row[owner[ghost]]] + (member - n_real)[ghost]
+    n_particles = np.diff(particles.offsets)[row][owner]
+    ghost = member >= n_particles
+    hadron = heavy.offsets[row[owner[ghost]]] + (member - n_particles)[ghost]
     flavour = heavy["flavour"][hadron]
     counts = {q: np.bincount(owner[ghost][flavour == q], minlength=len(row)) for q in (5, 4)}
     jets = Jets(
@@ -109,7 +140,7 @@ def cluster(candidates: Candidates, settings: JetSettings) -> Jets:
         n_b_hadrons=counts[5],
         n_c_hadrons=counts[4],
         offsets=offsets_of(np.bincount(owner[~ghost], minlength=len(row))),
-        members=(real.offsets[row[owner]] + member)[~ghost],
+        members=(particles.offsets[row[owner]] + member)[~ghost],
     )
     return jets.take(np.abs(jets.eta) < settings.eta_max)
 
@@ -118,7 +149,7 @@ _NAMES, _FASTJET = ("px", "py", "pz", "e"), ("px", "py", "pz", "E")
 
 
 def _with_ghosts(real: Ragged, heavy: Ragged) -> ak.Array:
-    """Put the heavy hadrons, at a vanishing momentum, behind the candidates of their event, as FastJet wants them."""
+    """Put the heavy hadrons, at a vanishing momentum, behind the particles of their event, as FastJet wants them."""
     offsets = real.offsets + heavy.offsets
     at_real = np.arange(real.offsets[-1]) + heavy.offsets[row_of(real.offsets)]
     at_heavy = np.arange(heavy.offsets[-1]) + real.offsets[row_of(heavy.offsets) + 1]

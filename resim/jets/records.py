@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resim.jets.states import Hadrons, HardEvents, Ragged
-from resim.ragged import select_elements
+from resim.ragged import row_of, select_elements
 
 _MOMENTUM: dict[str, type] = dict.fromkeys(("px", "py", "pz", "e"), np.float64)
 _PARTICLE: dict[str, type] = {
@@ -19,6 +19,9 @@ _PARTICLE: dict[str, type] = {
 }
 _LIGHT = 400  # no heavy hadron has a smaller PDG id, and most particles do
 _HEAVY: dict[str, type] = {"id": np.int32, "flavour": np.int8, **_MOMENTUM}
+_SYSTEM_ROWS = 3  # Pythia's record opens with the system and the two beams; the hard process follows
+_GLUON, _OUTGOING = 21, 23  # PDG id; Pythia's status code
+_SHOWER = (41, 59)  # Pythia's status codes of what the showers make
 
 
 def read_hadrons(batches: Sequence[ak.Array], hard: HardEvents, pythia: Any) -> tuple[NDArray[np.int64], Hadrons]:
@@ -35,12 +38,12 @@ def read_hadrons(batches: Sequence[ak.Array], hard: HardEvents, pythia: Any) -> 
     made = np.flatnonzero(~np.concatenate(gone)) if gone else np.empty(0, dtype=np.int64)
     # a batch without events has no columns either
     full = [batch for batch, missing in zip(batches, gone, strict=True) if not missing.all()]
-    read = [_read(batch.layout.content["prt"], pythia) for batch in full]
+    records = [batch.layout.content["prt"] for batch in full]
+    read = [_read(record, pythia) for record in records]
     particles = Ragged.join([_none(_PARTICLE), *(p for p, _ in read)])
     heavy = Ragged.join([_none(_HEAVY), *(h for _, h in read)])
     kept = hard.take(made)
-    splitting = np.zeros(int(kept.partons.offsets[-1]), dtype=np.int8)
-    return made, Hadrons(kept.event, kept, particles, heavy, splitting)
+    return made, Hadrons(kept.event, kept, particles, heavy, _splittings(records, kept.partons))
 
 
 def _read(record: Any, pythia: Any) -> tuple[Ragged, Ragged]:
@@ -65,7 +68,7 @@ def _flat(records: Any) -> tuple[NDArray[np.int64], dict[str, NDArray[Any]]]:
     Works on awkward's layout (a list of records): the public operations copy all columns first.
     """
     content = records.content
-    columns = {n: content[n].data for n in ("id", "status", "mother1", "m")}
+    columns = {n: content[n].data for n in ("id", "status", "mother1", "mother2", "daughter1", "daughter2", "m")}
     columns |= {n: content["p"][n].data for n in ("px", "py", "pz", "e")}
     return np.asarray(records.offsets.data, dtype=np.int64), columns
 
@@ -111,3 +114,70 @@ def _heavy(offsets: NDArray[np.int64], columns: dict[str, NDArray[Any]]) -> Ragg
     last[passed_on] = False
     chosen = {n: columns[n][last] for n in _HEAVY if n != "flavour"}
     return Ragged(select_elements(offsets, last), {**chosen, "flavour": flavour[last]})
+
+
+def _splittings(records: Sequence[Any], partons: Ragged) -> NDArray[np.int8]:
+    """Give `Hadrons.splitting` for the hard processes `partons`, whose events lie in the records of some batches."""
+    stops = np.cumsum([len(record) for record in records], dtype=np.int64)
+    starts = stops - [len(record) for record in records]
+    found = [
+        _first_branchings(*_flat(record), partons.take(np.arange(start, stop)))
+        for record, start, stop in zip(records, starts, stops, strict=True)
+    ]
+    return np.concatenate([np.empty(0, dtype=np.int8), *found])
+
+
+def _first_branchings(offsets: NDArray[np.int64], record: dict[str, NDArray[Any]], partons: Ragged) -> NDArray[np.int8]:
+    """Follow each outgoing hard gluon down the record to its first branching in the shower.
+
+    A parton that only takes recoil is copied: it has one daughter. In Pythia's simple shower the branching parton has
+    two. In Vincia an emission has two mothers, the ends of the antenna: it counts for the one with which it has the
+    smaller invariant mass, as in the collinear limit, and the other is followed further.
+    """
+    splitting = np.zeros(int(partons.offsets[-1]), dtype=np.int8)
+    gluon = np.flatnonzero((partons["id"] == _GLUON) & (partons["status"] == _OUTGOING))
+    event = row_of(partons.offsets)[gluon]
+    start = offsets[event]
+    at = start + _SYSTEM_ROWS + gluon - partons.offsets[event]
+    while len(gluon):
+        branching, copy = _branch(record, at, start)
+        splitting[gluon] = branching
+        on = (branching == 0) & (copy >= 0)
+        gluon, start, at = gluon[on], start[on], copy[on]
+    return splitting
+
+
+def _branch(
+    record: dict[str, NDArray[Any]], at: NDArray[np.int64], start: NDArray[np.int64]
+) -> tuple[NDArray[np.int8], NDArray[np.int64]]:
+    """Tell what gluons in rows `at` branch into (0: they do not, here) and which row continues them (-1: none).
+
+    `start` are the rows where their events begin.
+    """
+    first, second = (start + record[name][at] for name in ("daughter1", "daughter2"))
+    second = np.where(second == start, first, second)
+    ids = np.abs(record["id"][first]), np.abs(record["id"][second])
+    status = np.abs(record["status"][first])
+    # hadrons have no place here: strings are made of the partons that are left
+    pair = (first != second) & (status >= _SHOWER[0]) & (status <= _SHOWER[1]) & (ids[0] <= _GLUON)
+    # of two daughters the emission of an antenna is the one with two mothers
+    emitted = np.where(record["mother2"][second] > 0, second, first)
+    other = np.where(emitted == first, second, first)
+    own = pair & (ids[0] == ids[1]) & _is_nearest(record, emitted, at, start)
+    copy = np.where(first == second, first, np.where(pair, other, start))
+    copy = np.where((copy > start) & (record["id"][copy] == _GLUON), copy, -1)
+    return np.where(own, ids[0], 0).astype(np.int8), copy
+
+
+def _is_nearest(
+    record: dict[str, NDArray[Any]], emitted: NDArray[np.int64], at: NDArray[np.int64], start: NDArray[np.int64]
+) -> NDArray[np.bool_]:
+    """Tell whether rows `at` are the mothers of smaller invariant mass with `emitted`; an only mother is."""
+    mothers = [start + record[name][emitted] for name in ("mother1", "mother2")]
+    other = np.where(mothers[0] == at, mothers[1], mothers[0])
+    return (other == start) | (_invariant(record, emitted, at) <= _invariant(record, emitted, other))
+
+
+def _invariant(record: dict[str, NDArray[Any]], a: NDArray[np.int64], b: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Give the products of four-momenta of rows."""
+    return record["e"][a] * record["e"][b] - sum(record[n][a] * record[n][b] for n in ("px", "py", "pz"))

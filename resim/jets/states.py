@@ -69,18 +69,17 @@ class HardEvents:
     def take(self, rows: NDArray[Any]) -> "HardEvents":
         """Select events by index or mask."""
         flat = {name: getattr(self, name)[rows] for name in _EVENT_COLUMNS}
-        named = {name: {k: v[rows] for k, v in getattr(self, name).items()} for name in ("weights", "variations")}
-        return HardEvents(**flat, partons=self.partons.take(rows), **named)
+        weights = {name: values[rows] for name, values in self.weights.items()}
+        variations = {name: values[rows] for name, values in self.variations.items()}
+        return HardEvents(**flat, partons=self.partons.take(rows), weights=weights, variations=variations)
 
     @classmethod
     def join(cls, pieces: "Sequence[HardEvents]") -> "HardEvents":
         """Put pieces behind each other."""
         flat = {name: np.concatenate([getattr(piece, name) for piece in pieces]) for name in _EVENT_COLUMNS}
-        named = {
-            name: {k: np.concatenate([getattr(piece, name)[k] for piece in pieces]) for k in getattr(pieces[0], name)}
-            for name in ("weights", "variations")
-        }
-        return cls(**flat, partons=Ragged.join([piece.partons for piece in pieces]), **named)
+        weights = {n: np.concatenate([piece.weights[n] for piece in pieces]) for n in pieces[0].weights}
+        variations = {n: np.concatenate([piece.variations[n] for piece in pieces]) for n in pieces[0].variations}
+        return cls(**flat, partons=Ragged.join([p.partons for p in pieces]), weights=weights, variations=variations)
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from resim.jets.clustering import JetSettings
 
 JETTYPES = {1: 1, 2: 1, 3: 1, 4: 2, 5: 3, 25: 4, 21: 5, 6: 9, 23: 10, 24: 11}
-"""|PDG id| -> code: 1 light quark, 2 c, 3 b, 4 H, 10 Z, 11 W as published; 5 is any gluon (published 5..8 tell what it
-splits into) and 9 the top, which the published set lacks."""
+"""|PDG id| -> code: 1 light quark, 2 c, 3 b, 4 H, 10 Z, 11 W as published (RS3L, arXiv:2403.07066); 5 is any gluon,
+and 9 the top, which the published set lacks. The published 5..8 tell what a gluon splits into: that is a matter of the
+shower and so of the view (`splitting_class`), while an object's label is the same in all views."""
 
 OBJECT_COLUMNS: tuple[tuple[str, str, str], ...] = (
     ("object", "", "id, 8 x event + slot; the slot counts the event's objects in the order of its hard process"),
@@ -27,12 +28,15 @@ OBJECT_COLUMNS: tuple[tuple[str, str, str], ...] = (
     ("parton_eta", "", "its pseudorapidity"),
     ("parton_phi", "rad", "its azimuth"),
     ("parton_e", "GeV", "its energy"),
+    ("decay", "", "largest |PDG id| among what a H, W or Z decays to: 5 b, 4 c, 1 to 3 light, 21 g; 0 for all else"),
     ("process", "", "Pythia's code of the hard process"),
     ("scale", "GeV", "factorisation scale of the hard process"),
 )
 
 _INCOMING, _RESONANCE, _OUTGOING = -21, -22, 23  # Pythia's status codes
 _LEPTONS = (11, 12, 13, 14, 15, 16)
+_GLUON = 21
+_BOSONS = (23, 24, 25)
 
 
 def object_table(hard: HardEvents, settings: "JetSettings") -> dict[str, NDArray[Any]]:
@@ -47,12 +51,10 @@ def object_table(hard: HardEvents, settings: "JetSettings") -> dict[str, NDArray
     UserError
         If an event has more than eight objects.
     """
-    partons, row = hard.partons, row_of(hard.partons.offsets)
+    chosen = object_rows(hard, settings)
+    partons = {name: column[chosen] for name, column in hard.partons.columns.items()}
+    event = row_of(hard.partons.offsets)[chosen]
     pt = np.hypot(partons["px"], partons["py"])
-    eta = np.arcsinh(partons["pz"] / np.where(pt > 0, pt, 1e-9))
-    wanted = _from_collision(partons["id"], partons["status"], _mothers(hard)) & np.isin(partons["id"], _signed_ids())
-    chosen = np.flatnonzero(wanted & (pt >= settings.object_pt_min) & (np.abs(eta) <= settings.object_eta_max))
-    event = row[chosen]
     slot = np.arange(len(chosen)) - offsets_of(np.bincount(event, minlength=len(hard.event)))[event]
     if (slot >= SLOTS).any():
         raise UserError(f"event {hard.event[event[slot >= SLOTS][0]]}: more than {SLOTS} objects; raise object_pt_min")
@@ -60,15 +62,56 @@ def object_table(hard: HardEvents, settings: "JetSettings") -> dict[str, NDArray
         "object": SLOTS * hard.event[event] + slot,
         "event": hard.event[event],
         "weight": hard.weight[event],
-        "jettype": np.array([JETTYPES[abs(i)] for i in partons["id"][chosen].tolist()], dtype=np.int8),
-        "parton_id": partons["id"][chosen],
-        "parton_pt": pt[chosen],
-        "parton_eta": eta[chosen],
-        "parton_phi": np.arctan2(partons["py"], partons["px"])[chosen],
-        "parton_e": partons["e"][chosen],
+        "jettype": np.array([JETTYPES[abs(i)] for i in partons["id"].tolist()], dtype=np.int8),
+        "parton_id": partons["id"],
+        "parton_pt": pt,
+        "parton_eta": np.arcsinh(partons["pz"] / pt),
+        "parton_phi": np.arctan2(partons["py"], partons["px"]),
+        "parton_e": partons["e"],
+        "decay": _decay(hard)[chosen],
         "process": hard.process[event],
         "scale": hard.scale[event],
     }
+
+
+def object_rows(hard: HardEvents, settings: "JetSettings") -> I8:
+    """Give the places of the objects of `object_table` in the columns of `hard.partons`."""
+    partons = hard.partons
+    pt = np.hypot(partons["px"], partons["py"])
+    eta = np.arcsinh(partons["pz"] / np.where(pt > 0, pt, 1e-9))
+    wanted = _from_collision(partons["id"], partons["status"], _mothers(hard)) & np.isin(partons["id"], _signed_ids())
+    # a parton along the beam is no object even if every pT is wanted
+    wanted &= (pt > 0) & (pt >= settings.object_pt_min) & (np.abs(eta) <= settings.object_eta_max)
+    return np.flatnonzero(wanted)
+
+
+def _decay(hard: HardEvents) -> NDArray[np.int8]:
+    """Give the largest |PDG id| among the decay products of each H, W and Z; 0 for all else."""
+    kind, mother = np.abs(hard.partons["id"]), _mothers(hard)
+    products = np.flatnonzero((mother >= 0) & np.isin(kind[mother], _BOSONS))
+    largest = np.zeros(len(kind), dtype=np.int8)
+    np.maximum.at(largest, mother[products], kind[products].astype(np.int8))
+    return largest
+
+
+def splitting_class(particle: I4, first: NDArray[np.int8], n_b: I8, n_c: I8) -> NDArray[np.int8]:
+    """Tell what a gluon's jet holds, in the published codes: 5 g -> light quarks, 6 cc, 7 bb, 8 gg.
+
+    Two b (c) hadrons in the jet make it 7 (6), whatever came first: most heavy pairs come from later branchings, and
+    what can be told from the jet is that they are in it. The others go by the gluon's first branching, 8 for two gluons
+    and 5 for a pair of quarks (a heavy pair of which the jet lost a hadron is among these).
+
+    Parameters
+    ----------
+    particle
+        (n,) PDG id of the hard parton; 0 is given for all that are not gluons.
+    first
+        (n,) its first branching, as in `Hadrons.splitting`; where that is 0 and there are no heavy hadrons, 0 is given.
+    n_b, n_c
+        (n,) ghost-matched hadrons in the jet.
+    """
+    code = np.select([n_b >= 2, n_c >= 2, first == _GLUON, first > 0], [7, 6, 8, 5], 0)
+    return np.where(particle == _GLUON, code, 0).astype(np.int8)
 
 
 def _signed_ids() -> list[int]:
@@ -92,7 +135,7 @@ def _from_collision(particle: I4, status: I4, mother: I8) -> NDArray[np.bool_]:
         root = np.where(up, above, root)
     final = status == _OUTGOING
     kind = np.abs(particle)
-    quarks = np.bincount(root[final & ((kind <= 6) | (kind == 21))], minlength=len(root))
+    quarks = np.bincount(root[final & ((kind <= 6) | (kind == _GLUON))], minlength=len(root))
     leptons = np.bincount(root[final & np.isin(kind, _LEPTONS)], minlength=len(root))
     return (root == np.arange(len(root))) & (final | (status == _RESONANCE)) & (quarks > 0) & (leptons == 0)
 

@@ -22,6 +22,9 @@ SPECIES = {
 }
 """PDG id -> charge, mass in GeV."""
 
+TRACK_ERROR = 0.02
+"""Of d0 and dz of charged candidates, mm."""
+
 HARD_INTEGERS = ("id", "status", "mother1", "mother2", "col", "acol")
 HARD_NUMBERS = ("px", "py", "pz", "e", "m", "tau", "spin")
 
@@ -87,13 +90,16 @@ def candidates_of(
     events: Sequence[Sequence[tuple[Any, ...]]],
     hard: HardEvents | None = None,
     heavy: Sequence[Sequence[tuple[float, ...]]] | None = None,
+    particles: Sequence[Sequence[Particle]] | None = None,
 ) -> Candidates:
-    """Make massless candidates of rows (kind, charge, pT, eta, phi, d0, dz)."""
+    """Make massless candidates of rows (kind, charge, pT, eta, phi, d0, dz); leptons are identified."""
     flat = np.array([row for event in events for row in event], dtype=float).reshape(-1, 7)
     columns: dict[str, Any] = momenta(*flat[:, 2:5].T, 0.0)
     columns |= {"charge": flat[:, 1].astype(np.int8), "kind": flat[:, 0].astype(np.int8)}
-    columns |= {"d0": flat[:, 5], "dz": flat[:, 6]}
+    columns |= {"d0": flat[:, 5], "dz": flat[:, 6], "identified": columns["kind"] >= 3}
+    columns |= dict.fromkeys(("d0_error", "dz_error"), np.where(columns["charge"] != 0, TRACK_ERROR, 0.0))
     nothing: list[list[Any]] = [[] for _ in events]
     hard = hard or hard_events(nothing)
     offsets = offsets_of(np.array([len(event) for event in events], dtype=np.int64))
-    return Candidates(_hadrons(hard, hadrons_of(nothing).particles, heavy), Ragged(offsets, columns))
+    stable = hadrons_of(particles or nothing).particles
+    return Candidates(_hadrons(hard, stable, heavy), Ragged(offsets, columns))

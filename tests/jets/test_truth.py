@@ -81,7 +81,7 @@ def test_columns_are_those_of_the_hard_process() -> None:
 
 def test_events_without_objects_give_an_empty_table() -> None:
     for events in ([], [BEAMS]):
-        assert [len(column) for column in object_table(hard_events(events), SETTINGS).values()] == [0] * 11
+        assert [len(column) for column in object_table(hard_events(events), SETTINGS).values()] == [0] * 12
 
 
 def test_more_objects_than_ids_is_an_error_with_the_event() -> None:

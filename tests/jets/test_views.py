@@ -11,13 +11,15 @@ import pythia8mc as pythia8
 from scipy.stats import ks_2samp
 
 from resim.chain import Step
+from resim.jets.cards import detector_settings
 from resim.jets.clustering import JetSettings, make_objects
-from resim.jets.detector import DetectorSettings, detect
+from resim.jets.detector import detect
 from resim.jets.features import JET_COLUMNS
 from resim.jets.hadronization import _flavour
 from resim.jets.states import Hadrons, HardEvents, Ragged
 from tests.jets.events import SEED, hard_block, nominal, rehadronize, shower_of, steps
 
+CMS = detector_settings({}, "test")
 SAMPLES = ("qcd", "hbb")
 
 
@@ -211,7 +213,7 @@ def _jets(name: str, settings: tuple[tuple[str, Any], ...] = ()) -> dict[str, np
     found = []
     for block in range(4):
         hadrons = shower_of(hard_block("qcd", block), "qcd", steps(name, shower=settings), keep=False)[1]
-        seen = detect(hadrons, DetectorSettings(), Step("detector", (), name).stream(SEED, "qcd"))
+        seen = detect(hadrons, CMS, Step("detector", (), name).stream(SEED, "qcd"))
         found.append(make_objects(seen, JetSettings()).columns)
     return dict(zip([column for column, _, _ in JET_COLUMNS], np.concatenate(found).T, strict=True))
 

@@ -1,0 +1,165 @@
+"""What exported files have in common: what travels with the arrays, and that they are whole or not there."""
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from resim.chain import NOMINAL
+from resim.errors import UserError
+from resim.store import Column, Dataset, ObjectTable, Part, Schema, ViewTable, write_manifest, write_part
+from resim.store.files import remove, replace_folder, storage_errors, sync
+
+HEAD_FORMAT, HEAD_VERSION = "resim-export", 1
+Progress = Callable[[Sequence[Any]], Iterable[Any]]  # `tqdm` is one
+_LOST = ("checkpoint_recipes",)  # checkpoints are not exported
+
+
+@dataclass(frozen=True)
+class Head:
+    """What a data set is, beside its arrays; JSON within an exported file."""
+
+    objects: tuple[Column, ...]
+    """Of the object table."""
+    schema: Schema
+    """Of all views."""
+    views: dict[str, dict[str, Any]]
+    """View -> its attributes, in the order of the data set."""
+    parts: tuple[dict[str, Any], ...]
+    """Attributes of the parts, in the order of their events."""
+
+    @classmethod
+    def of(cls, dataset: Dataset, views: Sequence[str]) -> "Head":
+        """Describe some views of a data set."""
+        first = dataset.parts[0]
+        view = first.view(views[0])
+        return cls(
+            first.object_descriptions(),
+            Schema(view.view_columns, view.constituent_columns),
+            {name: first.view(name).attributes for name in views},
+            tuple(_attributes(part, views) for part in dataset.parts),
+        )
+
+    def to_json(self) -> str:
+        """Write it; what all parts have in common stands once."""
+        first = self.parts[0]
+        common = {k: v for k, v in first.items() if all(k in p and p[k] == v for p in self.parts)}
+        content = {
+            "format": HEAD_FORMAT,
+            "version": HEAD_VERSION,
+            **asdict(self),
+            "common": common,
+            "parts": [{k: v for k, v in part.items() if k not in common} for part in self.parts],
+        }
+        return json.dumps(content, allow_nan=False)
+
+    @classmethod
+    def from_json(cls, text: str | bytes, where: Path) -> "Head":
+        """Read what `to_json` wrote.
+
+        Raises
+        ------
+        UserError
+            If it is something else, or of another version.
+        """
+        try:
+            content = json.loads(text)
+            found = (content["format"], content["version"])
+            if found != (HEAD_FORMAT, HEAD_VERSION):
+                expected = f"{HEAD_FORMAT} version {HEAD_VERSION}"
+                raise UserError(f"{where}: is {found[0]} version {found[1]}, and this program reads {expected}")
+            schema = Schema(*(_columns(content["schema"][key]) for key in ("view_columns", "constituent_columns")))
+            parts = tuple(content["common"] | part for part in content["parts"])
+            return cls(_columns(content["objects"]), schema, content["views"], parts)
+        except (LookupError, TypeError, ValueError) as error:
+            raise UserError(f"{where}: what describes the data set is damaged ({error!r}); export it again") from error
+
+
+def _columns(rows: list[dict[str, str]]) -> tuple[Column, ...]:
+    return tuple(Column(**row) for row in rows)
+
+
+def _attributes(part: Part, views: Sequence[str]) -> dict[str, Any]:
+    """Give a part's attributes as far as they concern some views."""
+    kept = {key: value for key, value in part.attributes.items() if key not in _LOST}
+    dropped = set(part.views) - set(views)
+    for key in ("recipes", "failed"):
+        kept[key] = {name: value for name, value in kept.get(key, {}).items() if name not in dropped}
+    return kept | {"cost": [record for record in kept.get("cost", []) if record["view"] not in dropped]}
+
+
+def chosen_views(dataset: Dataset, names: Sequence[str] | None) -> list[str]:
+    """Give the views asked for in the data set's order (default all).
+
+    Raises
+    ------
+    UserError
+        For a name that it does not have.
+    """
+    unknown = [name for name in names or () if name not in dataset.views]
+    if unknown:
+        raise UserError(f"--views: no view {unknown[0]!r} in the data set; it has {', '.join(dataset.views)}")
+    return [name for name in dataset.views if names is None or name in names]
+
+
+def with_nominal(names: Sequence[str]) -> list[str]:
+    """Put nominal before the other views."""
+    return [NOMINAL, *(name for name in names if name != NOMINAL)]
+
+
+def write_back(folder: Path, head: Head, i: int, objects: ObjectTable, views: Mapping[str, ViewTable]) -> None:
+    """Write the i-th part of a data set that was exported."""
+    ordered = {name: views[name] for name in head.views}
+    write_part(folder, objects, ordered, head.schema, head.parts[i])
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Give a temporary name beside `path`; the file written there gets its name when all went well, or goes.
+
+    Raises
+    ------
+    UserError
+        If the disk is full, or nothing can be written there.
+    """
+    path = path.absolute()
+    if path.is_dir():
+        raise UserError(f"--out {path}: is a folder; give the name of a file")
+    temporary = path.with_name(f".{path.name}-{os.getpid()}")
+    with storage_errors(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield temporary
+            sync([temporary])
+            temporary.replace(path)
+            sync([path.parent])
+        finally:
+            remove(temporary)
+
+
+@contextmanager
+def whole_dataset(out: Path) -> Iterator[Path]:
+    """Give a folder beside `out` for the parts; it gets that name, with a manifest, when all went well, or goes.
+
+    Raises
+    ------
+    UserError
+        If `out` is there and not empty, the disk is full, or nothing can be written there.
+    """
+    out = out.absolute()
+    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
+        raise UserError(f"--out {out}: is there already and not empty; give a new folder, or remove it first")
+    temporary = out.with_name(f".{out.name}-{os.getpid()}")
+    with storage_errors(out.parent):
+        temporary.mkdir(parents=True)
+        try:
+            yield temporary
+            write_manifest(temporary, sorted(temporary.glob("part-*")))
+            replace_folder(temporary, out)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise

@@ -1,0 +1,289 @@
+"""Events of any generator that writes HepMC3 (ASCII), as the jets lane has them: what Pythia gives directly.
+
+pyhepmc reads an event into flat arrays (`GenEventData`): particles, vertices, and links between them. Our work is
+done on the arrays of a whole batch.
+"""
+
+import gzip
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import IO, Any, NoReturn, cast
+
+import numpy as np
+import pyhepmc
+from numpy.typing import NDArray
+
+from resim.errors import UserError
+from resim.jets.pythia import make
+from resim.jets.records import _charges, _heavy
+from resim.jets.states import I4, I8, Hadrons, HardEvents, Ragged
+from resim.ragged import offsets_of, row_of, select_elements
+
+# What the library finds wrong goes into our own one line.
+pyhepmc.Setup.print_errors = False
+pyhepmc.Setup.debug_level = 0
+
+_FINAL = 1
+_HARD = {21: -21, 22: -22, 23: 23}  # HepMC has Pythia's codes without their sign
+_MOMENTUM = ("px", "py", "pz", "e")
+_START, _EVENT, _END = b"HepMC::Asciiv3-START_EVENT_LISTING", b"E", b"HepMC::Asciiv3-END_EVENT_LISTING"
+_UNITS = b"U"
+_HEAD, _BUFFER = 256, 1 << 18
+_MARKS = re.compile(rb"^(?:(E) |(U) (?:GEV|MEV) (?:MM|CM)[ \r]*$|(HepMC::Asciiv3-(?:START|END)_EVENT_LISTING))", re.M)
+
+
+def read_hepmc(path: Path, batch: int = 1000) -> Iterator[Hadrons]:
+    """Read a file (plain or .gz) in batches of events, ids kept; GeV, mm.
+
+    The hard process is told from Pythia's status codes 21 to 23, which other generators do not use: their events have
+    no hard partons. What an outgoing gluon splits into is not known.
+
+    Raises
+    ------
+    UserError
+        If the file is not HepMC3, ends early, does not say its units, holds a stable particle that is not in Pythia's
+        table, or numbers its events other than rising from 0 or more.
+    """
+    last = -1
+    with _opened(path) as file:
+        reader = _Reader(path, file)
+        while events := list(reader.take(batch)):
+            hadrons = _hadrons(_Batch.of(events), str(path))
+            last = _require_rising(hadrons.event, last, path)
+            yield hadrons
+
+
+def _opened(path: Path) -> IO[bytes]:
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; give a HepMC3 ASCII file, plain or .gz")
+    return cast(IO[bytes], gzip.open(path)) if path.suffix == ".gz" else path.open("rb")
+
+
+def _require_rising(event: I8, last: int, path: Path) -> int:
+    """Check the ids of a batch, and give the last."""
+    ids = np.concatenate([[last], event])
+    late = np.flatnonzero(np.diff(ids) <= 0)
+    if len(late):
+        before = f"after event {ids[late[0]]}" if ids[late[0]] >= 0 else "first"
+        found = f"event {ids[late[0] + 1]} comes {before}"
+        raise UserError(f"{path}: {found}; ids must rise, from 0 on, for they key the random numbers: renumber them")
+    return int(ids[-1])
+
+
+class _Tally:
+    """Hands a file's bytes on to the C++ reader, and counts the lines that tell whether it is whole.
+
+    The reader takes GeV and mm where a file names no units, and a file that was cut between events for a whole one.
+    """
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file, self._rest = file, b""
+        self.marks: Counter[bytes] = Counter()
+
+    def readinto1(self, buffer: Any) -> int:
+        """Fill the reader's buffer (its callback)."""
+        piece = self._file.read(len(buffer))
+        buffer[: len(piece)] = piece
+        lines, end, self._rest = (self._rest + piece).rpartition(b"\n")
+        self.marks.update(word for found in _MARKS.findall(lines + end) for word in found if word)
+        return len(piece)
+
+    def write(self, _: Any) -> int:
+        """Refuse to write (the reader wants to have a way)."""
+        raise NotImplementedError("opened for reading")
+
+
+class _Reader:
+    """A file of events, read one by one."""
+
+    def __init__(self, path: Path, file: IO[bytes]) -> None:
+        self._path, self._n_read = path, 0
+        self._tally = _Tally(file)
+        try:
+            head = file.read(_HEAD)
+        except (OSError, EOFError) as error:
+            self._refuse(f"cannot be read ({error}); copy it again")
+        if _START not in head:
+            self._refuse("is not HepMC3 ASCII; write it with HepMC3's WriterAscii, or convert it")
+        file.seek(0)
+        self._reader = pyhepmc.io.ReaderAscii(pyhepmc.io.pyiostream(self._tally, _BUFFER))
+
+    def take(self, n: int) -> Iterator[Any]:
+        """Yield up to n events, in GeV and mm."""
+        for _ in range(n):
+            event = self._next()
+            if event is None:
+                return self._finish()
+            self._n_read += 1
+            event.set_units(pyhepmc.Units.GEV, pyhepmc.Units.MM)
+            yield event
+        return None
+
+    def _next(self) -> Any:
+        try:
+            event = self._reader.read()
+        except (OSError, EOFError) as error:
+            self._refuse(f"ends early, in event {self._n_read} of the file ({error}); copy it again")
+        if event is not None and not self._tally.marks[_UNITS]:
+            self._refuse("names no units; each event needs a line such as 'U GEV MM'")
+        return event
+
+    def _finish(self) -> None:
+        """Compare what was read with what stands in the file."""
+        marks = self._tally.marks
+        n = marks[_EVENT]
+        if self._n_read < n and marks[_START] <= 1:
+            self._refuse(f"is cut or damaged in event {self._n_read} of the file (counted from 0); copy it again")
+        if marks[_START] != 1 or marks[_END] != 1:
+            found = f"has {marks[_START]} starts and {marks[_END]} ends of its listing of {n} events"
+            self._refuse(f"{found}, expected one of each: it was cut, or files were put behind each other")
+        if marks[_UNITS] != n:
+            self._refuse(f"names units in {marks[_UNITS]} of {n} events; each needs a line such as 'U GEV MM'")
+
+    def _refuse(self, what: str) -> NoReturn:
+        raise UserError(f"{self._path}: {what}")
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """Particles and vertices of some events, end to end."""
+
+    event: I8
+    weight: NDArray[np.float64]
+    attributes: list[dict[str, str]]
+    offsets: I8
+    """Particles of event i are `offsets[i]:offsets[i + 1]`."""
+    particles: NDArray[Any]
+    vertices: NDArray[Any]
+    made_at: I8
+    """The vertex of each particle, a place in `vertices`; -1 without one."""
+    mother: I8
+    """The first particle into that vertex, a place in `particles`; -1 without one."""
+
+    @classmethod
+    def of(cls, events: list[Any]) -> "_Batch":
+        data = [_data(event) for event in events]
+        offsets = offsets_of(np.array([len(d.particles) for d in data], dtype=np.int64))
+        first_vertex = offsets_of(np.array([len(d.vertices) for d in data], dtype=np.int64))
+        n_links = np.array([len(d.links1) for d in data])
+        source, target = (np.concatenate([getattr(d, name) for d in data]) for name in ("links1", "links2"))
+        # links name particles by 1, 2, ... and vertices by -1, -2, ... within their event
+        shift = [np.repeat(first[:-1], n_links) - 1 for first in (offsets, first_vertex)]
+        places = [np.where(link > 0, link + shift[0], shift[1] - link) for link in (source, target)]
+        made = source < 0
+        made_at, into = np.full(offsets[-1], -1), np.full(first_vertex[-1], -1)
+        made_at[places[1][made]] = places[0][made]
+        into[places[1][~made][::-1]] = places[0][~made][::-1]  # of several, the first is written last
+        return cls(
+            event=np.array([event.event_number for event in events], dtype=np.int64),
+            weight=np.array([event.weights[0] if len(event.weights) else 1.0 for event in events]),
+            attributes=[dict(zip(d.attribute_name, d.attribute_string, strict=True)) for d in data],
+            offsets=offsets,
+            particles=np.concatenate([d.particles for d in data]),
+            vertices=np.concatenate([d.vertices for d in data]),
+            made_at=made_at,
+            mother=np.where(made_at >= 0, into[made_at], -1),
+        )
+
+
+def _data(event: Any) -> Any:
+    data = pyhepmc.GenEventData()
+    event.write_data(data)
+    return data
+
+
+def _hadrons(batch: _Batch, where: str) -> Hadrons:
+    """Give stable particles, heavy hadrons and the hard process of a batch."""
+    rows = batch.particles
+    final = rows["status"] == _FINAL
+    columns = {name: rows[name][final] for name in _MOMENTUM}
+    columns |= {"id": rows["pid"][final], "m": rows["mass"][final]} | _vertices(batch, np.flatnonzero(final))
+    columns["charge"] = _known_charges(columns["id"], where)
+    particles = Ragged(select_elements(batch.offsets, final), columns)
+    heavy = _heavy(batch.offsets, _record(batch))
+    hard = _hard(batch)
+    splitting = np.zeros(int(hard.partons.offsets[-1]), dtype=np.int8)
+    return Hadrons(batch.event, hard, particles, heavy, splitting)
+
+
+def _record(batch: _Batch) -> dict[str, NDArray[Any]]:
+    """Give what `_heavy` reads of Pythia's record, with a row behind the last event as mother of those without one."""
+    n, first = len(batch.particles), batch.offsets[row_of(batch.offsets)]
+    columns = {name: batch.particles[name] for name in _MOMENTUM} | {"id": batch.particles["pid"]}
+    columns["mother1"] = np.where(batch.mother >= 0, batch.mother, n) - first
+    return {name: np.append(column, np.zeros(1, column.dtype)) for name, column in columns.items()}
+
+
+def _known_charges(ids: I4, where: str) -> NDArray[np.int8]:
+    """Look up charges in Pythia's table of particles."""
+    table = _particle_table()
+    for particle in np.unique(ids).tolist():
+        if not table.particleData.isParticle(particle):
+            raise UserError(f"{where}: stable particle with PDG id {particle}, which Pythia's table lacks; decay it")
+    return _charges(ids, table)
+
+
+@cache
+def _particle_table() -> Any:
+    return make([])
+
+
+def _vertices(batch: _Batch, chosen: I8) -> dict[str, NDArray[np.float64]]:
+    """Give production vertices of chosen particles.
+
+    A vertex without a position of its own lies where the vertex before it does (HepMC3's rule), the first ones at the
+    origin.
+    """
+    vertices = batch.vertices
+    placed = np.any([vertices[axis] != 0 for axis in "xyzt"], axis=0)
+    before = np.full(len(vertices), -1)
+    made = np.flatnonzero(batch.mother >= 0)
+    before[batch.made_at[made]] = batch.made_at[batch.mother[made]]
+    where = _ascend(batch.made_at[chosen], before, placed)
+    return {axis: np.where(where >= 0, vertices[axis][where], 0.0) for axis in "xyzt"}
+
+
+def _ascend(start: I8, above: I8, wanted: NDArray[np.bool_]) -> I8:
+    """Go up from places until they are wanted; -1 where there is nothing above, or only a circle."""
+    here = start.copy()
+    for _ in range(len(above)):
+        going = np.flatnonzero((here >= 0) & ~wanted[here])
+        if not len(going):
+            return here
+        here[going] = above[here[going]]
+    return np.where((here >= 0) & wanted[here], here, -1)
+
+
+def _hard(batch: _Batch) -> HardEvents:
+    """Give the particles of the hard process, with its own mother for each."""
+    rows = batch.particles
+    hard = np.isin(rows["status"], tuple(_HARD))
+    chosen = np.flatnonzero(hard)
+    offsets = select_elements(batch.offsets, hard)
+    place = np.cumsum(hard) - 1 - offsets[:-1][row_of(batch.offsets)]
+    above = _ascend(batch.mother[chosen], batch.mother, hard)
+    mother = np.where(above >= 0, place[above], -1).astype(np.int32)
+    status = rows["status"][chosen]
+    columns = {name: rows[name][chosen] for name in _MOMENTUM} | {"id": rows["pid"][chosen], "m": rows["mass"][chosen]}
+    columns |= {"status": np.select([status == code for code in _HARD], list(_HARD.values())).astype(np.int32)}
+    columns |= {"mother1": mother, "mother2": np.full_like(mother, -1)}
+    columns |= {name: np.zeros_like(mother) for name in ("col", "acol")}
+    columns |= {name: np.zeros(len(chosen)) for name in ("tau", "spin")}
+    return HardEvents(
+        event=batch.event,
+        process=_attribute(batch, "signal_process_id", 0).astype(np.int32),
+        weight=batch.weight,
+        scale=_attribute(batch, "event_scale", np.nan),
+        alpha_qcd=_attribute(batch, "alphaQCD", np.nan),
+        alpha_qed=_attribute(batch, "alphaQED", np.nan),
+        partons=Ragged(offsets, columns),
+    )
+
+
+def _attribute(batch: _Batch, name: str, missing: float) -> NDArray[np.float64]:
+    """Give a number that stands with each event, or `missing`."""
+    return np.array([float(attributes.get(name, missing)) for attributes in batch.attributes])
