@@ -91,6 +91,9 @@ class Sample(_Model):
         ge=1, le=10**9, description="number of events; rounded up to whole blocks is not done: give whole blocks"
     )
     process: str | None = Field(None, description="a hard process of the lane's library; `resim processes` lists them")
+    lhe: str | None = Field(
+        None, description="a Les Houches file (.lhe, .lhe.gz) that the hard processes are read from"
+    )
     hard: dict[str, Value] = Field(
         default_factory=dict, description="settings of the hard process (jets: Pythia's words); laid over `process`"
     )

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import subprocess
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -199,6 +199,7 @@ class Simulation:
             "sample": self.sample,
             "hard": self._resolved(ROOT, settings_of(self.lane.root_settings)),
             "software": self.lane.software(),
+            "source": self.lane.source_digest,
         }
 
     def _resolved(self, stage: str, settings: Settings) -> tuple[Any, ...]:
@@ -429,7 +430,9 @@ def _make(
         tables.append(_block(simulation, nodes, state, context, rows))
         progress(size)
     columns = {name: np.concatenate([t[name] for t in tables]) for name in tables[0]}
-    objects = ObjectTable(columns, (*_COMMON_COLUMNS, *_lane_columns(simulation)))
+    common = {column.name: column for column in _COMMON_COLUMNS}
+    descriptions = tuple(common.get(name) or lane.object_column(name) for name in columns)
+    objects = ObjectTable(columns, descriptions)
     made = {v.name: rows[v.name].table(_view_attributes(v)) for v in views}
     return _Made(objects, made, join(checkpoints), list(meter.records), failed)
 
@@ -516,11 +519,6 @@ def _place(found: Any, wanted: NDArray[np.int64], rows: _Rows) -> None:
     rows.columns.append(columns)
     rows.counts.append(counts)
     rows.constituents.append(jets["features"])
-
-
-def _lane_columns(simulation: Simulation) -> Iterable[Column]:
-    common = {column.name for column in _COMMON_COLUMNS}
-    return (column for column in simulation.lane.object_columns if column.name not in common)
 
 
 def _view_attributes(view: View) -> dict[str, Any]:

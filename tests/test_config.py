@@ -125,7 +125,7 @@ MISTAKES = [
     (
         "samples/qcd",
         {"events": 10},
-        r"samples.qcd: has neither `process` nor `hard`; give one, `resim proc",
+        r"samples.qcd: has neither process, hard nor lhe; give one, `resim proc",
     ),
     (
         "views/x",

@@ -13,13 +13,14 @@ from pydantic import BaseModel
 from resim.chain import FusedStage, Settings, Stage, settings_of
 from resim.config import Config
 from resim.errors import UserError
+from resim.interop.lhe import LesHouchesFile, file_digest
 from resim.jets import engine, hard, pythia
 from resim.jets.clustering import JetSettings, make_objects
 from resim.jets.detector import DetectorSettings, detect
 from resim.jets.features import FEATURES, JET_COLUMNS
 from resim.jets.states import Candidates, Hadrons, HardEvents, Objects
 from resim.jets.truth import OBJECT_COLUMNS, object_table
-from resim.keys import Stream
+from resim.keys import Stream, stream
 from resim.store import Checkpoint, Column, Schema
 from resim.store.tables import SLOTS
 from resim.typed import parse, read_yaml
@@ -73,7 +74,6 @@ class JetsLane:
     stages = ("hard", "shower", "hadronization", "decays", "detector", "jets")
     fused = engine.STAGES
     schema = Schema(tuple(Column(*c) for c in JET_COLUMNS), tuple(Column(*f) for f in FEATURES))
-    object_columns = tuple(Column(*c) for c in OBJECT_COLUMNS)
     common = ("object_pt_min", "object_eta_max")
     """Settings that say which objects there are: the same for all views, so no view may change them."""
     revisions: Mapping[str, int] = dict.fromkeys(stages, 1) | {"detector": 2}
@@ -83,6 +83,8 @@ class JetsLane:
     def __init__(self, config: Config, sample: str) -> None:
         self._sample, self._seed, self._block_size = sample, config.seed, config.block_size
         self.root_settings = hard_settings(config, sample)
+        path = config.samples[sample].lhe
+        self._file = None if path is None else LesHouchesFile(Path(path), float(self.root_settings[pythia.ENERGY]))
         self._objects = _card(JetSettings, settings_of(config.chain.get("jets", {})))
         self.energy = float(self.root_settings[pythia.ENERGY])
         self.inherited = tuple(
@@ -94,9 +96,17 @@ class JetsLane:
         self.runs: Mapping[str, Stage] = {"decays": pythia_run, "detector": Detector(), "jets": Jets()}
         self.fused_runs: Mapping[str, FusedStage] = {"shower": pythia_run, "hadronization": pythia_run}
 
+    @property
+    def source_digest(self) -> str | None:
+        """Digest of the file that the hard processes are read from, if they are."""
+        return file_digest(self._file.path) if self._file else None
+
     def source(self, block: int) -> HardEvents:
-        """Make the hard processes of a block."""
-        return hard.generate(self.root_settings, self._seed, self._sample, block, self._block_size)
+        """Make the hard processes of a block, or read them."""
+        if self._file is None:
+            return hard.generate(self.root_settings, self._seed, self._sample, block, self._block_size)
+        draws = stream(self._seed, self._sample, self.stages[0])
+        return hard.read(self._file, self.root_settings, draws, self.energy, block, self._block_size)
 
     @staticmethod
     def checkpoint(state: HardEvents) -> Checkpoint:
@@ -110,7 +120,15 @@ class JetsLane:
 
     def objects(self, state: HardEvents) -> dict[str, NDArray[Any]]:
         """Give the rows of the data set that these hard processes make, whatever a view does with them."""
-        return object_table(state, self._objects)
+        table = object_table(state, self._objects)
+        event = np.searchsorted(state.event, table["event"])
+        return table | {name: values[event] for name, values in state.further.items()}
+
+    @staticmethod
+    def object_column(name: str) -> Column:
+        """Describe a column of the rows."""
+        known = {column[0]: Column(*column) for column in OBJECT_COLUMNS}
+        return known.get(name) or hard.further_column(name)
 
     @staticmethod
     def rows(state: FoundJets) -> Objects:
@@ -170,8 +188,15 @@ class JetsLane:
         wanted, library = config.samples[sample], processes()
         if wanted.process is not None and wanted.process not in library:
             raise UserError(f"{where}.process: there is no {wanted.process!r}; the library has {', '.join(library)}")
-        if wanted.process is None and not wanted.hard:
-            raise UserError(f"{where}: has neither `process` nor `hard`; give one, `resim processes` lists the library")
+        if wanted.process is None and wanted.lhe is None and not wanted.hard:
+            raise UserError(
+                f"{where}: has neither process, hard nor lhe; give one, `resim processes` lists the library"
+            )
+        if wanted.lhe is not None and wanted.process is not None:
+            raise UserError(f"{where}: has both process and lhe; keep one (hard says how resonances of the file decay)")
+        cuts = [name for name in wanted.hard if wanted.lhe and name.startswith("PhaseSpace:")]
+        if cuts:
+            raise UserError(f"{where}.hard: {cuts[0]!r} does not act on events of a file; remove the line")
         if pythia.ENERGY not in hard_settings(config, sample):
             raise UserError(f"{where}.hard: {pythia.ENERGY} (GeV) is missing; set it in chain.hard")
 
@@ -186,7 +211,9 @@ def hard_settings(config: Config, sample: str) -> dict[str, Any]:
     """Lay the settings of a sample's hard process over those of its process, and these over what all samples share."""
     wanted = config.samples[sample]
     named = processes()[wanted.process] if wanted.process else {}
-    return {**config.chain.get("hard", {}), **named, **wanted.hard}
+    merged = {**config.chain.get("hard", {}), **named, **wanted.hard}
+    # cuts in phase space are for what Pythia itself makes, and it refuses some of them with a file
+    return {name: v for name, v in merged.items() if not (wanted.lhe and name.startswith("PhaseSpace:"))}
 
 
 _CARDS: Mapping[str, type[BaseModel]] = {"detector": DetectorSettings, "jets": JetSettings}

@@ -61,25 +61,25 @@ class HardEvents:
     alpha_qcd: F8
     alpha_qed: F8
     partons: Ragged
-    weights: dict[str, F8] = field(default_factory=dict)
-    """Further weights that came with the hard process (of a Les Houches file), by name, each relative to `weight`."""
+    further: dict[str, F8] = field(default_factory=dict)
+    """What else came with the hard process (of a Les Houches file): `weight_NAME`, over `weight`; `scale_NAME`, GeV."""
     variations: dict[str, F8] = field(default_factory=dict)
     """Weights that turn the shower that followed into one with other parameters, by name; nothing before the shower."""
 
     def take(self, rows: NDArray[Any]) -> "HardEvents":
         """Select events by index or mask."""
         flat = {name: getattr(self, name)[rows] for name in _EVENT_COLUMNS}
-        weights = {name: values[rows] for name, values in self.weights.items()}
+        further = {name: values[rows] for name, values in self.further.items()}
         variations = {name: values[rows] for name, values in self.variations.items()}
-        return HardEvents(**flat, partons=self.partons.take(rows), weights=weights, variations=variations)
+        return HardEvents(**flat, partons=self.partons.take(rows), further=further, variations=variations)
 
     @classmethod
     def join(cls, pieces: "Sequence[HardEvents]") -> "HardEvents":
         """Put pieces behind each other."""
         flat = {name: np.concatenate([getattr(piece, name) for piece in pieces]) for name in _EVENT_COLUMNS}
-        weights = {n: np.concatenate([piece.weights[n] for piece in pieces]) for n in pieces[0].weights}
+        further = {n: np.concatenate([piece.further[n] for piece in pieces]) for n in pieces[0].further}
         variations = {n: np.concatenate([piece.variations[n] for piece in pieces]) for n in pieces[0].variations}
-        return cls(**flat, partons=Ragged.join([p.partons for p in pieces]), weights=weights, variations=variations)
+        return cls(**flat, partons=Ragged.join([p.partons for p in pieces]), further=further, variations=variations)
 
 
 @dataclass(frozen=True)
