@@ -56,9 +56,12 @@ def _of_sample(config: Config, sample: str, events: int, repeats: int) -> dict[s
 
 
 def _hadrons(simulation: Simulation, block: int) -> Hadrons:
-    lane, (first, second, *_) = simulation.lane, simulation.all_views[0].path
-    streams = tuple(step.stream(simulation.config.seed, simulation.sample) for step in (first, second))
-    return lane.fused_runs[first.stage].run_fused(lane.source(block), first, second, streams, False)[1]
+    lane = simulation.lane
+    steps = simulation.all_views[0].path[: len(lane.fused)]
+    streams = [step.stream(simulation.config.seed, simulation.sample) for step in steps]
+    pythia, keep = lane.fused_runs[steps[0].stage], [False] * len(steps)
+    hadrons: Hadrons = pythia.run_fused(lane.source(block), steps, streams, keep)[-1]
+    return hadrons
 
 
 def _seconds(simulation: Simulation, blocks: Sequence[Hadrons]) -> float:
@@ -66,7 +69,7 @@ def _seconds(simulation: Simulation, blocks: Sequence[Hadrons]) -> float:
     start = time.process_time()
     for block in blocks:
         state: Any = block
-        for step in simulation.all_views[0].path[2:]:
+        for step in simulation.all_views[0].path[len(simulation.lane.fused) :]:
             stream = step.stream(simulation.config.seed, simulation.sample)
             state = simulation.lane.runs[step.stage].run(state, step.settings, stream)
         simulation.lane.rows(state)

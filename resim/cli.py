@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from tqdm import tqdm
@@ -119,6 +119,79 @@ def show(
 
 
 @app.command()
+def export(
+    folder: Folder,
+    to: Annotated[Literal["rs3l", "parquet", "root"], typer.Option(help="Format; docs/exchange.md describes them.")],
+    out: Annotated[Path, typer.Option(help="File to write.")],
+    views: Annotated[
+        str | None, typer.Option(help="Views by commas; root takes one. [default: all that the format can hold]")
+    ] = None,
+    constituents: Annotated[int, typer.Option(min=1, help="rs3l: room for so many constituents.")] = 100,
+    vartype: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=CODE", help="rs3l: the code of a view. May be repeated.")
+    ] = None,
+    higgs: Annotated[str | None, typer.Option(help="root: JetClass's label of H, such as Hbb.")] = None,
+) -> None:
+    """Write a data set in a format of others."""
+    from resim.interop.columnar import export_parquet, export_root
+    from resim.interop.rs3l import export_rs3l
+    from resim.store import open_dataset
+
+    dataset, names = open_dataset(folder), views.split(",") if views else None
+    bar = partial(tqdm, desc="writing", unit="part", disable=None)
+    if to == "rs3l":
+        codes = {name: _number("--vartype", code) for name, code in _assigned("--vartype", vartype or [])}
+        pairs = export_rs3l(dataset, out, names, constituents=constituents, codes=codes, progress=bar)
+        print(f"{out}: pairs of nominal and " + ", ".join(f"{name} {n}" for name, n in pairs.items()))
+        left_out = [name for name in dataset.views if name not in ("nominal", *pairs)]
+        print(f"left out: {', '.join(left_out) or 'no view'}")
+    elif to == "parquet":
+        export_parquet(dataset, out, names, bar)
+    else:
+        export_root(dataset, out, names, higgs, bar)
+
+
+@app.command("import")
+def import_(
+    format_: Annotated[
+        Literal["rs3l", "parquet", "root"], typer.Argument(metavar="FORMAT", help="rs3l, parquet, root")
+    ],
+    files: Annotated[list[Path], typer.Argument(help="Files: of rs3l any number, of root one a view, of parquet one.")],
+    out: Annotated[Path, typer.Option(help="Folder of the data set; new, or empty.")],
+    sample: Annotated[str | None, typer.Option(help="rs3l: name of the sample.")] = None,
+    swap_leptons: Annotated[bool, typer.Option(help="rs3l: exchange columns 11 and 12.")] = False,
+    vartypes: Annotated[
+        str | None, typer.Option(metavar="CODE=NAME,...", help="rs3l: views of the codes, where others are meant.")
+    ] = None,
+    truth_label: Annotated[int | None, typer.Option(help="rs3l: take the pairs with this label only.")] = None,
+    block_size: Annotated[int, typer.Option(min=1, help="rs3l, published files: events a block.")] = 100,
+    events_per_part: Annotated[int, typer.Option(min=1, help="Likewise: events a part, whole blocks.")] = 5000,
+    seed: Annotated[int, typer.Option(help="Likewise: root of the numbers that tell an event's split.")] = 20260101,
+    splits: Annotated[str, typer.Option(help="Likewise: shares of train, validation, test.")] = "0.5,0.1,0.4",
+) -> None:
+    """Make a data set of files in a format of others."""
+    from resim.interop.columnar import import_parquet, import_root
+    from resim.interop.rs3l import ImportSettings, examine, import_rs3l
+
+    bar = partial(tqdm, desc="reading", unit="part", disable=None)
+    if format_ == "parquet":
+        if len(files) > 1:
+            raise UserError(f"{files[1]}: a second file; a Parquet file holds a whole data set")
+        return import_parquet(files[0], out, bar)
+    if format_ == "root":
+        return import_root(files, out, bar)
+    if sample is None:
+        raise UserError("--sample is missing: the layout has no name for the sample; give one")
+    words = _assigned("--vartypes", vartypes.split(",") if vartypes else [])
+    names = {_number("--vartypes", code): name for code, name in words}
+    shares = _shares(splits)
+    settings = ImportSettings(sample, swap_leptons, names, truth_label, block_size, events_per_part, seed, shares)
+    for line in examine(files):
+        print(line)
+    return import_rs3l(files, out, settings, bar)
+
+
+@app.command()
 def check(config: ConfigPath) -> None:
     """Check a config, every Pythia setting included, without running anything."""
     from resim.config import load_config
@@ -156,6 +229,32 @@ def _with_earlier_parts(folder: Path, made: list[Path]) -> list[Path]:
     old = [open_part(path) for path in listed if path not in made and path.exists()]
     apart = [p.path for p in old if all(p.stop <= q.first or q.stop <= p.first for q in new)]
     return sorted([*made, *apart])
+
+
+def _assigned(option: str, words: list[str]) -> list[tuple[str, str]]:
+    """Split words such as A=B."""
+    pairs = [tuple(word.split("=")) for word in words]
+    wrong = [word for word, pair in zip(words, pairs, strict=True) if len(pair) != 2 or not all(pair)]
+    if wrong:
+        raise UserError(f"{option} {wrong[0]!r}: is not two words with = between them")
+    return [(first, second) for first, second in pairs]
+
+
+def _number(option: str, word: str) -> int:
+    try:
+        return int(word)
+    except ValueError as error:
+        raise UserError(f"{option}: {word!r} is not a whole number, and a code is one") from error
+
+
+def _shares(text: str) -> Any:
+    from resim.config import SPLITS, Splits
+    from resim.typed import parse
+
+    words = text.split(",")
+    if len(words) != len(SPLITS):
+        raise UserError(f"--splits {text}: has {len(words)} shares, not one each of {', '.join(SPLITS)}")
+    return parse(Splits, dict(zip(SPLITS, words, strict=True)), "--splits")
 
 
 def _event_range(text: str | None, available: int) -> tuple[int, int]:

@@ -6,12 +6,12 @@ not the part, the job, the order of the events or the number of cores.
 
 import hashlib
 import json
-import math
 from dataclasses import dataclass
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
+from scipy.special import ndtri
 
 from resim.ragged import offsets_of
 
@@ -44,7 +44,7 @@ class Stream:
 
     @property
     def key(self) -> NDArray[np.uint64]:
-        """Give the Philox key, (2,): what compiled code needs to draw from this stream with `four_uniforms`."""
+        """Give the Philox key, (2,)."""
         return np.frombuffer(_digest(*self.name)[:16], dtype=np.uint64)
 
     def generator(self, event: int) -> np.random.Generator:
@@ -60,22 +60,28 @@ class Stream:
 
         They are what NumPy's generators give, bit for bit.
         """
-        return self._draw(events, counts, columns, False)
-
-    def normal(self, events: NDArray[np.int64], counts: NDArray[np.int64], columns: int) -> NDArray[np.float64]:
-        """Draw standard normals, shaped as in `uniform`: two of them of each two uniforms, by `box_muller`."""
-        return self._draw(events, counts, columns, True)
-
-    def _draw(
-        self, events: NDArray[np.int64], counts: NDArray[np.int64], columns: int, normal: bool
-    ) -> NDArray[np.float64]:
         if len(events) != len(counts):
             raise ValueError(f"{len(events)} events and {len(counts)} counts; give one count an event")
         rows = np.asarray(counts, dtype=np.int64)
         offsets = offsets_of(rows * columns)
-        numbers = np.empty(offsets[-1])
-        _fill(self.key, np.asarray(events, dtype=np.int64), offsets, normal, numbers)
+        numbers = _draw(self.key, np.asarray(events, dtype=np.int64), offsets)
         return numbers.reshape(int(rows.sum()), columns)
+
+    def normal(self, events: NDArray[np.int64], counts: NDArray[np.int64], columns: int) -> NDArray[np.float64]:
+        """Draw standard normals, shaped as in `uniform`: of each uniform one."""
+        return to_normal(self.uniform(events, counts, columns))
+
+    def uniform_at(self, events: NDArray[np.int64], places: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Draw four uniforms for each place (0, 1, ...) in an event, (n, 4): rows of `uniform(..., columns=4)`.
+
+        For draws that belong to a particle, whatever the others of its event do.
+        """
+        return _draw_at(self.key, events, places)
+
+
+def to_normal(uniform: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Turn uniforms in [0, 1) into standard normals, by the inverse of their distribution; none is beyond 8.3."""
+    return ndtri(np.maximum(uniform, 2.0**-54))
 
 
 @njit(cache=True)
@@ -88,13 +94,12 @@ def _high(a: np.uint64, b: np.uint64) -> np.uint64:
 
 
 @njit(cache=True)
-def four_uniforms(key: NDArray[np.uint64], event: int, place: int) -> Four:
-    """Draw four uniforms in [0, 1) for a place (0, 1, ...) in an event: row `place` of `uniform(..., columns=4)`.
+def _four(k0: np.uint64, k1: np.uint64, event: int, place: int) -> Four:
+    """Draw four uniforms in [0, 1) from a block of the event's counters.
 
     NumPy raises the counter before it draws, so place 0 has counter 1.
     """
     c0, c1, c2, c3 = np.uint64(place + 1), np.uint64(0), np.uint64(0), np.uint64(event)
-    k0, k1 = key[0], key[1]
     for _ in range(_ROUNDS):
         high0, low0 = _high(_FACTORS[0], c0), _FACTORS[0] * c0
         high1, low1 = _high(_FACTORS[1], c2), _FACTORS[1] * c2
@@ -110,29 +115,24 @@ def _unit(word: np.uint64) -> float:
 
 
 @njit(cache=True)
-def box_muller(first: float, second: float) -> tuple[float, float]:
-    """Turn two uniforms in [0, 1) into two standard normals; none is beyond 8.6."""
-    length, angle = math.sqrt(-2 * math.log(1 - first)), 2 * math.pi * second
-    return length * math.cos(angle), length * math.sin(angle)
+def _draw(key: NDArray[np.uint64], events: NDArray[np.int64], offsets: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Draw the numbers of all events, four at a time."""
+    numbers = np.empty(offsets[-1])
+    for row in range(len(events)):
+        for start in range(offsets[row], offsets[row + 1], 4):
+            four = _four(key[0], key[1], events[row], (start - offsets[row]) // 4)
+            for i in range(min(4, offsets[row + 1] - start)):
+                numbers[start + i] = four[i]
+    return numbers
 
 
 @njit(cache=True)
-def _fill(
-    key: NDArray[np.uint64],
-    events: NDArray[np.int64],
-    offsets: NDArray[np.int64],
-    normal: bool,
-    numbers: NDArray[np.float64],
-) -> None:
-    """Fill the numbers of all events, four at a time."""
-    for row in range(len(events)):
-        for start in range(offsets[row], offsets[row + 1], 4):
-            a, b, c, d = four_uniforms(key, events[row], (start - offsets[row]) // 4)
-            if normal:
-                (a, b), (c, d) = box_muller(a, b), box_muller(c, d)
-            four = a, b, c, d
-            for i in range(min(4, offsets[row + 1] - start)):
-                numbers[start + i] = four[i]
+def _draw_at(key: NDArray[np.uint64], events: NDArray[np.int64], places: NDArray[np.int64]) -> NDArray[np.float64]:
+    numbers = np.empty((len(events), 4))
+    for i in range(len(events)):
+        four = _four(key[0], key[1], events[i], places[i])
+        numbers[i, 0], numbers[i, 1], numbers[i, 2], numbers[i, 3] = four
+    return numbers
 
 
 def stream(seed: int, sample: str, stage: str, view: str = "nominal", replica: int = 0) -> Stream:

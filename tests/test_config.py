@@ -37,8 +37,12 @@ def _shower(**changes: Any) -> dict[str, Any]:
 
 MISTAKES = [
     ("sede", 1, r"unknown key 'sede'; allowed here: lane, seed, block_size"),
-    ("samples/qcd/event", 1, r"unknown key 'samples.qcd.event'; allowed here: events, process, hard"),
-    ("views/redetected/form", "x", r"unknown key 'views.redetected.form'; allowed here: from, set, replicas, splits"),
+    ("samples/qcd/event", 1, r"unknown key 'samples.qcd.event'; allowed here: events, process, lhe, hard"),
+    (
+        "views/redetected/form",
+        "x",
+        r"unknown key 'views.redetected.form'; allowed here: from, base, set, replicas, splits",
+    ),
     ("seed", "abc", r"seed: .*integer.*not 'abc'"),
     ("lane", "tracks", r"lane: .*'jets'.*not 'tracks'"),
     ("block_size", 0, r"block_size: .*greater than or equal to 1, not 0"),
@@ -51,7 +55,7 @@ MISTAKES = [
     (
         "views/x",
         {"from": "tracker"},
-        r"views.x.from: there is no stage 'tracker'.*shower, hadronization, detector, jets",
+        r"views.x.from: there is no stage 'tracker'.*shower, hadronization, decays, detector, jets",
     ),
     ("views/x", {"from": "hard"}, r"views.x.from: there is no stage 'hard' to cut before"),
     ("views/x", _shower(TimeShower__renormMultFact=2), r"views.x.set: Pythia refuses 'TimeShower:renormMultFact = 2'"),
@@ -76,8 +80,8 @@ MISTAKES = [
     ),
     (
         "views/x",
-        _shower(magnetic_field=2),
-        r"'magnetic_field = 2'; .*for those of the detector or the jets, `from",
+        _shower(magnetick_field=2),
+        r"'magnetick_field = 2'; .*for those of the detector or the jets, `from",
     ),
     (
         "chain/hard/TimeShower:pTmin",

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import kstest
+from scipy.stats import kstest, norm
 
-from resim.keys import PYTHIA_SEED_MAX, block_seed, box_muller, four_uniforms, stream, uniform_of_event
+from resim.keys import PYTHIA_SEED_MAX, block_seed, stream, to_normal, uniform_of_event
 
 
 def test_draws_of_an_event_do_not_depend_on_its_neighbours() -> None:
@@ -43,19 +43,19 @@ def test_uniforms_are_numpys(seed: int, rows: list[tuple[int, int]], columns: in
 
 def test_a_place_in_an_event_has_four_uniforms_of_its_own() -> None:
     s = stream(3, "qcd", "detector")
-    rows = s.uniform(np.array([8, 2**40]), np.array([5, 3]), 4)
-    places = [(8, place) for place in range(5)] + [(2**40, place) for place in range(3)]
-    np.testing.assert_array_equal(rows, [four_uniforms(s.key, event, place) for event, place in places])
+    events, counts = np.array([8, 2**40]), np.array([5, 3])
+    here, there = np.array([8, 2**40, 8]), np.array([4, 1, 0])  # rows 4, 6 and 0
+    np.testing.assert_array_equal(s.uniform_at(here, there), s.uniform(events, counts, 4)[[4, 6, 0]])
+    assert s.uniform_at(here[:0], there[:0]).shape == (0, 4)
 
 
-def test_normals_are_pairs_of_uniforms_transformed() -> None:
+def test_normals_are_the_quantiles_of_the_uniforms() -> None:
     s, events, counts = stream(3, "qcd", "detector"), np.array([4, 9]), np.array([4, 2])
-    pairs = s.uniform(events, counts, 2)
-    radius, angle = np.sqrt(-2 * np.log1p(-pairs[:, 0])), 2 * np.pi * pairs[:, 1]
-    expected = np.column_stack([radius * np.cos(angle), radius * np.sin(angle)])
-    np.testing.assert_allclose(s.normal(events, counts, 2), expected, rtol=1e-13)
-    assert box_muller(0.0, 0.3) == (0.0, 0.0)
-    assert np.hypot(*box_muller(1 - 2**-53, 0.3)) == pytest.approx(8.57, abs=0.01)
+    np.testing.assert_allclose(norm.cdf(s.normal(events, counts, 3)), s.uniform(events, counts, 3), rtol=1e-12)
+
+
+def test_the_outermost_uniforms_give_finite_normals() -> None:
+    np.testing.assert_allclose(to_normal(np.array([0.0, 0.5, 1 - 2**-53])), [-8.29, 0, 8.21], atol=0.01)
 
 
 def test_as_many_counts_as_events() -> None:

@@ -141,7 +141,11 @@ _HIGGS_DECAYS = {"h_bb": "Hbb", "h_cc": "Hcc", "h_gg": "Hgg"}
 
 
 def export_root(
-    dataset: Dataset, out: Path, view: str = NOMINAL, higgs: str | None = None, progress: Progress = iter
+    dataset: Dataset,
+    out: Path,
+    views: Sequence[str] | None = None,
+    higgs: str | None = None,
+    progress: Progress = iter,
 ) -> None:
     """Write a tree with one entry a jet of a view, in branches with JetClass's names, which weaver reads.
 
@@ -151,14 +155,20 @@ def export_root(
 
     Parameters
     ----------
+    views
+        One view; by default nominal.
     higgs
         Which of `LABELS` a Higgs boson has; by default as the sample's process says.
 
     Raises
     ------
     UserError
-        If the view is unknown, there are Higgs bosons and nothing tells their decay, or the file cannot be written.
+        If there is more than one view, or it is unknown, there are Higgs bosons and nothing tells their decay, or the
+        file cannot be written.
     """
+    view, *others = views or [NOMINAL]
+    if others:
+        raise UserError(f"--views {','.join(views or [])}: a tree holds one view; write a file for each")
     head = Head.of(dataset, chosen_views(dataset, [view]))
     label = higgs or _higgs_label(head)
     if label is not None and label not in LABELS:

@@ -76,14 +76,14 @@ def _names() -> list[str]:
 def _empty(tree: Any, batch: int) -> Iterator[Hadrons]:
     """Yield events without particles, with the ids of the file."""
     for start in range(0, tree.num_entries, batch):
-        yield _nothing(_ids(tree, start, min(start + batch, tree.num_entries)))
+        yield without_particles(_ids(tree, start, min(start + batch, tree.num_entries)))
 
 
 def _ids(tree: Any, start: int, stop: int) -> NDArray[np.int64]:
     return np.asarray(tree[_EVENT].array(entry_start=start, entry_stop=stop)[:, 0], dtype=np.int64)
 
 
-def _nothing(event: NDArray[np.int64]) -> Hadrons:
+def without_particles(event: NDArray[np.int64]) -> Hadrons:
     """Give events of which nothing is known but their ids."""
     n = len(event)
     no_rows = np.zeros(n + 1, dtype=np.int64)

@@ -184,7 +184,7 @@ class _Batch:
             attributes=[dict(zip(d.attribute_name, d.attribute_string, strict=True)) for d in data],
             offsets=offsets,
             particles=np.concatenate([d.particles for d in data]),
-            vertices=np.concatenate([d.vertices for d in data]),
+            vertices=np.concatenate([_by_id(event, d.vertices) for event, d in zip(events, data, strict=True)]),
             made_at=made_at,
             mother=np.where(made_at >= 0, into[made_at], -1),
         )
@@ -194,6 +194,13 @@ def _data(event: Any) -> Any:
     data = pyhepmc.GenEventData()
     event.write_data(data)
     return data
+
+
+def _by_id(event: Any, vertices: NDArray[Any]) -> NDArray[Any]:
+    """Put vertices into the order of their ids, by which links name them: a file that was read keeps its own order."""
+    ordered = np.empty_like(vertices)
+    ordered[-event.numpy.vertices.id - 1] = vertices
+    return ordered
 
 
 def _hadrons(batch: _Batch, where: str) -> Hadrons:

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resim.chain import NOMINAL
-from resim.config import SPLITS, Splits
+from resim.config import NAME, SPLITS, Splits
 from resim.cost import Meter, to_json
 from resim.errors import UserError
 from resim.interop.exchange import (
@@ -67,7 +67,6 @@ _CHUNK_ROWS = {"features": 32}
 _FLAT_CHUNK_ROWS = 4096
 _STEP = 1024  # pairs in memory as padded arrays
 _EXTRA = "resim"
-_SPLITTING = Column("splitting", "", "what a gluon first splits into: 5 light quarks, 6 cc, 7 bb, 8 gg; 0 for all else")
 
 
 # --- out ----------------------------------------------------------------------------------------------------------
@@ -255,6 +254,12 @@ def import_rs3l(files: Sequence[Path], out: Path, settings: ImportSettings, prog
         If a file is not of the layout, rows do not come in pairs that belong together, an object has two pairs of
         one view, or `out` is not empty.
     """
+    for option, name in [
+        ("--sample", settings.sample),
+        *(("--vartypes", n) for n in (settings.vartypes or {}).values()),
+    ]:
+        if not NAME.fullmatch(name):
+            raise UserError(f"{option}: {name!r} is no name; names match {NAME.pattern}")
     if settings.events_per_part % settings.block_size:
         raise UserError(f"--events-per-part {settings.events_per_part}: not whole blocks of {settings.block_size}")
     with ExitStack() as stack:
@@ -423,7 +428,7 @@ class _Plan:
 
 _described = {name: Column(name, unit, text) for name, unit, text in (*JET_COLUMNS, *OBJECT_COLUMNS)}
 _SCHEMA = Schema(
-    (*(_described[n] for n in (*JET_FEATURES, "mass", "n_constituents", "dr_parton")), _SPLITTING),
+    tuple(_described[n] for n in (*JET_FEATURES, "mass", "n_constituents", "dr_parton", "splitting")),
     tuple(Column(*feature) for feature in FEATURES),
 )
 _OBJECT_COLUMNS = (

@@ -1,283 +1,37 @@
 """A parametric detector: tracks, two calorimeters and energy flow, on flat arrays for a whole block of events.
 
-The logic is that of Delphes 3 (arXiv:1307.6346) and the default numbers are those of its CMS card; the impact
-parameter resolution, which that card lacks, follows the CMS tracker paper (arXiv:1405.6569). GeV, mm, rad, tesla.
+The logic is that of Delphes 3 (arXiv:1307.6346); the numbers are in the detector cards. GeV, mm, rad, tesla.
+
+Every draw belongs to a particle's place in its event: a track's to the particle that made it, a cell's to the first
+particle that hit it. So an event's numbers depend on nothing outside it.
 """
 
-from dataclasses import dataclass
-from itertools import pairwise
-from typing import Any, Self
+import math
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
-from pydantic import BaseModel, Field, model_validator
 
 from resim.errors import UserError
-from resim.jets.states import F8, I8, Candidates, Hadrons, Ragged
-from resim.keys import Stream
+from resim.jets.cards import Calorimeter, DetectorSettings, Efficiency, PtResolution, Region, Tracking
+from resim.jets.states import F8, I4, I8, Candidates, Hadrons, Ragged
+from resim.keys import Stream, to_normal
 from resim.ragged import offsets_of, row_of
 
 CHARGED_HADRON, NEUTRAL_HADRON, PHOTON, ELECTRON, MUON = range(5)
 """Codes of `kind` in `Candidates`."""
 
+I1 = NDArray[np.int8]
+Bools = NDArray[np.bool_]
+
 _CURVATURE = 0.299792458e-3  # GeV / (T mm): pT = _CURVATURE * B * radius
 _NEUTRINOS = (12, 14, 16)
 _K0S, _LAMBDA = 310, 3122  # they shower partly in the ECAL
-
-
-def _require_rising(name: str, edges: tuple[float, ...]) -> None:
-    if not edges or any(high <= low for low, high in pairwise(edges)):
-        raise ValueError(f"{name} must rise, got {edges}")
-
-
-class _Settings(BaseModel, extra="forbid", frozen=True):
-    pass
-
-
-class Efficiency(_Settings):
-    """Tracking efficiency, constant in bins of pT and |eta|; zero below the first pT edge and beyond the last |eta|."""
-
-    pt_edges: tuple[float, ...] = Field(description="lower edges of the pT bins, GeV")
-    eta_edges: tuple[float, ...] = Field(description="upper edges of the |eta| bins; eta at the calorimeter face")
-    values: tuple[tuple[float, ...], ...] = Field(description="probability in 0..1, one row an |eta| bin")
-    decline: float = Field(0.0, ge=0, description="exponential loss above the last pT edge, 1/GeV")
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        _require_rising("pt_edges", self.pt_edges)
-        _require_rising("eta_edges", self.eta_edges)
-        if [len(row) for row in self.values] != [len(self.pt_edges)] * len(self.eta_edges):
-            raise ValueError(f"values must be {len(self.eta_edges)} rows (|eta|) of {len(self.pt_edges)} numbers (pT)")
-        if not all(0 <= value <= 1 for row in self.values for value in row):
-            raise ValueError("values must lie in 0..1")
-        return self
-
-    def at(self, pt: F8, abs_eta: F8) -> F8:
-        """Give the efficiency at some pT (GeV) and |eta|."""
-        table = np.zeros((len(self.eta_edges) + 1, len(self.pt_edges) + 1))
-        table[:-1, 1:] = self.values
-        # a bin is (low, high] in both, as in the card
-        value: F8 = table[np.searchsorted(self.eta_edges, abs_eta), np.searchsorted(self.pt_edges, pt)]
-        return value * np.exp(-self.decline * np.maximum(pt - self.pt_edges[-1], 0))
-
-
-class PtResolution(_Settings):
-    """Track resolution sigma(pT)/pT = sqrt(a^2 + (b pT)^2), at most 1, in bins of |eta|."""
-
-    eta_edges: tuple[float, ...] = Field((0.5, 1.5, 2.5), description="upper edges of the |eta| bins")
-    a: tuple[float, ...] = Field(description="constant term of each bin")
-    b: tuple[float, ...] = Field(description="term that grows with pT, 1/GeV")
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        _require_rising("eta_edges", self.eta_edges)
-        if not len(self.a) == len(self.b) == len(self.eta_edges):
-            raise ValueError(f"a and b need {len(self.eta_edges)} numbers, one an |eta| bin")
-        if min(self.a + self.b) < 0:
-            raise ValueError("a and b must not be negative")
-        return self
-
-    def at(self, pt: F8, abs_eta: F8) -> F8:
-        """Give the relative resolution at some pT (GeV) and |eta|."""
-        strip = np.minimum(np.searchsorted(self.eta_edges, abs_eta), len(self.eta_edges) - 1)
-        return np.minimum(np.hypot(np.asarray(self.a)[strip], np.asarray(self.b)[strip] * pt), 1.0)
-
-
-class ImpactResolution(_Settings):
-    """Gaussian resolution of the impact parameters: a detector term and a multiple-scattering term.
-
-    sigma(d0)^2 = d0_a^2 + (d0_b / (pT sin^(1/2) theta))^2, sigma(dz)^2 = dz_a^2 + (dz_b / (pT sin^(3/2) theta))^2.
-    The numbers give 78 (21) um in d0 and 108 (41) um in dz at eta = 0 and 1 (10) GeV; arXiv:1405.6569 quotes 25-90
-    and 45-150 um for 1-10 GeV and |eta| < 1.4.
-    """
-
-    d0_a: float = Field(0.020, ge=0, description="transverse, high pT, mm")
-    d0_b: float = Field(0.075, ge=0, description="transverse, multiple scattering, mm GeV")
-    dz_a: float = Field(0.040, ge=0, description="longitudinal, high pT, mm")
-    dz_b: float = Field(0.100, ge=0, description="longitudinal, multiple scattering, mm GeV")
-
-    def at(self, pt: F8, eta: F8) -> tuple[F8, F8]:
-        """Give sigma(d0) and sigma(dz) in mm at some pT (GeV) and eta of the momentum."""
-        sine = 1 / np.cosh(eta)
-        root = np.sqrt(sine)
-        return np.hypot(self.d0_a, self.d0_b / (pt * root)), np.hypot(self.dz_a, self.dz_b / (pt * root * sine))
-
-
-class Tracking(_Settings):
-    """Which charged particles become tracks, and how well they are measured."""
-
-    hadron_efficiency: Efficiency = Field(
-        Efficiency(pt_edges=(0.1, 1), eta_edges=(1.5, 2.5), values=((0.70, 0.95), (0.60, 0.85))),
-        description="efficiency of charged hadrons",
-    )
-    electron_efficiency: Efficiency = Field(
-        Efficiency(pt_edges=(0.1, 1, 100), eta_edges=(1.5, 2.5), values=((0.73, 0.95, 0.99), (0.50, 0.83, 0.90))),
-        description="efficiency of electrons",
-    )
-    muon_efficiency: Efficiency = Field(
-        Efficiency(
-            pt_edges=(0.1, 1, 1000), eta_edges=(1.5, 2.5), values=((0.75, 0.99, 0.99), (0.70, 0.98, 0.98)), decline=5e-4
-        ),
-        description="efficiency of muons",
-    )
-    hadron_resolution: PtResolution = Field(
-        PtResolution(a=(0.06, 0.10, 0.25), b=(1.3e-3, 1.7e-3, 3.1e-3)), description="pT resolution of charged hadrons"
-    )
-    electron_resolution: PtResolution = Field(
-        PtResolution(a=(0.03, 0.05, 0.15), b=(1.3e-3, 1.7e-3, 3.1e-3)), description="pT resolution of electrons"
-    )
-    muon_resolution: PtResolution = Field(
-        PtResolution(a=(0.01, 0.015, 0.025), b=(1.0e-4, 1.5e-4, 3.5e-4)), description="pT resolution of muons"
-    )
-    impact: ImpactResolution = Field(ImpactResolution(), description="impact parameter resolution")
-
-
-class Ring(_Settings):
-    """Equal cells on both sides, from where the ring before ends (or 0) to `eta_max`."""
-
-    eta_max: float = Field(gt=0, description="upper |eta| of the ring")
-    eta_cells: int = Field(1, ge=1, description="cells between the lower and upper |eta|, on each side")
-    phi_cells: int = Field(ge=1, description="cells around")
-
-
-class Calorimeter(_Settings):
-    """Cells, response and thresholds of one calorimeter.
-
-    sigma(E) = shape(|eta|) sqrt((constant E)^2 + stochastic^2 E + noise^2); the shape is 1 + barrel_slope eta^2 up to
-    `endcap_from`, endcap_scale + endcap_slope (|eta| - 2)^2 up to `forward_from`, and 1 beyond, with the forward terms.
-    """
-
-    rings: tuple[Ring, ...] = Field(min_length=1, description="cells, from the centre outwards")
-    electromagnetic: float = Field(ge=0, le=1, description="share of their energy that electrons and photons leave")
-    long_lived: float = Field(ge=0, le=1, description="share that K0S and Lambda leave")
-    hadron: float = Field(ge=0, le=1, description="share that other hadrons leave")
-    constant: float = Field(ge=0, description="constant term of the resolution")
-    stochastic: float = Field(ge=0, description="stochastic term, sqrt(GeV)")
-    noise: float = Field(0.0, ge=0, description="noise term, GeV")
-    barrel_slope: float = Field(0.0, ge=0, description="rise of the resolution with eta^2 in the barrel")
-    endcap_from: float = Field(1.5, ge=0, description="|eta| where the endcap's shape begins")
-    endcap_scale: float = Field(1.0, ge=0, description="the endcap's shape at |eta| = 2")
-    endcap_slope: float = Field(0.0, ge=0, description="its rise with (|eta| - 2)^2")
-    forward_from: float = Field(ge=0, description="|eta| where the forward calorimeter begins")
-    forward_constant: float = Field(ge=0, description="its constant term")
-    forward_stochastic: float = Field(ge=0, description="its stochastic term, sqrt(GeV)")
-    energy_min: float = Field(ge=0, description="least energy of a cell, and of a neutral excess, GeV")
-    significance_min: float = Field(ge=0, description="least energy over its resolution, likewise")
-    spread: float = Field(1.0, ge=0, le=1, description="share of the cell over which directions are drawn; 0: centre")
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        _require_rising("rings.eta_max", tuple(ring.eta_max for ring in self.rings))
-        return self
-
-    def resolution(self, eta: F8, energy: F8) -> F8:
-        """Give sigma(E) in GeV for cells centred at `eta` with `energy` (GeV)."""
-        abs_eta = np.abs(eta)
-        endcap = self.endcap_scale + self.endcap_slope * (abs_eta - 2) ** 2
-        shape = np.where(abs_eta <= self.endcap_from, 1 + self.barrel_slope * eta**2, endcap)
-        central = shape * np.sqrt((self.constant * energy) ** 2 + self.stochastic**2 * energy + self.noise**2)
-        forward = np.sqrt((self.forward_constant * energy) ** 2 + self.forward_stochastic**2 * energy)
-        return np.where(abs_eta <= self.forward_from, central, forward)
-
-    def share(self, particle: NDArray[np.int32]) -> F8:
-        """Give the share of its energy that each particle (PDG id) leaves here."""
-        kind = np.abs(particle)
-        share = np.where((kind == _K0S) | (kind == _LAMBDA), self.long_lived, self.hadron)
-        share[(kind == 11) | (kind == 22)] = self.electromagnetic
-        share[kind == 13] = 0
-        return share
-
-
-ECAL = Calorimeter(
-    rings=(
-        Ring(eta_max=2.958, eta_cells=170, phi_cells=360),
-        Ring(eta_max=3.125, phi_cells=36),
-        Ring(eta_max=4.7, eta_cells=9, phi_cells=36),
-        Ring(eta_max=5.0, phi_cells=36),
-    ),
-    electromagnetic=1,
-    long_lived=0.3,
-    hadron=0,
-    constant=0.008,
-    stochastic=0.11,
-    noise=0.40,
-    barrel_slope=0.64,
-    endcap_scale=2.16,
-    endcap_slope=5.6,
-    forward_from=2.5,
-    forward_constant=0.107,
-    forward_stochastic=2.08,
-    energy_min=0.5,
-    significance_min=2,
-)
-
-_HCAL_ENDCAP_EDGES = (1.74, 1.83, 1.93, 2.043, 2.172, 2.322, 2.5, 2.65, 2.868, 2.95, 3.125)
-
-HCAL = Calorimeter(
-    rings=(
-        Ring(eta_max=1.653, eta_cells=19, phi_cells=72),
-        *(Ring(eta_max=edge, phi_cells=36) for edge in _HCAL_ENDCAP_EDGES),
-        Ring(eta_max=4.525, eta_cells=8, phi_cells=36),
-        Ring(eta_max=4.7, phi_cells=18),
-        Ring(eta_max=5.0, phi_cells=18),
-    ),
-    electromagnetic=0,
-    long_lived=0.7,
-    hadron=1,
-    constant=0.05,
-    stochastic=1.5,
-    forward_from=3.0,
-    forward_constant=0.13,
-    forward_stochastic=2.7,
-    energy_min=1,
-    significance_min=1,
-)
-
-
-class DetectorSettings(_Settings):
-    """The whole detector; the defaults are the CMS card of Delphes."""
-
-    magnetic_field: float = Field(3.8, ge=0, description="solenoid field along z, T")
-    radius: float = Field(1290.0, gt=0, description="radius of the tracking volume, where the calorimeters begin, mm")
-    half_length: float = Field(3000.0, gt=0, description="half-length of the tracking volume, mm")
-    tracking: Tracking = Field(Tracking(), description="efficiency and resolution of tracks")
-    ecal: Calorimeter = Field(ECAL, description="electromagnetic calorimeter")
-    hcal: Calorimeter = Field(HCAL, description="hadronic calorimeter")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _over_defaults(cls, values: Any) -> Any:
-        """Let a block name only what it changes: {"ecal": {"stochastic": 0.1}} keeps the rest of the card's ECAL."""
-        card = {name: info.default for name, info in cls.model_fields.items() if isinstance(info.default, _Settings)}
-        return _overlay({name: block.model_dump() for name, block in card.items()}, values)
-
-
-def _overlay(defaults: Any, values: Any) -> Any:
-    """Put values over defaults, block by block."""
-    if not (isinstance(defaults, dict) and isinstance(values, dict)):
-        return values
-    return {**defaults, **{name: _overlay(defaults.get(name), value) for name, value in values.items()}}
-
-
-@dataclass(frozen=True)
-class _Flat:
-    """Rows of any kind for a block: `row` is the event's place in the block, never falling; the rest are columns."""
-
-    row: I8
-    columns: dict[str, NDArray[Any]]
-
-    def __getitem__(self, name: str) -> NDArray[Any]:
-        return self.columns[name]
-
-    def take(self, which: NDArray[Any]) -> "_Flat":
-        if which.dtype == bool:
-            if which.all():
-                return self
-            which = np.flatnonzero(which)  # indices are several times faster than a mask
-        return _Flat(self.row[which], {name: column[which] for name, column in self.columns.items()})
-
-    def counts(self, n_events: int) -> I8:
-        return np.bincount(self.row, minlength=n_events)
+_TURN = 2 * math.pi
+_ON_AXIS = 1e-9  # mm: at the end caps, eta beyond 29
+_GUESSES = 4096  # steps in eta in which strips are looked up: more than one a strip
 
 
 def detect(hadrons: Hadrons, settings: DetectorSettings, stream: Stream) -> Candidates:
@@ -291,271 +45,464 @@ def detect(hadrons: Hadrons, settings: DetectorSettings, stream: Stream) -> Cand
     UserError
         If a particle's momentum, energy or vertex is not finite.
     """
-    arrived = _propagate(_visible(hadrons, settings), settings)
-    tracks = _track(arrived, hadrons.event, settings.tracking, stream)
-    tracks, photons = _measure(arrived, tracks, hadrons.event, settings.ecal, stream.child("ecal"))
-    tracks, neutrals = _measure(arrived, tracks, hadrons.event, settings.hcal, stream.child("hcal"))
-    flow = [_of_tracks(tracks), _of_cells(photons, PHOTON), _of_cells(neutrals, NEUTRAL_HADRON)]
+    particles = _particles(hadrons)
+    _require_finite(particles)
+    volume = _Volume(_CURVATURE * settings.magnetic_field, settings.radius, settings.half_length)
+    face = _reach_face(particles, volume)
+    tracks = _track(particles, face, settings.tracking, stream)
+    tracks, photons = _measure(particles, face, tracks, settings.ecal, stream.child("ecal"))
+    tracks, neutrals = _measure(particles, face, tracks, settings.hcal, stream.child("hcal"))
+    identified = _identify(particles, face, tracks, settings, stream.child("tracks.identification"))
+    flow = [
+        _of_tracks(tracks, particles, identified),
+        _of_neutrals(photons, PHOTON),
+        _of_neutrals(neutrals, NEUTRAL_HADRON),
+    ]
     return Candidates(hadrons, _gather(flow, len(hadrons.event)))
 
 
-def _visible(hadrons: Hadrons, settings: DetectorSettings) -> _Flat:
-    """Check the particles; leave out neutrinos, what does not move away from the beam, and what is made outside."""
-    particles, row = hadrons.particles, row_of(hadrons.particles.offsets)
-    _require_finite(hadrons, row)
-    columns = {name: particles[name] for name in ("id", "charge", "px", "py", "pz", "e", "m", "x", "y", "z")}
-    columns["pt"] = np.hypot(columns["px"], columns["py"])
-    inside = (np.hypot(columns["x"], columns["y"]) < settings.radius) & (np.abs(columns["z"]) < settings.half_length)
-    return _Flat(row, columns).take(inside & (columns["pt"] > 0) & ~np.isin(np.abs(columns["id"]), _NEUTRINOS))
+# --- particles ---------------------------------------------------------------------------------------------------
 
 
-def _require_finite(hadrons: Hadrons, row: I8) -> None:
-    particles = hadrons.particles
-    for name in ("px", "py", "pz", "e", "m", "x", "y", "z"):
-        finite = np.isfinite(particles[name])
-        if not finite.all():
-            bad = int(np.argmin(finite))
-            where = f"event {hadrons.event[row[bad]]}, particle {bad - particles.offsets[row[bad]]}"
-            value = f"(id {particles['id'][bad]}): {name} is {particles[name][bad]}"
-            raise UserError(f"{where} {value}, expected a finite number; drop the event")
+class _Particles(NamedTuple):
+    """All particles of a block, (n,) each: the event's row and id, the place in the event, and what `Hadrons` has."""
+
+    row: I8
+    event: I8
+    place: I8
+    id: I4
+    charge: I1
+    px: F8
+    py: F8
+    pz: F8
+    e: F8
+    m: F8
+    x: F8
+    y: F8
+    z: F8
 
 
-def _propagate(particles: _Flat, settings: DetectorSettings) -> _Flat:
-    """Move particles to the calorimeter face: adds `eta` and `phi` there, and `d0` and `dz` at the vertex.
-
-    Those that circle in the tracking volume for ever do not arrive.
-    """
-    bends = (particles["charge"] != 0) & (settings.magnetic_field > 0)
-    bent, straight = np.flatnonzero(bends), np.flatnonzero(~bends)
-    paths = np.empty((6, len(bends)))
-    curves, lines = _helix(particles.take(bent), settings), _line(particles.take(straight), settings)
-    for column, curve, line in zip(paths, curves, lines, strict=True):
-        column[bent], column[straight] = curve, line
-    x, y, z, length, d0, dz = paths
-    face = {"eta": np.arcsinh(z / np.maximum(np.hypot(x, y), 1e-9)), "phi": np.arctan2(y, x), "d0": d0, "dz": dz}
-    return _Flat(particles.row, particles.columns | face).take(np.isfinite(length))
+def _particles(hadrons: Hadrons) -> _Particles:
+    table = hadrons.particles
+    row = row_of(table.offsets)
+    numbers = [np.ascontiguousarray(table[n], dtype=np.float64) for n in ("px", "py", "pz", "e", "m", "x", "y", "z")]
+    names = np.ascontiguousarray(table["id"], dtype=np.int32), np.ascontiguousarray(table["charge"], dtype=np.int8)
+    return _Particles(row, hadrons.event[row], np.arange(len(row)) - table.offsets[row], *names, *numbers)
 
 
-def _to_endcap(particles: _Flat, settings: DetectorSettings) -> F8:
-    """Give the transverse path length (mm) to the nearer endcap ahead, infinite for pz = 0."""
-    with np.errstate(divide="ignore"):
-        along = particles["pt"] / particles["pz"]
-        return np.where(
-            particles["pz"] == 0, np.inf, (np.copysign(settings.half_length, particles["pz"]) - particles["z"]) * along
-        )
+@njit(cache=True, error_model="numpy")
+def _first_not_finite(p: _Particles) -> int:
+    """Give the first particle with a number that is not finite, -1 for none."""
+    for i in range(len(p.px)):
+        # zero times what is not finite is not a number
+        if (
+            0 * p.px[i] + 0 * p.py[i] + 0 * p.pz[i] + 0 * p.e[i] + 0 * p.m[i] + 0 * p.x[i] + 0 * p.y[i] + 0 * p.z[i]
+            != 0
+        ):
+            return i
+    return -1
 
 
-def _line(particles: _Flat, settings: DetectorSettings) -> tuple[F8, ...]:
-    """Follow straight lines: x, y, z at the face, transverse path length to it, d0, dz (mm)."""
-    x, y, pt = particles["x"], particles["y"], particles["pt"]
-    ux, uy = particles["px"] / pt, particles["py"] / pt
-    ahead = x * ux + y * uy
-    d0 = x * uy - y * ux
-    length = np.minimum(np.sqrt(settings.radius**2 - d0**2) - ahead, _to_endcap(particles, settings))
-    slope = particles["pz"] / pt
-    return x + ux * length, y + uy * length, particles["z"] + slope * length, length, d0, particles["z"] - slope * ahead
+def _require_finite(p: _Particles) -> None:
+    bad = _first_not_finite(p)
+    if bad < 0:
+        return
+    name = next(n for n in ("px", "py", "pz", "e", "m", "x", "y", "z") if not np.isfinite(getattr(p, n)[bad]))
+    where = f"event {p.event[bad]}, particle {p.place[bad]} (id {p.id[bad]})"
+    raise UserError(f"{where}: {name} is {getattr(p, name)[bad]}, expected a finite number; drop the event")
 
 
-def _helix(particles: _Flat, settings: DetectorSettings) -> tuple[F8, ...]:
-    """Follow helices, with what `_line` gives; d0 = (x py - y px) / pT at the point closest to the beam line.
+# --- propagation -------------------------------------------------------------------------------------------------
+# Compiled functions that are called for a particle take numbers, not arrays: to count references to arrays would cost
+# more than the physics.
+
+
+class _Volume(NamedTuple):
+    """The tracking volume: curvature is pT (GeV) over the radius of the circle (mm) of a unit charge."""
+
+    curvature: float
+    radius: float
+    half_length: float
+
+
+class _Flight(NamedTuple):
+    """A particle at its production vertex: GeV, mm."""
+
+    x: float
+    y: float
+    z: float
+    px: float
+    py: float
+    pz: float
+    pt: float
+
+
+class _Face(NamedTuple):
+    """Where particles reach the calorimeter face (if they do), and the impact parameters of their path; (n,) each."""
+
+    arrives: Bools
+    eta: F8
+    phi: F8
+    d0: F8
+    dz: F8
+    pt: F8
+
+
+Path = tuple[float, float, float, float, float]
+"""x, y, z at the face, d0 = (x py - y px) / pT and dz at the point closest to the beam line; mm."""
+
+
+def _reach_face(particles: _Particles, volume: _Volume) -> _Face:
+    """Move particles to the calorimeter face. Those that circle in the tracking volume for ever do not arrive."""
+    x, y, slope, d0, dz, pt = _propagate(particles, volume)
+    return _Face(np.isfinite(slope), np.arcsinh(slope), np.arctan2(y, x), d0, dz, pt)
+
+
+@njit(cache=True, error_model="numpy")
+def _propagate(particles: _Particles, volume: _Volume) -> tuple[F8, F8, F8, F8, F8, F8]:
+    """Give x, y and z over the radius at the face (infinite: does not arrive), d0, dz and pT of all particles."""
+    p, n = particles, len(particles.px)
+    x, y, slope, d0, dz, pt = np.zeros(n), np.zeros(n), np.full(n, math.inf), np.zeros(n), np.zeros(n), np.zeros(n)
+    for i in range(n):
+        pt[i] = math.sqrt(p.px[i] * p.px[i] + p.py[i] * p.py[i])
+        flight = _Flight(p.x[i], p.y[i], p.z[i], p.px[i], p.py[i], p.pz[i], pt[i])
+        if not _is_visible(abs(p.id[i]), flight, volume):
+            continue
+        if p.charge[i] != 0 and volume.curvature > 0:
+            x[i], y[i], z, d0[i], dz[i] = _along_helix(flight, p.charge[i], volume)
+        else:
+            x[i], y[i], z, d0[i], dz[i] = _along_line(flight, volume)
+        slope[i] = z / max(math.sqrt(x[i] * x[i] + y[i] * y[i]), _ON_AXIS)
+    return x, y, slope, d0, dz, pt
+
+
+@njit(cache=True, error_model="numpy")
+def _is_visible(kind: int, at: _Flight, volume: _Volume) -> bool:
+    """Leave out neutrinos, what does not move away from the beam, and what is made outside."""
+    inside = at.x * at.x + at.y * at.y < volume.radius * volume.radius and abs(at.z) < volume.half_length
+    return inside and at.pt > 0 and kind not in _NEUTRINOS
+
+
+@njit(cache=True, error_model="numpy")
+def _to_face(at: _Flight, to_side: float, half_length: float) -> tuple[float, float]:
+    """Give the transverse path length to the face and z there: infinite where neither side nor end cap is reached."""
+    to_endcap = (math.copysign(half_length, at.pz) - at.z) * at.pt / at.pz if at.pz != 0 else math.inf
+    if to_side < to_endcap:
+        return to_side, at.z + at.pz / at.pt * to_side
+    return to_endcap, math.copysign(half_length, at.pz) if to_endcap < math.inf else math.inf
+
+
+@njit(cache=True, error_model="numpy")
+def _along_line(at: _Flight, volume: _Volume) -> Path:
+    """Follow a straight line."""
+    ux, uy = at.px / at.pt, at.py / at.pt
+    ahead, d0 = at.x * ux + at.y * uy, at.x * uy - at.y * ux
+    length, z = _to_face(at, math.sqrt(volume.radius * volume.radius - d0 * d0) - ahead, volume.half_length)
+    return at.x + ux * length, at.y + uy * length, z, d0, at.z - ahead * at.pz / at.pt
+
+
+@njit(cache=True, error_model="numpy")
+def _along_helix(at: _Flight, charge: int, volume: _Volume) -> Path:
+    """Follow a helix.
 
     The angle `beta` runs along the circle in the direction of flight, from the point closest to the beam line. The
     distance from it is sqrt(c^2 + r^2 - 2 c r cos(beta)) with c the distance of the circle's centre, r its radius.
     """
-    signed = particles["pt"] / (_CURVATURE * settings.magnetic_field * particles["charge"])
-    phi, r, turn = np.arctan2(particles["py"], particles["px"]), np.abs(signed), np.sign(signed)
-    x_centre = particles["x"] + signed * np.sin(phi)
-    y_centre = particles["y"] - signed * np.cos(phi)
-    c = np.hypot(x_centre, y_centre)
-    # where the track is nearest to the beam line it flies at right angles to the centre's direction
-    nearest = np.arctan2(turn * x_centre, -turn * y_centre)
-    beta = _wrap(turn * (nearest - phi))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        cosine = np.where(c > 0, (c**2 + r**2 - settings.radius**2) / (2 * c * r), -np.inf)
-    to_side = np.where(cosine < -1, np.inf, (np.arccos(np.clip(cosine, -1, 1)) - beta) * r)
-    length = np.minimum(to_side, _to_endcap(particles, settings))
-    finite = np.where(np.isfinite(length), length, 0)
-    end = phi - turn * finite / r
-    x, y = x_centre - signed * np.sin(end), y_centre + signed * np.cos(end)
-    slope = particles["pz"] / particles["pt"]
-    return x, y, particles["z"] + slope * finite, length, turn * (c - r), particles["z"] - slope * beta * r
+    ux, uy, turn, r = at.px / at.pt, at.py / at.pt, math.copysign(1.0, charge), at.pt / (volume.curvature * abs(charge))
+    x_centre, y_centre = at.x + turn * r * uy, at.y - turn * r * ux
+    c = math.sqrt(x_centre * x_centre + y_centre * y_centre)
+    # where the track is nearest to the beam line it flies along (-turn y_centre, turn x_centre)
+    beta = math.atan2(ux * x_centre + uy * y_centre, turn * (uy * x_centre - ux * y_centre))
+    cosine = (c * c + r * r - volume.radius * volume.radius) / (2 * c * r) if c > 0 else -math.inf
+    to_side = (math.acos(min(cosine, 1.0)) - beta) * r if cosine >= -1 else math.inf
+    length, z = _to_face(at, to_side, volume.half_length)
+    turned = -turn * length / r if length < math.inf else 0.0
+    cos, sin = math.cos(turned), math.sin(turned)
+    x = x_centre - turn * r * (uy * cos + ux * sin)
+    y = y_centre + turn * r * (ux * cos - uy * sin)
+    return x, y, z, turn * (c - r), at.z - beta * r * at.pz / at.pt
 
 
-def _wrap(angle: F8) -> F8:
-    """Bring angles to [-pi, pi)."""
-    return (angle + np.pi) % (2 * np.pi) - np.pi
+# --- tracks ------------------------------------------------------------------------------------------------------
 
 
-def _lognormal(mean: F8, sigma: F8, normal: F8) -> F8:
-    """Turn standard normals into log-normal numbers of the given mean (> 0) and standard deviation."""
-    width2 = np.log1p((sigma / mean) ** 2)
-    return mean * np.exp(np.sqrt(width2) * normal - width2 / 2)
+class _Tracks(NamedTuple):
+    """Tracks of a block, (k,) each: the particle, its kind, the relative pT resolution, and what was measured."""
+
+    particle: I8
+    kind: I1
+    resolution: F8
+    px: F8
+    py: F8
+    pz: F8
+    e: F8
+    d0: F8
+    dz: F8
+    d0_error: F8
+    dz_error: F8
 
 
-def _track(arrived: _Flat, events: I8, settings: Tracking, stream: Stream) -> _Flat:
-    """Choose the tracks that are found, smear pT (direction kept), d0 and dz.
-
-    Adds `arrival` (the particle's row in `arrived`), `kind` and `resolution` (relative, of pT).
-    """
-    charged = np.flatnonzero(arrived["charge"] != 0)
-    counts = np.bincount(arrived.row[charged], minlength=len(events))
-    uniform = stream.child("tracks.efficiency").uniform(events, counts, 1)[:, 0]
-    normal = stream.child("tracks.resolution").normal(events, counts, 3)
-    particle, pt, eta = (arrived[name][charged] for name in ("id", "pt", "eta"))
-    found, resolution = _by_kind(particle, pt, eta, settings)
-    keep = np.flatnonzero(uniform < found)
-    arrival, normal, resolution = charged[keep], normal[keep], resolution[keep]
-    tracks = arrived.take(arrival)
-    ratio = _lognormal(np.ones(len(resolution)), resolution, normal[:, 0])
-    px, py, pz = (ratio * tracks[name] for name in ("px", "py", "pz"))
-    sigma_d0, sigma_dz = settings.impact.at(tracks["pt"], np.arcsinh(tracks["pz"] / tracks["pt"]))
-    smeared = {
-        "arrival": arrival,
-        "charge": tracks["charge"],
-        "kind": _kind(tracks["id"]),
-        "resolution": resolution,
-        "px": px,
-        "py": py,
-        "pz": pz,
-        "e": np.sqrt(px**2 + py**2 + pz**2 + tracks["m"] ** 2),
-        "d0": tracks["d0"] + sigma_d0 * normal[:, 1],
-        "dz": tracks["dz"] + sigma_dz * normal[:, 2],
-    }
-    return _Flat(tracks.row, smeared)
+def _track(p: _Particles, face: _Face, settings: Tracking, stream: Stream) -> _Tracks:
+    """Choose the charged particles that become tracks; smear pT (direction kept), d0 and dz."""
+    found = _find_tracks(p, face, settings, stream.child("tracks.efficiency"))
+    kind, pt, pz = _kind(p.id[found]), face.pt[found], p.pz[found]
+    normal = to_normal(stream.child("tracks.resolution").uniform_at(p.event[found], p.place[found])[:, :3])
+    widths = (settings.hadron_resolution, settings.electron_resolution, settings.muon_resolution)
+    resolution = np.minimum(settings.resolution_factor * _pt_resolution(widths, kind, pt, face.eta[found]), 1.0)
+    ratio = settings.scale * _lognormal(resolution, normal[:, 0])
+    px, py, pz = ratio * p.px[found], ratio * p.py[found], ratio * pz
+    e = np.sqrt(px**2 + py**2 + pz**2 + p.m[found] ** 2)
+    d0_error, dz_error = _impact_errors(settings, pt, p.pz[found])
+    d0, dz = face.d0[found] + d0_error * normal[:, 1], face.dz[found] + dz_error * normal[:, 2]
+    return _Tracks(found, kind, resolution, px, py, pz, e, d0, dz, d0_error, dz_error)
 
 
-def _kind(particle: NDArray[np.int32]) -> NDArray[np.int8]:
+def _find_tracks(p: _Particles, face: _Face, settings: Tracking, stream: Stream) -> I8:
+    """Give the particles that become tracks."""
+    charged = np.flatnonzero(face.arrives & (p.charge != 0))
+    tables = (settings.hadron_efficiency, settings.electron_efficiency, settings.muon_efficiency)
+    probability = _probability(tables, _kind(p.id[charged]), face.pt[charged], face.eta[charged])
+    possible = np.flatnonzero(probability)
+    charged, probability = charged[possible], settings.efficiency_factor * probability[possible]
+    found = charged[stream.uniform_at(p.event[charged], p.place[charged])[:, 0] < probability]
+    return found[~_is_within(settings.dead, face.eta[found], face.phi[found])]
+
+
+def _identify(p: _Particles, face: _Face, tracks: _Tracks, settings: DetectorSettings, stream: Stream) -> Bools:
+    """Decide which tracks of electrons and muons are identified, by their pT after energy flow."""
+    leptons = np.flatnonzero(tracks.kind != CHARGED_HADRON)
+    particle, pt = tracks.particle[leptons], _add(tracks.px[leptons], tracks.py[leptons])
+    tables = (None, settings.identification.electron, settings.identification.muon)
+    probability = _probability(tables, tracks.kind[leptons], pt, face.eta[particle])
+    identified = np.zeros(len(tracks.kind), dtype=np.bool_)
+    identified[leptons] = stream.uniform_at(p.event[particle], p.place[particle])[:, 0] < probability
+    return identified
+
+
+def _kind(particle: I4) -> I1:
     """Give the kind of charged candidates by PDG id."""
-    absolute = np.abs(particle)
-    return np.select([absolute == 11, absolute == 13], [ELECTRON, MUON], CHARGED_HADRON).astype(np.int8)
+    absolute, kind = np.abs(particle), np.full(len(particle), CHARGED_HADRON, dtype=np.int8)
+    kind[absolute == 11], kind[absolute == 13] = ELECTRON, MUON
+    return kind
 
 
-def _by_kind(particle: NDArray[np.int32], pt: F8, eta: F8, settings: Tracking) -> tuple[F8, F8]:
-    """Give efficiency and relative pT resolution of charged particles."""
-    kind, abs_eta = _kind(particle), np.abs(eta)
-    efficiency, resolution = np.zeros(len(pt)), np.zeros(len(pt))
-    for code, found, width in (
-        (CHARGED_HADRON, settings.hadron_efficiency, settings.hadron_resolution),
-        (ELECTRON, settings.electron_efficiency, settings.electron_resolution),
-        (MUON, settings.muon_efficiency, settings.muon_resolution),
-    ):
+def _probability(tables: tuple[Efficiency | None, ...], kind: I1, pt: F8, eta: F8) -> F8:
+    """Look efficiencies up: of hadrons, electrons and muons; 0 where there is no table."""
+    value = np.zeros(len(kind))
+    for code, table in zip((CHARGED_HADRON, ELECTRON, MUON), tables, strict=True):
+        if table is None:
+            continue
+        # zeros below the first pT and beyond the last |eta|; a bin is (low, high] in both, as in Delphes's cards
+        padded = np.zeros((len(table.eta_edges) + 1, len(table.pt_edges) + 1))
+        padded[:-1, 1:] = table.values
         mine = np.flatnonzero(kind == code)
-        efficiency[mine] = found.at(pt[mine], abs_eta[mine])
-        resolution[mine] = width.at(pt[mine], abs_eta[mine])
-    return efficiency, resolution
+        columns = _bins(np.array(table.pt_edges), pt[mine])
+        value[mine] = padded[_bins(np.array(table.eta_edges), np.abs(eta[mine])), columns]
+        if table.decline > 0:
+            value[mine] *= np.exp(-table.decline * np.maximum(pt[mine] - table.pt_edges[-1], 0))
+    return value
 
 
-@dataclass(frozen=True)
-class _Cells:
-    """The cells of a calorimeter: strips in eta, each cut into `phi_cells` cells, numbered from `first`."""
+def _pt_resolution(tables: tuple[PtResolution, ...], kind: I1, pt: F8, eta: F8) -> F8:
+    """Look sigma(pT)/pT up: of hadrons, electrons and muons."""
+    value = np.zeros(len(kind))
+    for code, table in zip((CHARGED_HADRON, ELECTRON, MUON), tables, strict=True):
+        mine = np.flatnonzero(kind == code)
+        strip = np.minimum(_bins(np.array(table.eta_edges), np.abs(eta[mine])), len(table.eta_edges) - 1)
+        value[mine] = _add(np.array(table.a)[strip], np.array(table.b)[strip] * pt[mine])
+    return value
+
+
+def _bins(edges: F8, values: F8) -> I8:
+    """Count the edges below each value: what `np.searchsorted` gives, and faster for a few edges."""
+    return sum((values > edge).astype(np.int64) for edge in edges) + np.zeros(len(values), dtype=np.int64)
+
+
+def _lognormal(width: F8, normal: F8) -> F8:
+    """Turn standard normals into log-normal numbers of mean 1 and the given standard deviation."""
+    width2 = np.log1p(width**2)
+    return np.exp(np.sqrt(width2) * normal - width2 / 2)
+
+
+def _impact_errors(settings: Tracking, pt: F8, pz: F8) -> tuple[F8, F8]:
+    """Give sigma(d0) and sigma(dz) in mm."""
+    terms, factor = settings.impact, settings.impact.resolution_factor
+    sine = pt / _add(pt, pz)
+    scattering = 1 / (pt * np.sqrt(sine))
+    return factor * _add(terms.d0_a, terms.d0_b * scattering), factor * _add(terms.dz_a, terms.dz_b * scattering / sine)
+
+
+def _add(first: F8 | float, second: F8) -> F8:
+    """Add in quadrature; `np.hypot` takes ten times as long."""
+    return np.sqrt(first * first + second * second)
+
+
+def _is_within(regions: tuple[Region, ...], eta: F8, phi: F8) -> Bools:
+    """Tell which places lie in one of the regions."""
+    within = np.zeros(len(eta), dtype=np.bool_)
+    for eta_min, eta_max, phi_min, phi_max in regions:
+        width = _TURN if phi_max - phi_min >= _TURN else (phi_max - phi_min) % _TURN
+        within |= (eta >= eta_min) & (eta <= eta_max) & ((phi - phi_min) % _TURN <= width)
+    return within
+
+
+# --- calorimeters ------------------------------------------------------------------------------------------------
+
+
+class _Cells(NamedTuple):
+    """The cells of a calorimeter: strips in eta, each cut into `phi_cells` cells, numbered from `first`.
+
+    Of each strip also the terms of the resolution (see `Calorimeter.terms`), of each cell whether it is dead. `guess`
+    has the strip in which each of many equal steps in eta begins, for a quick look-up.
+    """
 
     edges: F8
+    guess: I8
     phi_cells: I8
     first: I8
-
-    @classmethod
-    def of(cls, rings: tuple[Ring, ...]) -> "_Cells":
-        edges, phi_cells = [0.0], []
-        for ring in rings:
-            edges += list(np.linspace(edges[-1], ring.eta_max, ring.eta_cells + 1)[1:])
-            phi_cells += [ring.phi_cells] * ring.eta_cells
-        both = np.array(phi_cells[::-1] + phi_cells)
-        return cls(np.array([-edge for edge in edges[:0:-1]] + edges), both, offsets_of(both))
-
-    def find(self, eta: F8, phi: F8) -> I8:
-        """Give the number of the cell at a place, -1 outside."""
-        strip = np.searchsorted(self.edges, eta, side="right") - 1
-        inside = (strip >= 0) & (strip < len(self.phi_cells))
-        strip = np.where(inside, strip, 0)
-        cells = self.phi_cells[strip]
-        around = np.floor((phi + np.pi) / (2 * np.pi) * cells).astype(np.int64) % cells
-        return np.where(inside, self.first[strip] + around, -1)
-
-    def strip(self, cell: I8) -> I8:
-        """Give the strip of each cell."""
-        return np.searchsorted(self.first, cell, side="right") - 1
-
-    def eta(self, strip: I8, across: F8 | float) -> F8:
-        """Give eta at a fraction (0..1) of the width of strips."""
-        low, high = self.edges[strip], self.edges[strip + 1]
-        return low + (high - low) * across
-
-    def phi(self, strip: I8, cell: I8, around: F8) -> F8:
-        """Give phi at a fraction (0..1) of the width of cells."""
-        return (cell - self.first[strip] + around) * (2 * np.pi) / self.phi_cells[strip] - np.pi
+    constant: F8
+    stochastic: F8
+    noise: F8
+    dead: Bools
 
 
-def _measure(arrived: _Flat, tracks: _Flat, events: I8, settings: Calorimeter, stream: Stream) -> tuple[_Flat, _Flat]:
+class _Hits(NamedTuple):
+    """Cells that were hit, (c,) each: strip, number, the first particle, energy; `of` particles (n,), -1 for none."""
+
+    strip: I8
+    cell: I8
+    opener: I8
+    deposited: F8
+    of: I8
+
+
+class _Neutrals(NamedTuple):
+    """Neutral excesses of a block, (k,) each; `row` is the event's."""
+
+    row: I8
+    px: F8
+    py: F8
+    pz: F8
+    e: F8
+
+
+@lru_cache(maxsize=8)
+def _cells(settings: Calorimeter) -> _Cells:
+    edges, phi_cells = _strips(settings)
+    first = offsets_of(phi_cells)
+    centre = (edges[:-1] + edges[1:]) / 2
+    strip = row_of(first)
+    phi = (np.arange(first[-1]) - first[strip] + 0.5) * _TURN / phi_cells[strip] - np.pi
+    guess = np.searchsorted(edges, np.linspace(edges[0], edges[-1], _GUESSES, endpoint=False), side="right") - 1
+    dead = _is_within(settings.dead, centre[strip], phi)
+    return _Cells(edges, guess, phi_cells, first, *settings.terms(centre), dead)
+
+
+def _strips(settings: Calorimeter) -> tuple[F8, I8]:
+    """Give the eta edges of the strips and their numbers of cells around; coarse strips are made of like ones."""
+    fine, around = [0.0], []
+    for ring in settings.rings:
+        fine += list(np.linspace(fine[-1], ring.eta_max, ring.eta_cells + 1)[1:])
+        around += [ring.phi_cells] * ring.eta_cells
+    edges, phi_cells, merged = [0.0], [], 0
+    for strip, cells in enumerate(around):
+        merged += 1
+        if merged == settings.coarsen or strip + 1 == len(around) or around[strip + 1] != cells:
+            edges.append(fine[strip + 1])
+            phi_cells.append(-(-cells // settings.coarsen))
+            merged = 0
+    both = np.array(phi_cells[::-1] + phi_cells, dtype=np.int64)
+    return np.array([-edge for edge in edges[:0:-1]] + edges), both
+
+
+def _measure(
+    p: _Particles, face: _Face, tracks: _Tracks, settings: Calorimeter, stream: Stream
+) -> tuple[_Tracks, _Neutrals]:
     """Measure the cells that were hit and subtract the tracks: gives the tracks, scaled, and the neutral excesses.
 
     Cells without a significant excess over their tracks do not count twice: there the tracks are scaled to the best
-    combination of both measurements. Neutral rows have `eta`, `phi` and `energy`.
+    combination of both measurements.
     """
-    geometry = _Cells.of(settings.rings)
-    share = settings.share(arrived["id"])
-    cells, cell_of = _group(arrived, np.flatnonzero(share), geometry)
-    hit = cell_of >= 0
-    deposited = _sum(cell_of[hit], share[hit] * arrived["e"][hit], len(cells.row))
-    energy, sigma = _read_out(cells, deposited, geometry, events, settings, stream)
+    cells = _cells(settings)
+    share = _shares(p.id, face.arrives, settings.electromagnetic, settings.long_lived, settings.hadron)
+    hits = _hit_cells(p, face, share, cells)
+    uniform = stream.uniform_at(p.event[hits.opener], p.place[hits.opener])
+    energy, sigma = _read_out(hits, cells, settings, to_normal(uniform[:, 0]))
 
-    track_cell = cell_of[tracks["arrival"]]
-    deposits = track_cell >= 0
-    owner = track_cell[deposits]
-    in_cell = share[tracks["arrival"][deposits]] * tracks["e"][deposits]
-    in_tracks = _sum(owner, in_cell, len(cells.row))
-    variance = _sum(owner, (tracks["resolution"][deposits] * in_cell) ** 2, len(cells.row))
-
+    cell = hits.of[tracks.particle]
+    deposits = np.flatnonzero(cell >= 0)
+    owner = cell[deposits]
+    left = share[tracks.particle[deposits]] * tracks.e[deposits]
+    in_tracks, variance = (
+        np.bincount(owner, weights, len(energy)).astype(np.float64)
+        for weights in (left, (tracks.resolution[deposits] * left) ** 2)
+    )
     excess = np.maximum(energy - in_tracks, 0)
     neutral = (excess > settings.energy_min) & (excess > settings.significance_min * np.sqrt(variance + sigma**2))
-    scale = np.ones(len(track_cell))
-    scale[deposits] = np.where(neutral, 1.0, _combine(in_tracks, variance, energy, sigma**2))[owner]
-    scaled = {name: tracks[name] * scale for name in ("px", "py", "pz", "e")}
-    fraction = _place_in_cell(cells, events, settings.spread, stream)
-    neutrals = _Flat(cells.row, cells.columns | fraction | {"energy": excess}).take(neutral)
-    return _Flat(tracks.row, tracks.columns | scaled), _point(neutrals, geometry)
+    best = _combine(in_tracks[owner], variance[owner], energy[owner], sigma[owner] ** 2)
+    ratio = np.ones(len(cell))
+    ratio[deposits] = np.where(neutral[owner], 1.0, best)
+    scaled = tracks._replace(**{name: getattr(tracks, name) * ratio for name in ("px", "py", "pz", "e")})
+    return scaled, _point(p, hits, cells, np.flatnonzero(neutral), excess, settings.spread, uniform[:, 1:3])
 
 
-def _sum(group: I8, values: F8, n_groups: int) -> F8:
-    """Add up values by group."""
-    return np.bincount(group, weights=values, minlength=n_groups).astype(np.float64)
+@njit(cache=True, error_model="numpy")
+def _shares(particle: I4, arrives: Bools, electromagnetic: float, long_lived: float, hadron: float) -> F8:
+    """Give the share of its energy that each particle (PDG id) leaves, 0 for those that do not arrive."""
+    share = np.zeros(len(particle))
+    for i in range(len(particle)):
+        kind = abs(particle[i])
+        if not arrives[i] or kind == 13:
+            continue
+        if kind in (11, 22):
+            share[i] = electromagnetic
+        else:
+            share[i] = long_lived if kind in (_K0S, _LAMBDA) else hadron
+    return share
 
 
-def _group(arrived: _Flat, depositing: I8, geometry: _Cells) -> tuple[_Flat, I8]:
-    """Find the cells that were hit (`place`, `strip`), by event, and the cell of every particle, -1 for none."""
-    place = geometry.find(arrived["eta"][depositing], arrived["phi"][depositing])
-    depositing, place = depositing[place >= 0], place[place >= 0]
-    n_places = geometry.first[-1]
-    key, inverse = np.unique(arrived.row[depositing] * n_places + place, return_inverse=True)
-    cell_of = np.full(len(arrived.row), -1)
-    cell_of[depositing] = inverse
-    row, place = np.divmod(key, n_places)
-    return _Flat(row, {"place": place, "strip": geometry.strip(place)}), cell_of
+@njit(cache=True, error_model="numpy")
+def _hit_cells(p: _Particles, face: _Face, share: F8, cells: _Cells) -> _Hits:
+    """Find the cells that were hit, in the order of the first hits, and add up what particles leave in them."""
+    n, total, steps = len(share), 0, _GUESSES / (cells.edges[-1] - cells.edges[0])
+    strip, cell, opener = np.empty(n, dtype=np.int64), np.empty(n, dtype=np.int64), np.empty(n, dtype=np.int64)
+    deposited, of = np.zeros(n), np.full(n, -1)
+    hit = np.full(
+        cells.first[-1], -1, dtype=np.int32
+    )  # the last hit of each cell: holds if its opener is of the same event
+    for i in range(n):
+        eta = face.eta[i]
+        if share[i] == 0 or eta < cells.edges[0] or eta >= cells.edges[-1]:
+            continue
+        s = cells.guess[min(int((eta - cells.edges[0]) * steps), _GUESSES - 1)]
+        while eta >= cells.edges[s + 1]:
+            s += 1
+        while eta < cells.edges[s]:  # where rounding took the guess a step too far
+            s -= 1
+        around = math.floor((face.phi[i] + math.pi) / _TURN * cells.phi_cells[s]) % cells.phi_cells[s]
+        here = cells.first[s] + around
+        if cells.dead[here]:
+            continue
+        if hit[here] < 0 or p.row[opener[hit[here]]] != p.row[i]:
+            hit[here], strip[total], cell[total], opener[total] = total, s, here, i
+            total += 1
+        of[i] = hit[here]
+        deposited[of[i]] += share[i] * p.e[i]
+    return _Hits(strip[:total].copy(), cell[:total].copy(), opener[:total].copy(), deposited[:total].copy(), of)
 
 
-def _read_out(
-    cells: _Flat, deposited: F8, geometry: _Cells, events: I8, settings: Calorimeter, stream: Stream
-) -> tuple[F8, F8]:
+def _read_out(hits: _Hits, cells: _Cells, settings: Calorimeter, normal: F8) -> tuple[F8, F8]:
     """Smear the deposited energies and cut off noise: gives energy (0 below threshold) and its resolution, GeV."""
-    centre = geometry.eta(cells["strip"], 0.5)
-    normal = stream.child("energy").normal(events, cells.counts(len(events)), 1)[:, 0]
-    energy = _lognormal(deposited, settings.resolution(centre, deposited), normal)
-    sigma = settings.resolution(centre, energy)
+    constant, stochastic, noise = cells.constant[hits.strip], cells.stochastic[hits.strip], cells.noise[hits.strip]
+
+    def resolution(energy: F8) -> F8:
+        return np.sqrt((constant * energy) ** 2 + stochastic**2 * energy + noise**2)
+
+    mean = settings.scale * hits.deposited
+    energy = mean * _lognormal(resolution(mean) / mean, normal)
+    sigma = resolution(energy)
     seen = (energy >= settings.energy_min) & (energy >= settings.significance_min * sigma)
     return np.where(seen, energy, 0.0), sigma
-
-
-def _place_in_cell(cells: _Flat, events: I8, spread: float, stream: Stream) -> dict[str, F8]:
-    """Draw a place in each cell, uniform in eta (`across`) and phi (`around`), as fractions of its width."""
-    uniform = stream.child("direction").uniform(events, cells.counts(len(events)), 2)
-    across, around = 0.5 + spread * (uniform.T - 0.5)
-    return {"across": across, "around": around}
-
-
-def _point(cells: _Flat, geometry: _Cells) -> _Flat:
-    """Give `eta` and `phi` of the places drawn in cells, and their `energy`."""
-    eta = geometry.eta(cells["strip"], cells["across"])
-    phi = geometry.phi(cells["strip"], cells["place"], cells["around"])
-    return _Flat(cells.row, {"eta": eta, "phi": phi, "energy": cells["energy"]})
 
 
 def _combine(first: F8, variance: F8, second: F8, other_variance: F8) -> F8:
@@ -567,31 +514,38 @@ def _combine(first: F8, variance: F8, second: F8, other_variance: F8) -> F8:
     return np.where(weight + other > 0, ratio, 1.0)
 
 
-def _of_tracks(tracks: _Flat) -> _Flat:
-    """Name the columns of track candidates as `Candidates` has them."""
-    names = ("px", "py", "pz", "e", "charge", "kind", "d0", "dz")
-    return _Flat(tracks.row, {name: tracks[name] for name in names})
+def _point(p: _Particles, hits: _Hits, cells: _Cells, kept: I8, energy: F8, spread: float, uniform: F8) -> _Neutrals:
+    """Make massless candidates of some hits; they point to places drawn in the cells."""
+    strip, energy, across, around = hits.strip[kept], energy[kept], *(0.5 + spread * (uniform[kept].T - 0.5))
+    low, high = cells.edges[strip], cells.edges[strip + 1]
+    eta = low + (high - low) * across
+    phi = (hits.cell[kept] - cells.first[strip] + around) * _TURN / cells.phi_cells[strip] - np.pi
+    pt = energy / np.cosh(eta)
+    return _Neutrals(p.row[hits.opener[kept]], pt * np.cos(phi), pt * np.sin(phi), pt * np.sinh(eta), energy)
 
 
-def _of_cells(cells: _Flat, kind: int) -> _Flat:
-    """Make massless candidates of neutral excesses."""
-    pt, n = cells["energy"] / np.cosh(cells["eta"]), len(cells.row)
-    columns = {
-        "px": pt * np.cos(cells["phi"]),
-        "py": pt * np.sin(cells["phi"]),
-        "pz": pt * np.sinh(cells["eta"]),
-        "e": cells["energy"],
-        "charge": np.zeros(n, dtype=np.int8),
-        "kind": np.full(n, kind, dtype=np.int8),
-        "d0": np.zeros(n),
-        "dz": np.zeros(n),
-    }
-    return _Flat(cells.row, columns)
+# --- candidates --------------------------------------------------------------------------------------------------
 
 
-def _gather(flow: list[_Flat], n_events: int) -> Ragged:
+def _of_tracks(tracks: _Tracks, p: _Particles, identified: Bools) -> tuple[I8, dict[str, NDArray[Any]]]:
+    """Give the events' rows and the columns of track candidates."""
+    names = ("px", "py", "pz", "e", "kind", "d0", "dz", "d0_error", "dz_error")
+    columns = {name: getattr(tracks, name) for name in names}
+    return p.row[tracks.particle], columns | {"charge": p.charge[tracks.particle], "identified": identified}
+
+
+def _of_neutrals(neutrals: _Neutrals, kind: int) -> tuple[I8, dict[str, NDArray[Any]]]:
+    """Give the events' rows and the columns of neutral candidates."""
+    n = len(neutrals.row)
+    columns: dict[str, NDArray[Any]] = {name: getattr(neutrals, name) for name in ("px", "py", "pz", "e")}
+    columns |= {"charge": np.zeros(n, dtype=np.int8), "kind": np.full(n, kind, dtype=np.int8)}
+    columns |= dict.fromkeys(("d0", "dz", "d0_error", "dz_error"), np.zeros(n))
+    return neutrals.row, columns | {"identified": np.zeros(n, dtype=np.bool_)}
+
+
+def _gather(flow: list[tuple[I8, dict[str, NDArray[Any]]]], n_events: int) -> Ragged:
     """Put the candidates of each event together, keeping the order of the lists."""
-    row = np.concatenate([part.row for part in flow])
+    row = np.concatenate([part for part, _ in flow])
     order = np.argsort(row, kind="stable")
-    columns = {name: np.concatenate([part[name] for part in flow])[order] for name in flow[0].columns}
+    columns = {name: np.concatenate([part[name] for _, part in flow])[order] for name in flow[0][1]}
     return Ragged(offsets_of(np.bincount(row, minlength=n_events)), columns)

@@ -156,6 +156,14 @@ class Pythia:
         return [joined(states) for states in zip(*pieces, strict=True)]
 
 
+def replay(hard: HardEvents, settings: Settings, energy: float, streams: Sequence[Stream]) -> list[ak.Array]:
+    """Run hard processes from shower to decays (a stream each), and give Pythia's batches as they are."""
+    pythia, source, cuts = _instance(settings, energy)
+    source.load(hard, streams[0])
+    cuts.load(0, None, streams, [False] * len(streams))
+    return next_batches(pythia, source)
+
+
 def _flat(settings: Sequence[Settings]) -> Settings:
     return tuple(pair for stage in settings for pair in stage)
 

@@ -15,8 +15,9 @@ from resim.config import Config
 from resim.errors import UserError
 from resim.interop.lhe import LesHouchesFile, file_digest
 from resim.jets import engine, hard, pythia
+from resim.jets.cards import DetectorSettings, detector_settings
 from resim.jets.clustering import JetSettings, make_objects
-from resim.jets.detector import DetectorSettings, detect
+from resim.jets.detector import detect
 from resim.jets.features import FEATURES, JET_COLUMNS
 from resim.jets.states import Candidates, Hadrons, HardEvents, Objects
 from resim.jets.truth import OBJECT_COLUMNS, object_table
@@ -76,7 +77,7 @@ class JetsLane:
     schema = Schema(tuple(Column(*c) for c in JET_COLUMNS), tuple(Column(*f) for f in FEATURES))
     common = ("object_pt_min", "object_eta_max")
     """Settings that say which objects there are: the same for all views, so no view may change them."""
-    revisions: Mapping[str, int] = dict.fromkeys(stages, 1) | {"detector": 2}
+    revisions: Mapping[str, int] = dict.fromkeys(stages, 1) | {"detector": 2, "jets": 2}
     """Raised when a change of a stage's code changes its numbers: what was made before is then made again."""
     packages = ("pythia8mc", "fastjet", "numpy", "awkward")
 
@@ -138,13 +139,15 @@ class JetsLane:
     @staticmethod
     def route(cut: str, name: str) -> str:
         """Tell which stage a setting in `set:` belongs to, for a view cut before `cut`."""
-        if ":" not in name:
+        order = JetsLane.stages.index
+        if ":" in name:
+            stages = pythia.stages_of(name)
+        else:
             field = name.split(".")[0]
-            return next((stage for stage, card in _CARDS.items() if field in card.model_fields), cut)
-        stages = pythia.stages_of(name)
-        return next(
-            (stage for stage in stages if JetsLane.stages.index(stage) >= JetsLane.stages.index(cut)), stages[-1]
-        )
+            stages = tuple(s for s, card in _CARDS.items() if field in card.model_fields or (s, field) == _CARD) or (
+                cut,
+            )
+        return next((stage for stage in stages if order(stage) >= order(cut)), stages[-1])
 
     @staticmethod
     def resolved(stage: str, settings: Settings) -> Any:
@@ -216,6 +219,7 @@ def hard_settings(config: Config, sample: str) -> dict[str, Any]:
     return {name: v for name, v in merged.items() if not (wanted.lhe and name.startswith("PhaseSpace:"))}
 
 
+_CARD = ("detector", "card")  # which card is no field of it
 _CARDS: Mapping[str, type[BaseModel]] = {"detector": DetectorSettings, "jets": JetSettings}
 
 
@@ -231,4 +235,4 @@ def _card(model: type[Any], settings: Settings, where: str = "settings") -> Any:
             if not isinstance(place, dict):
                 raise UserError(f"{where}: {name!r} goes into {word!r}, which has a value itself; keep one of the two")
         place[last] = value
-    return parse(model, nested, where)
+    return detector_settings(nested, where) if model is DetectorSettings else parse(model, nested, where)

@@ -172,7 +172,8 @@ class Candidates:
     """Energy-flow candidates: what the detector saw, each energy counted once.
 
     `candidates` columns: px, py, pz, e (float64), charge (int8), kind (int8: 0 charged hadron, 1 neutral hadron, 2
-    photon, 3 electron, 4 muon), d0, dz (mm; 0 for neutrals).
+    photon, 3 electron, 4 muon; of tracks the true species), d0, dz and their resolutions d0_error, dz_error (mm; 0 for
+    neutrals), identified (bool: an electron or muon that is recognised as one).
     """
 
     hadrons: Hadrons

@@ -57,3 +57,9 @@ def rehadronize(partons: Records, sample: str, view: str) -> Hadrons:
     streams = [step.stream(SEED, sample) for step in path]
     hadrons: Hadrons = Pythia(ENERGY, ()).run_fused(partons, path, streams, [False, False])[-1]
     return hadrons
+
+
+def decay(primary: Records, sample: str, view: str) -> Hadrons:
+    """Decay kept hadrons again, with the key of a view."""
+    step = steps(view)[2]
+    return Pythia(ENERGY, ()).run(primary, step.settings, step.stream(SEED, sample))

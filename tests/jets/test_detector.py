@@ -1,55 +1,21 @@
 """The detector conserves energy, treats every event by itself, and has the card's numbers."""
 
-from typing import Any
-
 import numpy as np
 import pytest
-from pydantic import ValidationError
 
 from resim.errors import UserError
 from resim.jets import detector
-from resim.jets.detector import (
-    ECAL,
-    HCAL,
-    Calorimeter,
-    DetectorSettings,
-    Efficiency,
-    ImpactResolution,
-    PtResolution,
-    Tracking,
-    detect,
-)
+from resim.jets.cards import DetectorSettings, detector_settings
+from resim.jets.detector import detect
 from resim.jets.states import Candidates, Hadrons
 from resim.keys import stream
 from tests.jets.handmade import hadrons_of, random_particles
+from tests.jets.perfect import PERFECT, changed
 
 N_GRID = 150 * 36
 STREAM = stream(1, "test", "detector")
-CARD = DetectorSettings()
-
-_ALL = Efficiency(pt_edges=(0.0,), eta_edges=(10.0,), values=((1.0,),))
-_EXACT = PtResolution(eta_edges=(10.0,), a=(0.0,), b=(0.0,))
-_SHARP = {"constant": 0, "stochastic": 0, "noise": 0, "forward_constant": 0, "forward_stochastic": 0}
-_OPEN = {"energy_min": 0, "significance_min": 0, "spread": 0}
-
-
-def without_smearing(calorimeter: Calorimeter) -> Calorimeter:
-    return calorimeter.model_copy(update=_SHARP | _OPEN)
-
-
-PERFECT = DetectorSettings(
-    tracking=Tracking(
-        hadron_efficiency=_ALL,
-        electron_efficiency=_ALL,
-        muon_efficiency=_ALL,
-        hadron_resolution=_EXACT,
-        electron_resolution=_EXACT,
-        muon_resolution=_EXACT,
-        impact=ImpactResolution(d0_a=0, d0_b=0, dz_a=0, dz_b=0),
-    ),
-    ecal=without_smearing(ECAL),
-    hcal=without_smearing(HCAL),
-)
+CARD = detector_settings({}, "test")
+NO_FIELD = changed(PERFECT, {"magnetic_field": 0})
 
 
 def energies(out: Candidates) -> np.ndarray:
@@ -73,7 +39,7 @@ def test_energy_is_conserved_when_nothing_is_smeared_or_lost() -> None:
     visible = hadrons.particles["id"] != 12
     row = np.repeat(np.arange(5), 80)
     expected = np.bincount(row, weights=hadrons.particles["e"] * visible)
-    out = detect(hadrons, PERFECT.model_copy(update={"magnetic_field": 0.0}), STREAM)
+    out = detect(hadrons, NO_FIELD, STREAM)
     np.testing.assert_allclose(energies(out), expected, rtol=1e-12)
 
 
@@ -83,8 +49,7 @@ def test_a_charged_particle_is_counted_once() -> None:
 
 
 def test_a_neutral_behind_a_track_is_what_the_track_leaves_over() -> None:
-    settings = PERFECT.model_copy(update={"magnetic_field": 0.0})
-    out = detect(hadrons_of([[(211, 20.0, 0.3, 1.0), (130, 30.0, 0.3, 1.0)]]), settings, STREAM)
+    out = detect(hadrons_of([[(211, 20.0, 0.3, 1.0), (130, 30.0, 0.3, 1.0)]]), NO_FIELD, STREAM)
     assert kinds(out) == [detector.CHARGED_HADRON, detector.NEUTRAL_HADRON]
     np.testing.assert_allclose(out.candidates["e"], [20 * np.cosh(0.3), 30 * np.cosh(0.3)], rtol=1e-3)
 
@@ -110,11 +75,13 @@ def test_long_lived_neutrals_share_their_energy_between_the_calorimeters() -> No
 
 
 def test_a_track_without_neutral_excess_is_drawn_to_the_better_calorimeter() -> None:
-    tracking = PERFECT.tracking.model_copy(
-        update={"hadron_resolution": PtResolution(eta_edges=(10.0,), a=(0.3,), b=(0.0,))}
+    settings = changed(
+        PERFECT,
+        {
+            "tracking": {"hadron_resolution": {"eta_edges": [10], "a": [0.3], "b": [0]}, "resolution_factor": 1},
+            "hcal": {"resolution_factor": 1, "stochastic": 0, "constant": 1e-4, "significance_min": 10},
+        },
     )
-    hcal = without_smearing(HCAL).model_copy(update={"constant": 1e-4, "significance_min": 10})
-    settings = PERFECT.model_copy(update={"tracking": tracking, "hcal": hcal})
     hadrons = hadrons_of([[(211, 20.0, 0.3, phi) for phi in np.arange(-3, 3)]])
     out = detect(hadrons, settings, STREAM)
     np.testing.assert_allclose(out.candidates["e"], hadrons.particles["e"], rtol=1e-3)
@@ -230,7 +197,7 @@ def test_track_resolution_is_the_cards_and_unbiased(
     particle: int, pt: float, eta: tuple[float, float], a: float, b: float
 ) -> None:
     blind = {"hadron": 0, "electromagnetic": 0}  # nothing to combine the track with
-    settings = CARD.model_copy(update={"ecal": ECAL.model_copy(update=blind), "hcal": HCAL.model_copy(update=blind)})
+    settings = changed(CARD, {"ecal": blind, "hcal": blind})
     ratio = pt_of(detect(hadrons_of(grid(particle, pt, eta)), settings, STREAM)) / pt
     width = np.hypot(a, b * pt)
     assert ratio.mean() == pytest.approx(1, abs=4 * width / np.sqrt(len(ratio)))
@@ -238,24 +205,23 @@ def test_track_resolution_is_the_cards_and_unbiased(
 
 
 @pytest.mark.parametrize(
-    ("particle", "eta", "calorimeter"), [(22, (0.1, 1.4), ECAL), (22, (1.6, 2.4), ECAL), (2112, (0.1, 1.5), HCAL)]
+    ("particle", "eta", "name"), [(22, (0.1, 1.4), "ecal"), (22, (1.6, 2.4), "ecal"), (2112, (0.1, 1.5), "hcal")]
 )
-def test_calorimeter_response_is_the_cards_and_unbiased(
-    particle: int, eta: tuple[float, float], calorimeter: Calorimeter
-) -> None:
+def test_calorimeter_response_is_the_cards_and_unbiased(particle: int, eta: tuple[float, float], name: str) -> None:
     hadrons = hadrons_of(grid(particle, 200.0, eta))
     out = detect(hadrons, CARD, STREAM)
     assert len(out.candidates["e"]) == len(hadrons.particles["e"])
     true = hadrons.particles["e"].reshape(150, 36)
     order = np.argsort(np.arctan2(out.candidates["py"], out.candidates["px"]).reshape(150, 36), axis=1)
     measured = np.take_along_axis(out.candidates["e"].reshape(150, 36), order, axis=1)
-    pull = (measured / true - 1) / (calorimeter.resolution(np.linspace(*eta, 36), true) / true)
+    constant, stochastic, noise = getattr(CARD, name).terms(np.linspace(*eta, 36))
+    pull = (measured - true) / np.sqrt((constant * true) ** 2 + stochastic**2 * true + noise**2)
     assert pull.mean() == pytest.approx(0, abs=4 / np.sqrt(N_GRID))
     assert pull.std() == pytest.approx(1, rel=0.07)
 
 
 def test_neutral_directions_are_uniform_in_the_cell() -> None:
-    settings = CARD.model_copy(update={"magnetic_field": 0.0})
+    settings = changed(CARD, {"magnetic_field": 0})
     out = detect(hadrons_of([[(22, 100.0, 0.005, 0.005)]] * 2000), settings, STREAM).candidates
     phi = np.arctan2(out["py"], out["px"])
     assert phi.min() >= 0
@@ -263,18 +229,62 @@ def test_neutral_directions_are_uniform_in_the_cell() -> None:
     assert phi.mean() == pytest.approx(np.pi / 360, rel=4 / np.sqrt(3 * 2000))
 
 
-def test_impact_parameters_of_prompt_tracks_have_the_stated_width() -> None:
-    out = detect(hadrons_of(grid(13, 5.0, (-0.01, 0.01))), CARD, STREAM).candidates
-    sigma_d0, sigma_dz = CARD.tracking.impact.at(np.array([5.0]), np.array([0.0]))
-    assert out["d0"].std() == pytest.approx(sigma_d0[0], rel=0.05)
-    assert out["dz"].std() == pytest.approx(sigma_dz[0], rel=0.05)
-    assert out["d0"].mean() == pytest.approx(0, abs=4 * sigma_d0[0] / np.sqrt(len(out["d0"])))
+@pytest.mark.parametrize(("pt", "d0", "dz"), [(1.0, 0.0776, 0.1077), (5.0, 0.025, 0.0447), (100.0, 0.02, 0.04)])
+def test_impact_parameters_of_prompt_tracks_have_the_stated_width(pt: float, d0: float, dz: float) -> None:
+    """The card's terms in quadrature, at eta = 0."""
+    out = detect(hadrons_of(grid(13, pt, (-0.01, 0.01))), CARD, STREAM).candidates
+    n = len(out["d0"])
+    for name, width in (("d0", d0), ("dz", dz)):
+        np.testing.assert_allclose(out[f"{name}_error"], width, rtol=2e-3)
+        assert out[name].std() == pytest.approx(width, rel=0.05)
+        assert out[name].mean() == pytest.approx(0, abs=4 * width / np.sqrt(n))
+
+
+def test_impact_parameters_are_worse_forward() -> None:
+    """sin(theta) = 1 / cosh(eta), to the powers 1/2 and 3/2; multiple scattering dominates at 1 GeV."""
+    out = detect(hadrons_of([[(211, 2.0, 2.0, 0.1)]]), changed(CARD, {"magnetic_field": 0}), STREAM).candidates
+    sine = 1 / np.cosh(2.0)
+    assert out["d0_error"][0] == pytest.approx(np.hypot(0.020, 0.075 / (2 * sine**0.5)))
+    assert out["dz_error"][0] == pytest.approx(np.hypot(0.040, 0.100 / (2 * sine**1.5)))
+
+
+def test_neutrals_have_no_impact_parameters() -> None:
+    out = detect(hadrons_of([random_particles(5, 300)]), CARD, STREAM).candidates
+    neutral = out["charge"] == 0
+    assert neutral.any()
+    for name in ("d0", "dz", "d0_error", "dz_error"):
+        assert not out[name][neutral].any()
+        assert out[name][~neutral].all()
+
+
+@pytest.mark.parametrize(
+    ("particle", "pt", "eta", "expected"),
+    [
+        (11, 50.0, (0.2, 1.4), 0.95),
+        (-11, 50.0, (1.6, 2.4), 0.85),
+        (13, 50.0, (-2.3, -1.6), 0.95),
+        (-13, 1500.0, (0.2, 1.4), 0.95 * np.exp(-0.25)),
+        (13, 50.0, (2.42, 2.48), 0.0),
+        (11, 5.0, (0.2, 1.4), 0.0),
+        (13, 9.0, (0.2, 1.4), 0.0),
+        (211, 50.0, (0.2, 1.4), 0.0),
+        (22, 50.0, (0.2, 1.4), 0.0),
+    ],
+)
+def test_identification_is_the_cards(particle: int, pt: float, eta: tuple[float, float], expected: float) -> None:
+    """Of the tracks that are found and measured well enough to stay in their bin of pT."""
+    exact = changed(CARD, {"tracking": {"resolution_factor": 0}, "ecal": {"resolution_factor": 0}})
+    out = detect(hadrons_of(grid(particle, pt, eta)), exact, STREAM).candidates
+    mine = out["kind"] == {11: detector.ELECTRON, 13: detector.MUON, 22: detector.PHOTON}.get(abs(particle), 0)
+    n = np.count_nonzero(mine)
+    assert n > 1000
+    assert out["identified"][mine].mean() == pytest.approx(expected, abs=4 * np.sqrt(expected * (1 - expected) / n))
+    assert not out["identified"][~mine].any()
 
 
 def test_impact_parameter_of_a_displaced_straight_track() -> None:
     """A muon that flies along x from (5, 2, 7): d0 = (x py - y px) / pT = -2, dz = 7 - 5 sinh(eta)."""
-    settings = PERFECT.model_copy(update={"magnetic_field": 0.0})
-    out = detect(hadrons_of([[(13, 10.0, 1.0, 0.0, 5.0, 2.0, 7.0)]]), settings, STREAM).candidates
+    out = detect(hadrons_of([[(13, 10.0, 1.0, 0.0, 5.0, 2.0, 7.0)]]), NO_FIELD, STREAM).candidates
     assert out["d0"][0] == pytest.approx(-2)
     assert out["dz"][0] == pytest.approx(7 - 5 * np.sinh(1.0))
 
@@ -311,42 +321,19 @@ def stepped(hadrons: Hadrons, settings: DetectorSettings, step: float) -> tuple[
 )
 def test_helices_agree_with_small_steps(particle: tuple[float, ...]) -> None:
     hadrons = hadrons_of([[particle]])
-    face = detector._propagate(detector._visible(hadrons, CARD), CARD)
+    volume = detector._Volume(detector._CURVATURE * CARD.magnetic_field, CARD.radius, CARD.half_length)
+    face = detector._reach_face(detector._particles(hadrons), volume)
     eta, phi, near = stepped(hadrons, CARD, step=0.05)
-    assert face["eta"][0] == pytest.approx(eta, abs=2e-3)
-    assert face["phi"][0] == pytest.approx(phi, abs=2e-3)
-    assert abs(face["d0"][0]) == pytest.approx(near, abs=0.05)
+    assert face.eta[0] == pytest.approx(eta, abs=2e-3)
+    assert face.phi[0] == pytest.approx(phi, abs=2e-3)
+    assert abs(face.d0[0]) == pytest.approx(near, abs=0.05)
 
 
 def test_the_cells_are_the_cards() -> None:
     """2 x (170 x 360 + 11 x 36) and 2 x (19 x 72 + 19 x 36 + 2 x 18) cells."""
-    ecal, hcal = detector._Cells.of(ECAL.rings), detector._Cells.of(HCAL.rings)
+    ecal, hcal = detector._cells(CARD.ecal), detector._cells(CARD.hcal)
     assert ecal.first[-1] == 2 * (170 * 360 + 11 * 36)
     assert hcal.first[-1] == 2 * (19 * 72 + 19 * 36 + 2 * 18)
     np.testing.assert_allclose(np.diff(ecal.edges)[11:-11], 0.0174)
     forward = [2.958, 3.125, 3.3, 3.475, 3.65, 3.825, 4, 4.175, 4.35, 4.525, 4.7, 5]
     np.testing.assert_allclose(ecal.edges[-12:], forward)
-
-
-@pytest.mark.parametrize(
-    ("values", "message"),
-    [
-        ({"magnetic_fild": 3.8}, "magnetic_fild"),
-        ({"ecal": {"stochastik": 0.1}}, "ecal.stochastik"),
-        ({"radius": -1}, "greater than 0"),
-        ({"ecal": ECAL.model_dump() | {"stochastic": -0.1}}, "ecal.stochastic"),
-        ({"tracking": {"impact": {"d0_c": 1}}}, "tracking.impact.d0_c"),
-        ({"tracking": {"hadron_efficiency": {"pt_edges": (1, 0.1), "eta_edges": (2.5,), "values": ((1, 1),)}}}, "rise"),
-        ({"tracking": {"hadron_efficiency": {"pt_edges": (1,), "eta_edges": (2.5,), "values": ((1.2,),)}}}, "0..1"),
-    ],
-)
-def test_settings_outside_their_range_are_refused(values: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValidationError, match=message):
-        DetectorSettings.model_validate(values)
-
-
-def test_part_of_a_block_keeps_the_other_defaults() -> None:
-    settings = DetectorSettings.model_validate({"ecal": {"stochastic": 0.2}, "tracking": {"impact": {"d0_a": 0.1}}})
-    assert settings.ecal == ECAL.model_copy(update={"stochastic": 0.2})
-    assert settings.tracking == CARD.tracking.model_copy(update={"impact": ImpactResolution(d0_a=0.1)})
-    assert settings.hcal == HCAL

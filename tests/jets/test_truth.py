@@ -1,11 +1,24 @@
 """What counts as an object, its label, and which jet it gets."""
 
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
 import numpy as np
 import pytest
+import yaml
 
 from resim.errors import UserError
-from resim.jets.clustering import JetSettings
-from resim.jets.truth import OBJECT_COLUMNS, match, object_table
+from resim.jets.cards import detector_settings
+from resim.jets.clustering import JetSettings, make_objects
+from resim.jets.detector import detect
+from resim.jets.engine import replay
+from resim.jets.features import JET_COLUMNS
+from resim.jets.hard import generate
+from resim.jets.states import Hadrons, HardEvents
+from resim.jets.truth import OBJECT_COLUMNS, match, object_table, splitting_class
+from resim.keys import stream
+from tests.jets.events import CONFIG, ENERGY, SEED, hard_block, nominal, rehadronize, shower_of, steps
 from tests.jets.handmade import hard_events
 
 SETTINGS = JetSettings()
@@ -57,6 +70,142 @@ def test_resonances_count_once_and_only_if_they_decay_to_hadrons(
     rows: list[tuple[float, ...]], codes: list[int]
 ) -> None:
     assert jettypes(*rows) == codes
+
+
+@pytest.mark.parametrize(
+    ("rows", "decay"),
+    [
+        pytest.param([resonance(25), product(5, 2), product(-5, 2)], 5, id="H -> bb"),
+        pytest.param([resonance(25), product(21, 2), product(21, 2)], 21, id="H -> gg"),
+        pytest.param([resonance(-24), product(3, 2), product(-4, 2)], 4, id="W -> cs"),
+        pytest.param(
+            [resonance(25), resonance(24, 2), resonance(-24, 2), product(1, 3), product(-2, 3), product(3, 4),
+             product(-4, 4)], 24, id="H -> WW",
+        ),
+        pytest.param([resonance(6), resonance(24, 2), product(5, 2), product(1, 3), product(-2, 3)], 0, id="t -> bqq"),
+        pytest.param([parton(5)], 0, id="b"),
+    ],
+)  # fmt: skip
+def test_a_boson_tells_what_it_decays_to(rows: list[tuple[float, ...]], decay: int) -> None:
+    assert object_table(hard_events([[*BEAMS, *rows]]), SETTINGS)["decay"].tolist() == [decay]
+
+
+@cache
+def process(name: str) -> HardEvents:
+    """Make forty events of a process of the library."""
+    library = yaml.safe_load((files("resim.jets") / "processes.yaml").read_text())
+    return generate({**CONFIG.chain["hard"], **library[name]}, SEED, name, 0, 40)
+
+
+@pytest.mark.parametrize(
+    ("name", "jettypes", "decays"),
+    [
+        ("w_qq", {11}, {2, 3, 4}),
+        ("z_qq", {10}, {1, 2, 3, 4, 5}),
+        ("z_bb", {10}, {5}),
+        ("t_bqq", {9}, {0}),
+        ("h_bb", {4}, {5}),
+        ("h_cc", {4}, {4}),
+        ("h_gg", {4}, {21}),
+        ("qcd_gluon", {5}, {0}),
+        ("qcd_charm", {2}, {0}),
+        ("qcd_bottom", {3}, {0}),
+    ],
+)
+def test_real_processes_give_the_objects_that_they_are_named_after(
+    name: str, jettypes: set[int], decays: set[int]
+) -> None:
+    table = object_table(process(name), SETTINGS)
+    assert len(table["object"]) > 20
+    assert set(table["jettype"].tolist()) == jettypes
+    assert set(table["decay"].tolist()) <= decays
+    if name in ("z_bb", "h_bb", "h_cc", "h_gg"):
+        assert set(table["decay"].tolist()) == decays
+    slots = np.unique(table["object"] % 8)
+    assert slots.tolist() == ([0, 1] if name.startswith(("t_", "qcd")) else [0])
+
+
+def test_the_top_is_one_object_with_the_mass_of_a_top_jet() -> None:
+    """The jet of t -> b q q' holds all three, so that its mass is the top's; both tops of an event have their own."""
+    hadrons = shower_of(process("t_bqq"), "t_bqq", steps(), keep=False)[-1]
+    out = make_objects(detect(hadrons, detector_settings({}, "test"), stream(1, "t", "detector")), SETTINGS)
+    values = dict(zip([name for name, _, _ in JET_COLUMNS], out.columns.T, strict=True))
+    assert (np.bincount(out.object // 8) == 2).sum() > 10
+    assert 120 < np.median(values["mass"]) < 200
+    assert (values["n_b_hadrons"] >= 1).mean() > 0.8
+    assert not values["splitting"].any()
+
+
+@pytest.mark.parametrize(
+    ("particle", "first", "n_b", "n_c", "code"),
+    [
+        (21, 21, 0, 0, 8), (21, 1, 0, 0, 5), (21, 3, 1, 1, 5), (21, 5, 1, 0, 5), (21, 21, 2, 2, 7), (21, 4, 0, 2, 6),
+        (21, 21, 1, 2, 6), (21, 0, 0, 0, 0), (21, 0, 2, 0, 7), (5, 0, 2, 2, 0), (-1, 0, 0, 2, 0), (25, 0, 2, 2, 0),
+    ],
+)  # fmt: skip
+def test_splitting_classes(particle: int, first: int, n_b: int, n_c: int, code: int) -> None:
+    columns = (np.array([particle], dtype=np.int32), np.array([first], dtype=np.int8), np.array([n_b]), np.array([n_c]))
+    assert splitting_class(*columns).tolist() == [code]
+
+
+def slow_first_branching(record: list[dict[str, Any]], at: int) -> int:
+    """Walk down one gluon through Pythia's record."""
+    while True:
+        particle = record[at]
+        daughters = sorted({particle["daughter1"], particle["daughter2"]} - {0})
+        rows = [record[d] for d in daughters]
+        if not rows or abs(rows[0]["id"]) > 21 or (len(rows) > 1 and not 40 < abs(rows[0]["status"]) < 60):
+            return 0
+        if len(rows) == 1:
+            at = daughters[0]
+            continue
+        kinds = {abs(row["id"]) for row in rows}
+        shared = [i for i, row in enumerate(rows) if row["mother2"]]
+        if not shared:
+            return kinds.pop()
+        emitted = rows[shared[0]]
+        distances = {m: product4(emitted, record[m]) for m in (emitted["mother1"], emitted["mother2"])}
+        if len(kinds) == 1 and min(distances, key=lambda m: distances[m]) == at:
+            return kinds.pop()
+        at = daughters[1 - shared[0]]
+        if record[at]["id"] != 21:
+            return 0
+
+
+def product4(a: dict[str, Any], b: dict[str, Any]) -> float:
+    p, q = a["p"], b["p"]
+    return p["e"] * q["e"] - p["px"] * q["px"] - p["py"] * q["py"] - p["pz"] * q["pz"]
+
+
+@pytest.mark.parametrize("model", [1, 2], ids=["simple", "vincia"])
+def test_first_branchings_agree_with_a_walk_through_the_record(model: int) -> None:
+    """Follow every outgoing gluon of thirty events row by row."""
+    path, hard = steps("walk", shower=(("PartonShowers:model", model),)), hard_block("qcd")
+    batches = replay(hard, path[0].settings, ENERGY, [step.stream(SEED, "qcd") for step in path])
+    hadrons = shower_of(hard, "qcd", path, keep=False)[-1]
+    records = [record for batch in batches for record in batch["prt"].to_list()]
+    assert len(records) == len(hadrons.event)
+    slow = []
+    for i, record in enumerate(records):
+        rows = slice(*hard.partons.offsets[i : i + 2])
+        ids, status = hard.partons["id"][rows].tolist(), hard.partons["status"][rows].tolist()
+        assert [row["id"] for row in record[3 : 3 + len(ids)]] == ids
+        outgoing = [kind == 21 and code == 23 for kind, code in zip(ids, status, strict=True)]
+        slow += [slow_first_branching(record, 3 + k) if out else 0 for k, out in enumerate(outgoing)]
+    assert hadrons.splitting.tolist() == slow
+    assert slow.count(21) > 10
+
+
+def same_splitting(a: Hadrons, b: Hadrons) -> bool:
+    return np.array_equal(a.event, b.event) and np.array_equal(a.splitting, b.splitting)
+
+
+def test_hadronized_again_a_gluon_has_the_same_first_branching() -> None:
+    partons, hadrons = nominal("qcd")
+    assert len(np.unique(hadrons.splitting)) > 2
+    assert same_splitting(rehadronize(partons, "qcd", "rehadronized"), hadrons)
+    some = np.array([3, 11])
+    assert same_splitting(rehadronize(partons.take(some), "qcd", "rehadronized"), hadrons.take(some))
 
 
 def test_soft_and_forward_partons_are_no_objects() -> None:

@@ -1,0 +1,36 @@
+"""Small data sets of real events, made once."""
+
+from pathlib import Path
+
+import pytest
+
+from resim.config import Config
+from resim.simulate import Simulation, choose_views, simulate_part
+from resim.store import Dataset, open_dataset, write_manifest
+from tests.conftest import small_config
+
+VIEWS = ("nominal", "shower_seed", "fsr_mur_2", "fsr_mur_half")
+
+
+def _simulated(folder: Path, sample: str) -> Dataset:
+    simulation = Simulation(Config.model_validate(small_config()), sample)
+    views = choose_views(simulation.all_views, VIEWS)
+    write_manifest(folder, [simulate_part(simulation, *r, folder, views).path for r in ((0, 20), (20, 40))])
+    return open_dataset(folder)
+
+
+@pytest.fixture(scope="session")
+def qcd(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    """Forty dijet events, in two parts: quarks and gluons."""
+    return _simulated(tmp_path_factory.mktemp("exchange") / "qcd", "qcd")
+
+
+@pytest.fixture(scope="session")
+def hbb(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    """Forty events with H -> bb, in two parts."""
+    return _simulated(tmp_path_factory.mktemp("exchange") / "hbb", "hbb")
+
+
+def folder_of(dataset: Dataset) -> Path:
+    """Give the folder where it lies."""
+    return dataset.manifest.path.parent
