@@ -131,11 +131,16 @@ class Shipped:
     ours: list[tuple[Candidates, Candidates]]
 
     @classmethod
-    def of(cls, detector: Detector, folder: Path, name: str, n_passes: int) -> "Shipped":
-        """Read the events and run the detector over them."""
-        (flow,) = read_delphes(folder / f"{name}_delphes.root", read_hepmc(folder / f"{name}.hepmc3.gz"))
-        ours = [detector.run(flow.hadrons, _keys(name, replica)) for replica in range(n_passes)]
-        return cls(Truth.of(flow.hadrons), flow, ours)
+    def of(cls, detector: Detector, delphes: Candidates, name: str, n_passes: int) -> "Shipped":
+        """Run the detector over the events."""
+        ours = [detector.run(delphes.hadrons, _keys(name, replica)) for replica in range(n_passes)]
+        return cls(Truth.of(delphes.hadrons), delphes, ours)
+
+
+def read_shipped(folder: Path, name: str) -> Candidates:
+    """Read what Delphes made of the events that the reference ships, with their generator level."""
+    (flow,) = read_delphes(folder / f"{name}_delphes.root", read_hepmc(folder / f"{name}.hepmc3.gz"))
+    return flow
 
 
 def _keys(name: str, replica: int) -> Stream:
@@ -199,7 +204,7 @@ def run(reference: Path, out: Path, n_passes: int) -> dict[str, int]:
     """Compare everything, write tables and plots, and count the verdicts."""
     found, detector = read_reference(reference), Detector.of({})
     comparisons = {"gun": compare_gun(detector, found["particle_gun"], n_passes)}
-    shipped = {name: Shipped.of(detector, reference, name, n_passes) for name in SAMPLES}
+    shipped = {name: Shipped.of(detector, read_shipped(reference, name), name, n_passes) for name in SAMPLES}
     for name, events in shipped.items():
         hadrons = generate(found["samples"][name], found["samples"][name]["n_events"])
         require_same(hadrons, events.delphes.hadrons, name)

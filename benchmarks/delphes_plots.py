@@ -22,6 +22,7 @@ from benchmarks.response import (
     inside,
     matched_jets,
     name_of,
+    pulls,
     tracks_of,
 )
 from resim.jets.states import F8, Candidates
@@ -29,6 +30,14 @@ from resim.jets.states import F8, Candidates
 if TYPE_CHECKING:
     from benchmarks.delphes import Shipped
 
+_STYLE: Any = {
+    "font.size": 9,
+    "axes.titlesize": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "legend.frameon": False,
+    "legend.fontsize": 7.5,
+}
 _COLOURS = ("#3f6fb5", "#d1683c", "#4d9a5b")
 _MARKERS = ("o", "s", "^")
 _PT_BINS: tuple[Window, ...] = ((0.1, 0.4), (0.4, 0.75), (0.75, 1), (1, 10), (10, 100))
@@ -40,9 +49,7 @@ _FLOW = {"EFlowTrack": "tracks", "EFlowPhoton": "photons", "EFlowNeutralHadron":
 def draw(out: Path, comparisons: Mapping[str, Sequence[Row]], shipped: Mapping[str, Shipped]) -> None:
     """Draw all figures into a folder."""
     tables = {name: {row.quantity: row for row in rows} for name, rows in comparisons.items()}
-    with plt.style.context(
-        {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False}
-    ):
+    with plt.style.context(_STYLE):
         _save(out / "delphes-tracks.png", (_efficiency_pt, _efficiency_eta, _resolution), tables, shipped)
         _save(out / "delphes-calorimeters.png", (_response, _width, _flow), tables, shipped)
         _save(out / "delphes-jets.png", (_jet_response, _jet_mass, _soft_drop, _pulls), tables, shipped)
@@ -67,7 +74,7 @@ def _lines_and_points(axis: Any, at: F8, rows: Sequence[Row], style: int, label:
 def _legend(axis: Any, **where: Any) -> None:
     axis.plot([], [], "-", color="grey", label="line: ours")
     axis.errorbar([], [], [], fmt="o", ms=4.5, color="grey", label="points: Delphes")
-    axis.legend(fontsize=7.5, **where)
+    axis.legend(**where)
 
 
 # --- tracks ------------------------------------------------------------------------------------------------------
@@ -75,22 +82,16 @@ def _legend(axis: Any, **where: Any) -> None:
 
 def _efficiency_pt(axis: Any, tables: Any, _: Any) -> None:
     """Efficiency of charged hadrons in bins of pT, by |η| of the momentum and of the exit."""
-    groups = (
-        ("tracking efficiency, charged_hadron", False, "|η|"),
-        ("tracking efficiency, outer eta", True, "|η| at exit"),
-    )
-    for group, dashed, eta_name in groups:
+    table = tables["qcd, 500"]
+    groups = (("tracking efficiency, charged_hadron", "|η|"), ("tracking efficiency, outer eta", "|η| at exit"))
+    for group, eta_name in groups:
         for style, eta_bin in enumerate(((0, 1.5), (1.5, 2.5))):
-            wheres = [f"{name_of(b, 'pT')}, {name_of(eta_bin, '|η|')}" for b in _PT_BINS]
-            known = [
-                (np.sqrt(b[0] * b[1]), tables["qcd, 500"].get(Quantity(group, w, "fraction")))
-                for b, w in zip(_PT_BINS, wheres, strict=True)
-            ]
-            at, rows = zip(*((x, row) for x, row in known if row is not None), strict=True)
-            _lines_and_points(axis, np.array(at), rows, style, name_of(eta_bin, eta_name), dashed)
-    axis.set(
-        xscale="log", xlabel="pT (GeV)", ylabel="efficiency", ylim=(0, 1.02), title="tracks of charged hadrons, QCD"
-    )
+            wheres = {pt_bin: f"{name_of(pt_bin, 'pT')}, {name_of(eta_bin, '|η|')}" for pt_bin in _PT_BINS}
+            cells = {pt_bin: Quantity(group, where, "fraction") for pt_bin, where in wheres.items()}
+            known = {np.sqrt(low * high): table[cell] for (low, high), cell in cells.items() if cell in table}
+            at, rows = np.array(list(known)), list(known.values())
+            _lines_and_points(axis, at, rows, style, name_of(eta_bin, eta_name), dashed=eta_name != "|η|")
+    axis.set(xscale="log", xlabel="pT (GeV)", ylabel="efficiency", ylim=(0, 1.02), title="charged hadrons, QCD")
     _legend(axis, loc="lower right")
 
 
@@ -109,9 +110,7 @@ def _efficiency_eta(axis: Any, _: Any, shipped: Mapping[str, Shipped]) -> None:
         axis.stairs(mine / expected, _ETA_EDGES, color=_COLOURS[style], lw=1.3)
         label = f"{window[0]:g} < pT < {window[1]:g} GeV"
         axis.errorbar(centre, share, error, fmt=_MARKERS[style], ms=4.5, color=_COLOURS[style], label=label)
-    axis.set(
-        xlabel="|η| of the momentum", ylabel="efficiency", ylim=(0, 1.25), title="tracks of charged hadrons, 200 events"
-    )
+    axis.set(xlabel="|η| of the momentum", ylabel="efficiency", ylim=(0, 1.35), title="charged hadrons, 200 events")
     _legend(axis, loc="upper right", ncols=2)
 
 
@@ -129,23 +128,14 @@ def _resolution(axis: Any, tables: Any, _: Any) -> None:
     """Resolution of pT against pT, particle gun."""
     for style, species in enumerate(("charged_hadron", "electron", "muon")):
         for eta_bin in TRACK_ETA:
-            quantities = [
-                Quantity(f"track pT, {species}", f"pT ≈ {pt}, {name_of(eta_bin, '|η|')}", "sigma68") for pt in TRACK_PT
-            ]
+            wheres = [f"pT ≈ {pt}, {name_of(eta_bin, '|η|')}" for pt in TRACK_PT]
+            rows = [tables["gun"][Quantity(f"track pT, {species}", where, "sigma68")] for where in wheres]
             label = species.replace("_", " ") if eta_bin == TRACK_ETA[0] else ""
-            rows = [tables["gun"][quantity] for quantity in quantities]
             _lines_and_points(axis, np.array([1.0, 10.0, 100.0]), rows, style, label)
-            axis.text(115, rows[-1].ours, name_of(eta_bin, "|η|"), fontsize=6, va="center")
-    axis.set(
-        xscale="log",
-        yscale="log",
-        xlim=(0.8, 500),
-        xlabel="pT (GeV)",
-        ylabel="σ(pT) / pT  (half of the central 68 %)",
-        title="track resolution, particle gun",
-    )
-    _legend(axis, loc="upper left")
-    axis.set_ylim(0.007, 2)
+    axis.set(xscale="log", yscale="log", ylim=(0.007, 2.5), xlabel="pT (GeV)")
+    axis.set(ylabel="half of the central 68 % of pT / true pT", title="tracks, particle gun")
+    axis.text(1, 0.0075, "of each kind, upwards: |η| < 0.5, < 1.5, < 2.5", fontsize=7.5)
+    _legend(axis, loc="upper left", ncols=2)
 
 
 # --- calorimeters ------------------------------------------------------------------------------------------------
@@ -164,50 +154,39 @@ def _response(axis: Any, tables: Any, _: Any) -> None:
     _calorimeter(axis, tables, "mean")
     axis.axhline(1, color="grey", lw=0.7)
     axis.set(
-        xscale="log",
-        xlabel="pT (GeV)",
-        ylabel="mean of E seen / E, where seen",
-        title="calorimeter response, particle gun",
+        xscale="log", xlabel="pT (GeV)", ylabel="mean of E seen / true E, where seen", title="response, particle gun"
     )
     _legend(axis, loc="upper right")
 
 
 def _width(axis: Any, tables: Any, _: Any) -> None:
     _calorimeter(axis, tables, "sigma68")
-    axis.set(
-        xscale="log",
-        yscale="log",
-        xlabel="pT (GeV)",
-        ylabel="half of the central 68 % of E seen / E",
-        title="calorimeter resolution, particle gun",
-    )
+    axis.set(xscale="log", yscale="log", xlabel="pT (GeV)", ylabel="half of the central 68 % of E seen / true E")
+    axis.set_title("resolution, particle gun")
 
 
 def _flow(axis: Any, tables: Any, _: Any) -> None:
     """Numbers and summed pT of candidates, ours over Delphes's."""
-    labels = []
-    for place, (branch, name) in enumerate(_FLOW.items()):
-        for line, (where, statistic, text) in enumerate(
-            ((branch, "number", "number"), (f"{branch}, pT", "sum", "Σ pT"))
-        ):
-            height = -(2 * place + line)
-            labels.append((height, f"{name}, {text}"))
-            for style, sample in enumerate(("qcd", "hbb")):
-                row = tables[f"{sample}, 500"][Quantity("e-flow", where, statistic)]
-                point = {"fmt": _MARKERS[style], "color": _COLOURS[style], "ms": 4.5}
-                label = _NAMES[sample] if height == 0 else None
-                axis.errorbar(
-                    row.ours / row.delphes,
-                    height + 0.15 - 0.3 * style,
-                    xerr=row.error / row.delphes,
-                    **point,
-                    label=label,
-                )
+    cells = [
+        (f"{name}, {text}", Quantity("e-flow", branch + suffix, statistic))
+        for branch, name in _FLOW.items()
+        for suffix, statistic, text in (("", "number", "number"), (", pT", "sum", "Σ pT"))
+    ]
+    for style, sample in enumerate(("qcd", "hbb")):
+        rows = [tables[f"{sample}, 500"][quantity] for _, quantity in cells]
+        ratio, error = (
+            [x / row.delphes for x, row in zip(xs, rows, strict=True)]
+            for xs in ([row.ours for row in rows], [row.error for row in rows])
+        )
+        at = np.arange(len(cells)) - 0.15 + 0.3 * style
+        points = {"fmt": _MARKERS[style], "ms": 4.5, "color": _COLOURS[style], "label": _NAMES[sample]}
+        axis.errorbar(ratio, at, xerr=error, **points)
     axis.axvspan(0.95, 1.05, color="0.93", zorder=0)
     axis.axvline(1, color="grey", lw=0.7)
-    axis.set_yticks(*zip(*labels, strict=True))
-    axis.set(xlim=(0.93, 1.07), xlabel="ours / Delphes (grey: 5 %)", title="energy flow an event, 500 events")
-    axis.legend(fontsize=7.5, loc="upper right")
+    axis.set_yticks(range(len(cells)), [name for name, _ in cells])
+    axis.set(xlim=(0.93, 1.07), ylim=(len(cells) - 0.5, -1.4), xlabel="ours / Delphes (grey: 5 %)")
+    axis.set_title("energy flow of 500 events")
+    axis.legend(loc="upper right")
 
 
 # --- jets --------------------------------------------------------------------------------------------------------
@@ -221,42 +200,36 @@ def _jet_histogram(axis: Any, shipped: Mapping[str, Shipped], name: str, edges: 
         mplhep.histplot(np.mean(ours, axis=0), edges, ax=axis, color=colour, lw=1.3, yerr=False)
         centre, scatter = (edges[1:] + edges[:-1]) / 2, np.maximum(np.std(ours, axis=0), 0.3)
         seen = delphes > 0
-        axis.errorbar(
-            centre[seen], delphes[seen], scatter[seen], fmt=_MARKERS[style], ms=4, color=colour, label=_NAMES[sample]
-        )
+        points = {"fmt": _MARKERS[style], "ms": 4, "color": colour, "label": _NAMES[sample]}
+        axis.errorbar(centre[seen], delphes[seen], scatter[seen], **points)
     axis.set(ylabel="jets", ylim=(0, None))
     _legend(axis)
 
 
 def _jet_response(axis: Any, _: Any, shipped: Mapping[str, Shipped]) -> None:
     _jet_histogram(axis, shipped, "pT response", np.linspace(0.78, 1.22, 23))
-    axis.set(xlabel="pT / generator's pT", title="R = 0.8 jets, pT > 300 GeV, 100 events each")
+    axis.set(xlabel="pT / generator's pT", title="jets, pT > 300 GeV, 100 events each")
 
 
 def _jet_mass(axis: Any, _: Any, shipped: Mapping[str, Shipped]) -> None:
     _jet_histogram(axis, shipped, "mass ratio", np.linspace(0.4, 1.4, 21))
-    axis.set(xlabel="mass / generator's mass")
+    axis.set(xlabel="mass / generator's mass", title="mass")
 
 
 def _soft_drop(axis: Any, _: Any, shipped: Mapping[str, Shipped]) -> None:
     _jet_histogram(axis, shipped, "soft-drop mass", np.linspace(0, 180, 19))
-    axis.set(xlabel="soft-drop mass (GeV)")
+    axis.set(xlabel="soft-drop mass (GeV)", title="soft-drop mass")
 
 
 def _pulls(axis: Any, tables: Mapping[str, Mapping[Quantity, Row]], _: Any) -> None:
     """All differences over their errors, beside the Gaussian that they follow if the detectors are alike."""
-    rows = [row for name in ("gun", "qcd, 500", "hbb, 500") for row in tables[name].values() if row.error > 0]
-    pulls = np.array([row.difference / row.error for row in rows])
+    found = pulls([row for name in ("gun", "qcd, 500", "hbb, 500") for row in tables[name].values()])
     edges = np.linspace(-4, 4, 25)
-    axis.hist(np.clip(pulls, -4, 4), edges, color="0.8", label=f"{len(pulls)} numbers")
+    axis.hist(np.clip(found, -4, 4), edges, color="0.8", label=f"{len(found)} numbers")
     x = np.linspace(-4, 4, 200)
-    axis.plot(
-        x,
-        len(pulls) * (edges[1] - edges[0]) * np.exp(-(x**2) / 2) / np.sqrt(2 * np.pi),
-        color=_COLOURS[0],
-        label="unit Gaussian",
-    )
-    text = f"mean {pulls.mean():+.2f}\nrms {np.sqrt((pulls**2).mean()):.2f}"
-    axis.text(0.04, 0.95, text, transform=axis.transAxes, va="top", fontsize=8)
+    gaussian = len(found) * (edges[1] - edges[0]) * np.exp(-(x**2) / 2) / np.sqrt(2 * np.pi)
+    axis.plot(x, gaussian, color=_COLOURS[0], label="unit Gaussian")
+    text = f"mean {found.mean():+.2f}\nrms {np.sqrt((found**2).mean()):.2f}"
+    axis.text(0.02, 0.98, text, transform=axis.transAxes, va="top", fontsize=8)
     axis.set(xlabel="(ours − Delphes) / error", ylabel="numbers", title="all comparisons")
-    axis.legend(fontsize=7.5, loc="upper right")
+    axis.legend(loc="upper right")

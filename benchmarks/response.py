@@ -118,8 +118,8 @@ def compare(passes: Sequence[Values], delphes: Values, least_errors: Mapping[Qua
 
 
 def pulls(rows: Sequence[Row]) -> F8:
-    """Give the differences over their errors, where there is a scatter at all."""
-    return np.array([row.difference / row.error for row in rows if row.error > 0])
+    """Give the differences over their errors, but where both are the same for sure (no tracks beyond |η| = 2.5)."""
+    return np.array([row.difference / row.error for row in rows if row.difference])
 
 
 def sigma68(values: F8) -> float:
@@ -417,7 +417,7 @@ def _direction(momentum: Mapping[str, F8]) -> tuple[F8, F8]:
 
 
 def reference_values(sample: Mapping[str, Any]) -> tuple[Values, dict[Quantity, float]]:
-    """Read a sample's (or the gun's) quantities out of `response.json`, and the binomial errors of its efficiencies."""
+    """Read a sample's (or the gun's) quantities out of `response.json`, and errors that it quotes."""
     values: Values = {}
     errors: dict[Quantity, float] = {}
     groups = {f"tracking efficiency, {name}": cells for name, cells in sample["tracking_efficiency"].items()}
@@ -433,6 +433,7 @@ def reference_values(sample: Mapping[str, Any]) -> tuple[Values, dict[Quantity, 
             for cell in cells:
                 where = f"pT ≈ {cell['pt_GeV']}, {name_of(tuple(cell['abs_eta']), '|η|')}"
                 values |= _statistics(f"{group}, {species}", where, cell, "rel_dpt_", 1.0)
+                errors[Quantity(f"{group}, {species}", where, "sigma68")] = cell["rel_dpt_sigma68_err"]
     own = _of_calorimeters if "calorimeter_response" in sample else _of_events
     return values | dict(own(sample)), errors
 

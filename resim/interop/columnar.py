@@ -43,7 +43,8 @@ def export_parquet(dataset: Dataset, out: Path, views: Sequence[str] | None = No
             table = ak.to_arrow_table(_rows(part, list(head.views)), extensionarray=False)
             if writer is None:
                 schema = table.schema.with_metadata({_HEAD: head.to_json()})
-                options = {"compression": "zstd", "use_dictionary": False}  # hardly two values of a jet are the same
+                # hardly two values of a jet are the same: no dictionary
+                options = {"compression": "zstd", "use_dictionary": False, "write_page_checksum": True}
                 writer = stack.enter_context(pyarrow.parquet.ParquetWriter(temporary, schema, **options))
             writer.write_table(table.replace_schema_metadata(schema.metadata), row_group_size=max(1, table.num_rows))
 
@@ -77,7 +78,7 @@ def import_parquet(path: Path, out: Path, progress: Progress = iter) -> None:
         If the file is no Parquet file of ours, is damaged, or `out` is not empty.
     """
     try:
-        with pyarrow.parquet.ParquetFile(path) as file:
+        with pyarrow.parquet.ParquetFile(path, page_checksum_verification=True) as file:
             head = _head_of((file.schema_arrow.metadata or {}).get(_HEAD.encode()), path)
             if file.num_row_groups != len(head.parts):
                 raise UserError(f"{path}: has {file.num_row_groups} row groups, not one a part ({len(head.parts)})")
@@ -137,7 +138,7 @@ JETS: Mapping[str, str] = {"e": "energy", "softdrop_mass": "sdmass", "n_constitu
 LABELS = ("QCD", "Hbb", "Hcc", "Hgg", "H4q", "Hqql", "Zqq", "Wqq", "Tbqq", "Tbl")
 _LABEL_OF = {1: "QCD", 2: "QCD", 3: "QCD", 5: "QCD", 9: "Tbqq", 10: "Zqq", 11: "Wqq"}
 _HIGGS = 4
-_HIGGS_DECAYS = {"h_bb": "Hbb", "h_cc": "Hcc", "h_gg": "Hgg"}
+_HIGGS_DECAYS = {5: "Hbb", 4: "Hcc", 21: "Hgg"}  # by the object column `decay`
 
 
 def export_root(
@@ -158,35 +159,27 @@ def export_root(
     views
         One view; by default nominal.
     higgs
-        Which of `LABELS` a Higgs boson has; by default as the sample's process says.
+        Which of `LABELS` a Higgs boson has whose decay is not known, or has no label of its own.
 
     Raises
     ------
     UserError
-        If there is more than one view, or it is unknown, there are Higgs bosons and nothing tells their decay, or the
-        file cannot be written.
+        If there is more than one view, or it is unknown, no label fits a Higgs boson, or the file
+        cannot be written.
     """
     view, *others = views or [NOMINAL]
     if others:
         raise UserError(f"--views {','.join(views or [])}: a tree holds one view; write a file for each")
     head = Head.of(dataset, chosen_views(dataset, [view]))
-    label = higgs or _higgs_label(head)
-    if label is not None and label not in LABELS:
-        raise UserError(f"--higgs {label}: is no label of JetClass; it has {', '.join(LABELS)}")
+    if higgs is not None and higgs not in LABELS:
+        raise UserError(f"--higgs {higgs}: is no label of JetClass; it has {', '.join(LABELS)}")
     with whole_file(out) as temporary, uproot.recreate(temporary) as file:
         for part in progress(dataset.parts):
-            branches = _branches(part, view, label)
+            branches = _branches(part, view, higgs)
             if TREE not in file:
                 file.mktree(TREE, {name: values.type for name, values in branches.items()})
             file[TREE].extend(branches)
         file[_HEAD] = head.to_json()
-
-
-def _higgs_label(head: Head) -> str | None:
-    """Tell the decay of a sample's Higgs bosons from its process in the config."""
-    part = head.parts[0]
-    sample = part.get("config", {}).get("samples", {}).get(part["sample"], {})
-    return _HIGGS_DECAYS.get(sample.get("process"))
 
 
 def _branches(part: Part, name: str, higgs: str | None) -> dict[str, ak.Array]:
@@ -199,8 +192,9 @@ def _branches(part: Part, name: str, higgs: str | None) -> dict[str, ak.Array]:
     features = {c.name: table.constituents[elements, i] for i, c in enumerate(view.constituent_columns)}
     particles = features | _cartesian(features, jets, offsets)
     objects = {column: values[rows] for column, values in part.objects().items()}
+    labels = _labels(objects, higgs, part)
     flat = objects | {f"jet_{JETS.get(n, n)}": values for n, values in jets.items()}
-    flat |= _labels(objects["jettype"], higgs, part)
+    flat |= {f"label_{label}": labels == label for label in LABELS}
     renamed = {CONSTITUENTS.get(n, n): values for n, values in particles.items()}
     arrays = {n: ak.Array(np.ascontiguousarray(values)) for n, values in flat.items()}
     return arrays | {"part": _jagged(offsets, renamed)}
@@ -220,11 +214,16 @@ def _cartesian(features: Arrays, jets: Arrays, offsets: NDArray[np.int64]) -> Ar
     return {name: array.astype(np.float32) for name, array in values.items()}
 
 
-def _labels(jettype: NDArray[Any], higgs: str | None, part: Part) -> dict[str, NDArray[np.bool_]]:
-    if higgs is None and (jettype == _HIGGS).any():
-        raise UserError(f"{part.path}: has Higgs bosons, and the config does not name their decay; give --higgs Hbb")
-    names = _LABEL_OF | ({_HIGGS: higgs} if higgs else {})
-    return {f"label_{label}": np.isin(jettype, [c for c, n in names.items() if n == label]) for label in LABELS}
+def _labels(objects: Arrays, higgs: str | None, part: Part) -> NDArray[np.str_]:
+    """Name the label of each object."""
+    jettype, labels = objects["jettype"], np.full(len(objects["jettype"]), higgs or "", dtype="<U8")
+    for code, label in _LABEL_OF.items():
+        labels[jettype == code] = label
+    for decay, label in _HIGGS_DECAYS.items() if "decay" in objects else ():
+        labels[(jettype == _HIGGS) & (objects["decay"] == decay)] = label
+    if (labels == "").any():
+        raise UserError(f"{part.path}: has H bosons with a decay that no label of JetClass names; give --higgs LABEL")
+    return labels
 
 
 def import_root(files: Sequence[Path], out: Path, progress: Progress = iter) -> None:
@@ -256,7 +255,9 @@ class _Tree:
             self.head = _head_of(str(file[_HEAD]) if _HEAD in file else None, path)
             self._tree = file[TREE]
             self._event = self._tree["event"].array(library="np")
-        except (OSError, ValueError, KeyError, uproot.exceptions.KeyInFileError) as error:
+        except UserError:
+            raise
+        except Exception as error:  # uproot raises what it likes for bytes that it cannot decode
             raise UserError(f"{path}: cannot be read as ROOT ({_first_line(error)}); export it again") from error
 
     def read(self, part: Mapping[str, Any]) -> ak.Array:
@@ -264,7 +265,7 @@ class _Tree:
         start, stop = np.searchsorted(self._event, [part["first"], part["stop"]])
         try:
             return self._tree.arrays(entry_start=start, entry_stop=stop)
-        except (OSError, ValueError) as error:
+        except Exception as error:  # as above
             raise UserError(f"{self._path}: cannot be read as ROOT ({_first_line(error)}); export it again") from error
 
 

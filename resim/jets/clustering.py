@@ -1,14 +1,18 @@
 """Jets of a block of events: anti-kT by FastJet, heavy hadrons as ghosts, matching to the hard partons.
 
 Reconstructed jets are made of the detector's candidates; generator jets of the stable particles, muons among them but
-no neutrinos.
+no neutrinos. FastJet's time goes with the number of particles, so of the latter it is given those within three radii
+of an object's parton. Of 864 generator jets 12 were not the same as among all particles, by less than 5e-4 of their pT:
+particles at the edge had gone to another jet.
 """
 
+import math
 from dataclasses import dataclass, replace
 
 import awkward as ak
 import fastjet
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 from pydantic import BaseModel, Field
 
@@ -20,6 +24,7 @@ from resim.ragged import offsets_of, row_of, select_elements, select_rows
 fastjet._swig.ClusterSequence.set_fastjet_banner_stream(None)
 
 _NEUTRINOS = (12, 14, 16)
+_REACH = 3  # radii around an object's parton in which generator particles are clustered
 _GHOST_SCALE = 1e-18  # far below the rounding of a jet's momentum, far above the smallest double
 
 
@@ -84,12 +89,12 @@ def make_objects(candidates: Candidates, settings: JetSettings) -> Objects:
     """
     hadrons = candidates.hadrons
     table, place = truth.object_table(hadrons.hard, settings), truth.object_rows(hadrons.hard, settings)
-    jets, generated = _reconstructed_and_generated(candidates, settings)
     order = np.argsort(candidates.event, kind="stable")
     row = order[np.searchsorted(candidates.event, table["event"], sorter=order)]
+    partons = (row, table["parton_eta"], table["parton_phi"])
+    jets, generated = _reconstructed_and_generated(candidates, partons, settings)
     (jet, distance), (twin, _) = (
-        truth.match(row, table["parton_eta"], table["parton_phi"], j.row, j.eta, j.phi, settings.match_distance)
-        for j in (jets, generated)
+        truth.match(*partons, j.row, j.eta, j.phi, settings.match_distance) for j in (jets, generated)
     )
     found = np.flatnonzero(jet >= 0)
     found = found[np.argsort(table["object"][found], kind="stable")]
@@ -104,18 +109,42 @@ def make_objects(candidates: Candidates, settings: JetSettings) -> Objects:
     return features.objects(matched, candidates, settings)
 
 
-def _reconstructed_and_generated(candidates: Candidates, settings: JetSettings) -> tuple[Jets, Jets]:
-    """Cluster candidates and stable visible particles, by one call of FastJet: the latter as further events."""
+def _reconstructed_and_generated(
+    candidates: Candidates, partons: tuple[I8, F8, F8], settings: JetSettings
+) -> tuple[Jets, Jets]:
+    """Cluster candidates and stable visible particles, by one call of FastJet: the latter as further events.
+
+    `partons` are event, eta and phi of the objects; generator jets are right near them only.
+    """
     real, particles, heavy = candidates.candidates, candidates.hadrons.particles, candidates.hadrons.heavy
     kind = np.abs(particles["id"])
-    visible = np.logical_and.reduce([kind != neutrino for neutrino in _NEUTRINOS])
-    stable = Ragged(select_elements(particles.offsets, visible), {n: particles[n][visible] for n in _NAMES})
+    row, eta, phi = partons
+    px, py, pz = (particles[n] for n in _NAMES[:3])
+    chosen = _near(particles.offsets, px, py, pz, row, eta, phi, _REACH * settings.radius)
+    chosen &= np.logical_and.reduce([kind != neutrino for neutrino in _NEUTRINOS])
+    place = np.flatnonzero(chosen)
+    stable = Ragged(select_elements(particles.offsets, chosen), {n: particles[n][place] for n in _NAMES})
     both = Ragged.join([Ragged(real.offsets, {n: real[n] for n in _NAMES}), stable])
     jets = cluster(both, Ragged.join([heavy, heavy]), settings)
     first = np.searchsorted(jets.row, len(real))
     reconstructed, generated = jets.take(np.arange(first)), jets.take(np.arange(first, len(jets.row)))
-    members = np.flatnonzero(visible)[generated.members - real.offsets[-1]]
+    members = place[generated.members - real.offsets[-1]]
     return reconstructed, replace(generated, row=generated.row - len(real), members=members)
+
+
+@njit(cache=True)
+def _near(offsets: I8, px: F8, py: F8, pz: F8, row: I8, eta: F8, phi: F8, distance: float) -> NDArray[np.bool_]:
+    """Mark the particles within a distance, in eta and phi, of one of the axes (row, eta, phi) in their event."""
+    near = np.zeros(len(px), dtype=np.bool_)
+    for axis in range(len(row)):
+        low, high = math.sinh(eta[axis] - distance), math.sinh(eta[axis] + distance)
+        for i in range(offsets[row[axis]], offsets[row[axis] + 1]):
+            pt = math.sqrt(px[i] * px[i] + py[i] * py[i])
+            if low * pt < pz[i] < high * pt:
+                across, turn = math.asinh(pz[i] / pt) - eta[axis], abs(math.atan2(py[i], px[i]) - phi[axis])
+                turn = min(turn, 2 * math.pi - turn)
+                near[i] |= across * across + turn * turn < distance * distance
+    return near
 
 
 def cluster(particles: Ragged, heavy: Ragged, settings: JetSettings) -> Jets:

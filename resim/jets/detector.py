@@ -27,6 +27,7 @@ I1 = NDArray[np.int8]
 Bools = NDArray[np.bool_]
 
 _CURVATURE = 0.299792458e-3  # GeV / (T mm): pT = _CURVATURE * B * radius
+_NUMBERS = ("px", "py", "pz", "e", "m", "x", "y", "z")
 _NEUTRINOS = (12, 14, 16)
 _K0S, _LAMBDA = 310, 3122  # they shower partly in the ECAL
 _TURN = 2 * math.pi
@@ -85,31 +86,20 @@ class _Particles(NamedTuple):
 def _particles(hadrons: Hadrons) -> _Particles:
     table = hadrons.particles
     row = row_of(table.offsets)
-    numbers = [np.ascontiguousarray(table[n], dtype=np.float64) for n in ("px", "py", "pz", "e", "m", "x", "y", "z")]
     names = np.ascontiguousarray(table["id"], dtype=np.int32), np.ascontiguousarray(table["charge"], dtype=np.int8)
+    numbers = [np.ascontiguousarray(table[name], dtype=np.float64) for name in _NUMBERS]
     return _Particles(row, hadrons.event[row], np.arange(len(row)) - table.offsets[row], *names, *numbers)
 
 
-@njit(cache=True, error_model="numpy")
-def _first_not_finite(p: _Particles) -> int:
-    """Give the first particle with a number that is not finite, -1 for none."""
-    for i in range(len(p.px)):
-        # zero times what is not finite is not a number
-        if (
-            0 * p.px[i] + 0 * p.py[i] + 0 * p.pz[i] + 0 * p.e[i] + 0 * p.m[i] + 0 * p.x[i] + 0 * p.y[i] + 0 * p.z[i]
-            != 0
-        ):
-            return i
-    return -1
-
-
 def _require_finite(p: _Particles) -> None:
-    bad = _first_not_finite(p)
-    if bad < 0:
-        return
-    name = next(n for n in ("px", "py", "pz", "e", "m", "x", "y", "z") if not np.isfinite(getattr(p, n)[bad]))
-    where = f"event {p.event[bad]}, particle {p.place[bad]} (id {p.id[bad]})"
-    raise UserError(f"{where}: {name} is {getattr(p, name)[bad]}, expected a finite number; drop the event")
+    for name in _NUMBERS:
+        column = getattr(p, name)
+        with np.errstate(invalid="ignore", over="ignore"):
+            if np.isfinite(column.sum()):  # quicker than to look at each
+                continue
+        for bad in np.flatnonzero(~np.isfinite(column))[:1]:
+            where = f"event {p.event[bad]}, particle {p.place[bad]} (id {p.id[bad]})"
+            raise UserError(f"{where}: {name} is {column[bad]}, expected a finite number; drop the event")
 
 
 # --- propagation -------------------------------------------------------------------------------------------------
@@ -296,8 +286,8 @@ def _probability(tables: tuple[Efficiency | None, ...], kind: I1, pt: F8, eta: F
         padded = np.zeros((len(table.eta_edges) + 1, len(table.pt_edges) + 1))
         padded[:-1, 1:] = table.values
         mine = np.flatnonzero(kind == code)
-        columns = _bins(np.array(table.pt_edges), pt[mine])
-        value[mine] = padded[_bins(np.array(table.eta_edges), np.abs(eta[mine])), columns]
+        columns = _bins(table.pt_edges, pt[mine])
+        value[mine] = padded[_bins(table.eta_edges, np.abs(eta[mine])), columns]
         if table.decline > 0:
             value[mine] *= np.exp(-table.decline * np.maximum(pt[mine] - table.pt_edges[-1], 0))
     return value
@@ -308,14 +298,17 @@ def _pt_resolution(tables: tuple[PtResolution, ...], kind: I1, pt: F8, eta: F8) 
     value = np.zeros(len(kind))
     for code, table in zip((CHARGED_HADRON, ELECTRON, MUON), tables, strict=True):
         mine = np.flatnonzero(kind == code)
-        strip = np.minimum(_bins(np.array(table.eta_edges), np.abs(eta[mine])), len(table.eta_edges) - 1)
+        strip = np.minimum(_bins(table.eta_edges, np.abs(eta[mine])), len(table.eta_edges) - 1)
         value[mine] = _add(np.array(table.a)[strip], np.array(table.b)[strip] * pt[mine])
     return value
 
 
-def _bins(edges: F8, values: F8) -> I8:
+def _bins(edges: tuple[float, ...], values: F8) -> I8:
     """Count the edges below each value: what `np.searchsorted` gives, and faster for a few edges."""
-    return sum((values > edge).astype(np.int64) for edge in edges) + np.zeros(len(values), dtype=np.int64)
+    below = np.zeros(len(values), dtype=np.int64)
+    for edge in edges:
+        below += values > edge
+    return below
 
 
 def _lognormal(width: F8, normal: F8) -> F8:
@@ -467,12 +460,11 @@ def _hit_cells(p: _Particles, face: _Face, share: F8, cells: _Cells) -> _Hits:
     n, total, steps = len(share), 0, _GUESSES / (cells.edges[-1] - cells.edges[0])
     strip, cell, opener = np.empty(n, dtype=np.int64), np.empty(n, dtype=np.int64), np.empty(n, dtype=np.int64)
     deposited, of = np.zeros(n), np.full(n, -1)
-    hit = np.full(
-        cells.first[-1], -1, dtype=np.int32
-    )  # the last hit of each cell: holds if its opener is of the same event
+    # the last hit of each cell; it holds if its opener is of the same event
+    hit = np.full(cells.first[-1], -1, dtype=np.int32)
     for i in range(n):
-        eta = face.eta[i]
-        if share[i] == 0 or eta < cells.edges[0] or eta >= cells.edges[-1]:
+        eta, left = face.eta[i], share[i] * p.e[i]
+        if left <= 0 or eta < cells.edges[0] or eta >= cells.edges[-1]:
             continue
         s = cells.guess[min(int((eta - cells.edges[0]) * steps), _GUESSES - 1)]
         while eta >= cells.edges[s + 1]:
@@ -487,7 +479,7 @@ def _hit_cells(p: _Particles, face: _Face, share: F8, cells: _Cells) -> _Hits:
             hit[here], strip[total], cell[total], opener[total] = total, s, here, i
             total += 1
         of[i] = hit[here]
-        deposited[of[i]] += share[i] * p.e[i]
+        deposited[of[i]] += left
     return _Hits(strip[:total].copy(), cell[:total].copy(), opener[:total].copy(), deposited[:total].copy(), of)
 
 

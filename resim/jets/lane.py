@@ -79,7 +79,7 @@ class JetsLane:
     """Settings that say which objects there are: the same for all views, so no view may change them."""
     revisions: Mapping[str, int] = dict.fromkeys(stages, 1) | {"detector": 2, "jets": 2}
     """Raised when a change of a stage's code changes its numbers: what was made before is then made again."""
-    packages = ("pythia8mc", "fastjet", "numpy", "awkward")
+    packages = ("pythia8mc", "fastjet", "numpy", "numba", "scipy", "awkward")
 
     def __init__(self, config: Config, sample: str) -> None:
         self._sample, self._seed, self._block_size = sample, config.seed, config.block_size

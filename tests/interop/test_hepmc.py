@@ -13,6 +13,7 @@ import pyhepmc
 import pytest
 from numpy.typing import NDArray
 
+from benchmarks.delphes import generate, read_reference, require_same
 from resim.errors import UserError
 from resim.interop.hepmc import read_hepmc
 from resim.jets.clustering import JetSettings
@@ -21,6 +22,7 @@ from resim.jets.records import read_hadrons
 from resim.jets.states import Hadrons
 from resim.jets.truth import object_table
 from resim.ragged import row_of
+from tests.interop.reference import reference
 from tests.jets.handmade import hard_events
 
 N = 4
@@ -212,3 +214,10 @@ def test_a_compressed_file_that_ends_early_is_refused(whole: Path, tmp_path: Pat
 def test_a_missing_file_is_told(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"none.hepmc3: no such file; give a HepMC3 ASCII file"):
         list(read_hepmc(tmp_path / "none.hepmc3"))
+
+
+def test_the_reference_files_hold_what_pythia_makes_of_its_settings() -> None:
+    """A file that was read keeps its vertices in another order than their ids: vertices came from other particles."""
+    folder = reference()
+    made = generate(read_reference(folder)["samples"]["hbb"], 20)
+    require_same(made, next(read_hepmc(folder / "hbb.hepmc3.gz", 20)), "hbb")

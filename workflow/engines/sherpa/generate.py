@@ -1,0 +1,293 @@
+"""Generate events with Sherpa 3 and write them as HepMC3 ASCII (GeV, mm).
+
+    python generate.py --card qcd.yaml --events 0:100 --seed 1 --output qcd.hepmc3.gz --integration DIR
+
+An event depends on (card, seed, event number) and on nothing else: Sherpa's generator is seeded anew for each. What
+Sherpa integrates first is kept in DIR for all later calls with this card; `--events 0:0` makes it and no event.
+
+Runs by itself, with Sherpa's Python module, pyhepmc and the standard library.
+"""
+
+import argparse
+import ctypes
+import gzip
+import hashlib
+import math
+import os
+import shutil
+import sys
+import tempfile
+from collections import defaultdict, deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyhepmc
+import Sherpa
+
+INTEGRATION_SEED = 20260101  # one for all: the grids must not depend on who came first
+TRIES = 100  # of one event
+WEIGHTS = ["Weight", "WeightNormalisation", "NTrials"]  # as Sherpa names them in HepMC
+# Status codes as Pythia writes them; HepMC fixes 1, 2 and 4.
+FINAL, DECAYED, BEAM, INCOMING, RESONANCE, OUTGOING, REST = 1, 2, 4, 21, 22, 23, 63
+PSEUDOPARTICLE = 90  # PDG ids 81 to 100 are a generator's own
+ORIGIN = (0.0, 0.0, 0.0, 0.0)
+EVENTS_MAX = 1 << 30
+DIGITS = 9
+GZIP_LEVEL = 4  # at 6 it takes as long as the event itself
+
+_SIGNAL = 1  # Sherpa's code of the blob with the hard process (btp::Signal_Process)
+_ACTIVE = 1  # Sherpa's code of a particle that is there in the end (part_status::active)
+_MAIN = -1  # stands for the blobs in which the partons of the event become hadrons
+_SPARE = "_ZZN6ATOOLS6Random11GetGaussianEvE8hasSpare"
+_HALF_BITS = 15
+
+Rows = tuple[int, int]  # first and last row, counted from 1
+
+
+class Row(NamedTuple):
+    """A particle, in HEPEVT's manner: with the rows that it comes from and where it is made (mm)."""
+
+    px: float
+    py: float
+    pz: float
+    e: float
+    m: float
+    pid: int
+    status: int
+    parents: Rows
+    position: tuple[float, float, float, float]
+
+
+class Record:
+    """The rows of one event.
+
+    The beams go into the two hard partons and a pseudoparticle for the rest. That rest and the outgoing partons of
+    the hard process (after decays of resonances) go into one vertex, and out of it comes what fragmentation gives:
+    showers and multiple interactions are not kept. From there on all decays are. Each vertex conserves momentum.
+    """
+
+    def __init__(self, blobs: Any) -> None:
+        self.rows: list[Row] = []
+        self._hard: set[int] = set()
+        self._add_hadrons(blobs, self._add_hard_process(blobs))
+
+    def _add(
+        self, particle: Any, status: int, parents: Rows, position: tuple[float, float, float, float] = ORIGIN
+    ) -> int:
+        """Add a particle of Sherpa's; give its row."""
+        flavour, p = particle.Flav(), particle.Momentum()
+        pid = -flavour.Kfcode() if flavour.IsAnti() else flavour.Kfcode()
+        self.rows.append(Row(p[1], p[2], p[3], p[0], particle.FinalMass(), pid, status, parents, position))
+        return len(self.rows)
+
+    def _add_hard_process(self, blobs: Any) -> Rows:
+        """Add beams, hard process and decays of resonances; give the rows that go on to fragmentation."""
+        signal = blobs.GetFirst(_SIGNAL)
+        beams = [blob.InPart(0) for blob in blobs if blob.NInP() and not blob.InPart(0).HasProdBlob()]
+        for beam in sorted(beams, key=lambda particle: particle.Beam()):
+            self._add(beam, BEAM, (0, 0))
+        for i in range(signal.NInP()):
+            self._add(signal.InPart(i), INCOMING, (1, 2))
+        outgoing = self._add_resonances(signal, (3, 4))
+        first = self._add_rest()
+        for particle, parents in outgoing:
+            self._add(particle, OUTGOING, parents)
+        return first, len(self.rows)
+
+    def _add_resonances(self, blob: Any, parents: Rows) -> list[tuple[Any, Rows]]:
+        """Add what decays of the particles out of a blob, in turn; give the others and what they come from."""
+        self._hard.add(blob.Id())
+        outgoing = []
+        for particle in (blob.OutPart(i) for i in range(blob.NOutP())):
+            if particle.HasDecBlob() and particle.DecBlob().NInP() == 1:
+                row = self._add(particle, RESONANCE, parents)
+                outgoing += self._add_resonances(particle.DecBlob(), (row, row))
+            else:
+                outgoing.append((particle, parents))
+        return outgoing
+
+    def _add_rest(self) -> int:
+        """Add what the beams have beyond the two hard partons."""
+        beam_1, beam_2, parton_1, parton_2 = (row[:4] for row in self.rows[:4])
+        rest = [a + b - c - d for a, b, c, d in zip(beam_1, beam_2, parton_1, parton_2, strict=True)]
+        mass = math.sqrt(max(rest[3] ** 2 - math.fsum(p**2 for p in rest[:3]), 0.0))
+        self.rows.append(Row(*rest, mass, PSEUDOPARTICLE, REST, (1, 2), ORIGIN))
+        return len(self.rows)
+
+    def _add_hadrons(self, blobs: Any, partons: Rows) -> None:
+        """Add what fragmentation gives, and all decays, mothers first."""
+        decays = {blob.Id(): blob for blob in blobs if self._is_decay(blob)}
+        out_of: defaultdict[int, list[tuple[Any, int | None]]] = defaultdict(list)
+        for blob in blobs:
+            for particle in (blob.OutPart(i) for i in range(blob.NOutP())):
+                decay = particle.DecBlob().Id() if particle.HasDecBlob() else None
+                if decay in decays or (decay is None and particle.Stat() == _ACTIVE):
+                    out_of[self._vertex(blob)].append((particle, decay))
+        todo = deque([(_MAIN, partons, ORIGIN)])
+        while todo:
+            vertex, parents, position = todo.popleft()
+            for particle, decay in out_of[vertex]:
+                row = self._add(particle, FINAL if decay is None else DECAYED, parents, position)
+                if decay is not None:
+                    t, x, y, z = (decays[decay].Position()[i] for i in range(4))
+                    todo.append((decay, (row, row), (x, y, z, t)))
+
+    def _is_decay(self, blob: Any) -> bool:
+        """Tell decays of hadrons and taus from other blobs; only resonances look the same."""
+        return blob.NInP() == 1 and blob.TypeSpec() == "Sherpa" and blob.Id() not in self._hard
+
+    def _vertex(self, blob: Any) -> int:
+        """Give the vertex that stands for a blob: the decay behind it (which may go by partons), or the main one."""
+        seen = set()
+        while blob.Id() not in seen:  # the hard process stands within its own shower: there are circles
+            if self._is_decay(blob):
+                return int(blob.Id())
+            seen.add(blob.Id())
+            if not (blob.NInP() and blob.InPart(0).HasProdBlob()):
+                break
+            blob = blob.InPart(0).ProdBlob()
+        return _MAIN
+
+
+class Generator:
+    """Sherpa, started with a card in the working directory."""
+
+    def __init__(self, card: Path) -> None:
+        # A card that Sherpa cannot use ends the process within it, after it has said why.
+        words = ["Sherpa", "-f", str(card), f"RANDOM_SEED: {INTEGRATION_SEED}", "EVENTS: 2000000000", "EVT_OUTPUT: 0"]
+        self._sherpa = Sherpa.Sherpa(len(words), words)
+        if not (self._sherpa.InitializeTheRun() and self._sherpa.InitializeTheEventHandler()):
+            sys.exit(f"{card}: Sherpa did not start with it; it says above why")
+        # Gaussians come in pairs, and the second one is kept for the next call, even past a new seed.
+        library = Path(Sherpa.__file__).parent / "lib64" / "SHERPA-MC" / "libRemnantsTools.so"
+        self._spare = ctypes.c_bool.in_dll(ctypes.CDLL(str(library)), _SPARE)
+
+    def event(self, seed: int, number: int, run: pyhepmc.GenRunInfo) -> pyhepmc.GenEvent:
+        """Make one event."""
+        Sherpa.cvar.ran.SetSeed(event_seed(seed, number))
+        self._spare.value = False
+        if not any(self._sherpa.GenerateOneEvent() for _ in range(TRIES)):
+            sys.exit(f"event {number}: Sherpa failed {TRIES} times in a row; it says above why")
+        blobs = self._sherpa.GetBlobList()
+        event = hepmc(number, Record(blobs).rows)
+        event.run_info = run
+        signal = blobs.GetFirst(_SIGNAL)
+        event.weights = [blobs.Weight(), signal["Weight_Norm"], signal["Trials"]]
+        event.attributes["event_scale"] = math.sqrt(signal["Factorisation_Scale"])
+        section = pyhepmc.GenCrossSection()
+        section.set_cross_section(self._sherpa.TotalXS(), self._sherpa.TotalErr(), -1, -1)
+        event.cross_section = section
+        return event
+
+
+def hepmc(number: int, rows: list[Row]) -> pyhepmc.GenEvent:
+    """Make an event of rows."""
+    px, py, pz, e, m, pid, status, parents, position = zip(*rows, strict=True)
+    x, y, z, t = zip(*position, strict=True)
+    event = pyhepmc.GenEvent(pyhepmc.Units.GEV, pyhepmc.Units.MM)
+    event.from_hepevt(number, px, py, pz, e, m, pid, status, parents, vx=x, vy=y, vz=z, vt=t)
+    return event
+
+
+def event_seed(seed: int, event: int) -> int:
+    """Give the seed of an event, in 1..2^30: a keyed permutation (Feistel), so that no two events share one."""
+    mask = (1 << _HALF_BITS) - 1
+    left, right = event >> _HALF_BITS, event & mask
+    for turn in range(6):
+        digest = hashlib.sha256(f"{seed} {turn} {right}".encode()).digest()
+        left, right = right, left ^ (int.from_bytes(digest[:4], "little") & mask)
+    return (left << _HALF_BITS | right) + 1
+
+
+@contextmanager
+def working_folder(card: Path, integration: Path | None) -> Iterator[None]:
+    """Work in a folder of our own, where the integration is if it was kept; keep it if it was not.
+
+    Sherpa writes where it stands, and calls may run at the same time.
+    """
+    kept = integration is not None and integration.exists()
+    if kept and (integration / "card.yaml").read_bytes() != card.read_bytes():
+        sys.exit(f"{integration}: was made with another card than {card}; remove it, or name another folder")
+    home = Path.cwd()
+    with tempfile.TemporaryDirectory(prefix="sherpa-") as folder:
+        if kept:
+            shutil.copytree(integration, folder, dirs_exist_ok=True)
+        os.chdir(folder)
+        try:
+            yield
+        finally:
+            os.chdir(home)
+
+
+def keep(card: Path, integration: Path) -> None:
+    """Copy what Sherpa integrated, whole or not at all; what another call kept meanwhile is the same."""
+    integration.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=integration.parent, prefix=f".{integration.name}-") as folder:
+        copy = Path(folder) / "copy"
+        shutil.copytree("Process", copy / "Process")
+        shutil.copy("Results.zip", copy)
+        shutil.copy(card, copy / "card.yaml")
+        if not integration.exists():
+            copy.rename(integration)
+
+
+@contextmanager
+def hepmc_file(path: Path, run: pyhepmc.GenRunInfo) -> Iterator[pyhepmc.io.WriterAscii]:
+    """Write under a temporary name until all is there; the same events give the same bytes, compressed or not."""
+    part = path.with_name(f".{path.name}.part")
+    try:
+        with (
+            part.open("wb") as raw,
+            gzip.GzipFile("", "wb", GZIP_LEVEL, raw, mtime=0) if path.suffix == ".gz" else raw as file,
+            pyhepmc.io.pyiostream(file) as stream,
+            pyhepmc.io.WriterAscii(stream, run) as writer,
+        ):
+            writer.precision = DIGITS
+            yield writer
+        part.rename(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def event_range(text: str) -> range:
+    """Read FIRST:STOP."""
+    first, _, stop = text.partition(":")
+    if not (first.isdecimal() and stop.isdecimal() and int(first) <= int(stop) <= EVENTS_MAX):
+        raise argparse.ArgumentTypeError(f"{text!r}: give FIRST:STOP, whole numbers from 0 to {EVENTS_MAX}")
+    return range(int(first), int(stop))
+
+
+def arguments() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description="Generate events with Sherpa 3 and write them as HepMC3 ASCII.")
+    parser.add_argument("--card", type=Path, required=True, help="Sherpa's settings (YAML)")
+    parser.add_argument("--events", type=event_range, required=True, metavar="FIRST:STOP", help="event numbers")
+    parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument("--output", type=Path, required=True, help=".hepmc3 or .hepmc3.gz")
+    parser.add_argument("--integration", type=Path, metavar="DIR", help="where to keep what Sherpa integrates first")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Run the command line."""
+    given = arguments()
+    card, output = given.card.resolve(), given.output.resolve()
+    integration = given.integration and given.integration.resolve()
+    if not card.is_file():
+        sys.exit(f"{given.card}: no such card; qcd.yaml and hbb.yaml lie beside this program")
+    run = pyhepmc.GenRunInfo()
+    run.weight_names = WEIGHTS
+    run.tools = [pyhepmc.GenRunInfo.ToolInfo("Sherpa", "3.0.3", f"{card.name}, seed {given.seed}")]
+    with working_folder(card, integration):
+        generator = Generator(card)
+        if integration and not integration.exists():
+            keep(card, integration)
+        with hepmc_file(output, run) as file:
+            for number in given.events:
+                file.write_event(generator.event(given.seed, number, run))
+
+
+if __name__ == "__main__":
+    main()
