@@ -113,6 +113,15 @@ class ViewConfig(_Model):
     )
 
 
+class PileupConfig(_Model):
+    """The pool that pile-up is drawn from."""
+
+    events: int = Field(5000, ge=500, multiple_of=500, description="collisions in the pool, each drawn many times")
+    hard: dict[str, Scalar] = Field(
+        {"SoftQCD:inelastic": True}, description="settings of the collisions (jets: Pythia's words)"
+    )
+
+
 class Config(_Model):
     """What is simulated. The sections `training` and `evaluation` are checked by `resim-train`."""
 
@@ -122,6 +131,7 @@ class Config(_Model):
     events_per_part: int = Field(500, ge=1, description="events a part (a job); whole blocks; no effect on the numbers")
     splits: Splits = Splits()
     samples: dict[Name, Sample] = Field(min_length=1)
+    pileup: PileupConfig = PileupConfig()
     chain: dict[str, dict[str, Value]] = Field(default_factory=dict, description="nominal settings by stage")
     views: dict[Name, ViewConfig] = Field(description="interventions by name; `nominal` has none")
     training: Any = Field(None, description="read by resim-train")

@@ -163,11 +163,13 @@ class Simulation:
 
     config: Config
     sample: str
+    pool: Path | None = None
+    """Where the pool of pile-up lies, if any view has some."""
 
     @cached_property
     def lane(self) -> JetsLane:
         """The lane, bound to the sample."""
-        return LANES[self.config.lane](self.config, self.sample)
+        return LANES[self.config.lane](self.config, self.sample, self.pool)
 
     @cached_property
     def all_views(self) -> list[View]:
@@ -178,6 +180,7 @@ class Simulation:
         """Digest all that the numbers of a view depend on."""
         last = self.lane.stages[-1]
         words = {
+            "pileup": self.lane.pileup_recipe(view),
             "objects": self._resolved(last, settings_of(self.config.chain.get(last, {}))),
             "path": [(*self._resolved(s.stage, s.settings), s.view, s.replica) for s in view.path],
             "split_shares": self.config.splits.model_dump(),

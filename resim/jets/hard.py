@@ -12,7 +12,7 @@ from resim.errors import UserError
 from resim.interop.lhe import LesHouchesFile
 from resim.jets.pythia import initialise, make
 from resim.jets.replay import REPLAY_SETTINGS, Replay
-from resim.jets.states import HardEvents, Ragged
+from resim.jets.states import PARTON_INTEGERS, PARTON_NUMBERS, HardEvents, Ragged
 from resim.keys import Stream, block_seed
 from resim.ragged import offsets_of
 from resim.store import Checkpoint, Column
@@ -21,8 +21,6 @@ from resim.store import Checkpoint, Column
 # violates it gets a weight above one instead.
 _HARD_ONLY = {"PartonLevel:all": False, "PhaseSpace:increaseMaximum": False}
 _GIVE_UP = 100  # failures in a row before a sample is called impossible
-_INTEGERS = ("id", "status", "mother1", "mother2", "col", "acol")
-_FLOATS = ("px", "py", "pz", "e", "m", "tau", "spin")
 _SYSTEM_ROWS = 3  # Pythia's record opens with the system and the two beams
 
 _EVENT_COLUMNS = (
@@ -160,8 +158,8 @@ def _columns(events: list[tuple[tuple[float, ...], list[tuple[Any, ...]]]], ids:
         np.array(column) for column in zip(*(head for head, _ in events), strict=True)
     )
     values = list(zip(*(particle for _, particles in events for particle in particles), strict=True))
-    integers = {n: np.array(v, dtype=np.int32) for n, v in zip(_INTEGERS, values[:6], strict=True)}
-    floats = {n: np.array(v, dtype=np.float64) for n, v in zip(_FLOATS, values[6:], strict=True)}
+    integers = {n: np.array(v, dtype=np.int32) for n, v in zip(PARTON_INTEGERS, values[:6], strict=True)}
+    floats = {n: np.array(v, dtype=np.float64) for n, v in zip(PARTON_NUMBERS, values[6:], strict=True)}
     offsets = offsets_of(np.array([len(particles) for _, particles in events], dtype=np.int64))
     return HardEvents(
         ids, process.astype(np.int32), weight, scale, alpha_qcd, alpha_qed, Ragged(offsets, {**integers, **floats})

@@ -1,6 +1,7 @@
 """The jets lane: binds its stages for the core."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
@@ -10,15 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel
 
-from resim.chain import FusedStage, Settings, Stage, settings_of
+from resim.chain import Draw, FusedStage, Settings, Stage, View, settings_of
 from resim.config import Config
 from resim.errors import UserError
 from resim.interop.lhe import LesHouchesFile, file_digest
-from resim.jets import engine, hard, pythia
+from resim.jets import engine, hard, pileup, pythia
 from resim.jets.cards import DetectorSettings, detector_settings
-from resim.jets.clustering import JetSettings, make_objects
+from resim.jets.clustering import JetSettings, from_hard_vertex, make_objects
 from resim.jets.detector import detect
 from resim.jets.features import FEATURES, JET_COLUMNS
+from resim.jets.pileup import PileupSettings, overlay, read_pool
 from resim.jets.states import Candidates, Hadrons, HardEvents, Objects
 from resim.jets.truth import OBJECT_COLUMNS, object_table
 from resim.keys import Stream, stream
@@ -35,13 +37,29 @@ class Detector:
         return detect(state, _card(DetectorSettings, settings), stream)
 
 
+class Pileup:
+    """The stage that lays pile-up over the events."""
+
+    def __init__(self, path: Path | None, wanted: str) -> None:
+        self._path, self._wanted = path, wanted
+
+    def run(self, state: Hadrons, settings: Settings, stream: Stream) -> Hadrons:
+        """Overlay a block; without any pile-up where mu is 0."""
+        card = _card(PileupSettings, settings)
+        if card.mu == 0:
+            return replace(state, pileup=None)
+        if self._path is None:
+            raise UserError("pile-up is asked for (mu > 0) and no pool is given; add --pool, made with `resim pool`")
+        return overlay(state, card, read_pool(self._path, self._wanted), stream)
+
+
 class Jets:
     """The stage that finds the jets and matches them to hard partons."""
 
     def run(self, state: Candidates, settings: Settings, stream: Stream) -> "FoundJets":
         """Cluster a block; there is nothing random in it."""
-        weights = state.hadrons.hard.variations
-        return FoundJets(state.event, make_objects(state, _card(JetSettings, settings)), weights)
+        card = _card(JetSettings, settings)
+        return FoundJets(state.event, make_objects(from_hard_vertex(state, card), card), state.hadrons.hard.variations)
 
 
 class FoundJets:
@@ -72,7 +90,7 @@ class JetsLane:
     """What the core asks of a lane, for one sample of a config."""
 
     name = "jets"
-    stages = ("hard", "shower", "hadronization", "decays", "detector", "jets")
+    stages = ("hard", "shower", "hadronization", "decays", "pileup", "detector", "jets")
     fused = engine.STAGES
     schema = Schema(tuple(Column(*c) for c in JET_COLUMNS), tuple(Column(*f) for f in FEATURES))
     common = ("object_pt_min", "object_eta_max")
@@ -81,7 +99,7 @@ class JetsLane:
     """Raised when a change of a stage's code changes its numbers: what was made before is then made again."""
     packages = ("pythia8mc", "fastjet", "numpy", "numba", "scipy", "awkward")
 
-    def __init__(self, config: Config, sample: str) -> None:
+    def __init__(self, config: Config, sample: str, pool: Path | None = None) -> None:
         self._sample, self._seed, self._block_size = sample, config.seed, config.block_size
         self.root_settings = hard_settings(config, sample)
         path = config.samples[sample].lhe
@@ -94,13 +112,30 @@ class JetsLane:
             if k.startswith(pythia.INHERITED) or pythia.is_particle_data(k)
         )
         pythia_run = engine.Pythia(self.energy, self.inherited)
-        self.runs: Mapping[str, Stage] = {"decays": pythia_run, "detector": Detector(), "jets": Jets()}
+        self._pool = pool_recipe(config)
+        self.runs: Mapping[str, Stage] = {
+            "decays": pythia_run,
+            "pileup": Pileup(pool, self._pool),
+            "detector": Detector(),
+            "jets": Jets(),
+        }
         self.fused_runs: Mapping[str, FusedStage] = {"shower": pythia_run, "hadronization": pythia_run}
 
     @property
     def source_digest(self) -> str | None:
         """Digest of the file that the hard processes are read from, if they are."""
         return file_digest(self._file.path) if self._file else None
+
+    @staticmethod
+    def has_pileup(view: View) -> bool:
+        """Tell whether a view has pile-up."""
+        settings = next(step.settings for step in view.path if step.stage == "pileup")
+        mu = dict(settings).get("mu", 0)
+        return bool(max(mu.options) if isinstance(mu, Draw) else mu)
+
+    def pileup_recipe(self, view: View) -> str | None:
+        """Digest what the pool depends on, for a view that draws from it."""
+        return self._pool if self.has_pileup(view) else None
 
     def source(self, block: int) -> HardEvents:
         """Make the hard processes of a block, or read them."""
@@ -219,8 +254,24 @@ def hard_settings(config: Config, sample: str) -> dict[str, Any]:
     return {name: v for name, v in merged.items() if not (wanted.lhe and name.startswith("PhaseSpace:"))}
 
 
+def pool_settings(config: Config) -> dict[str, Any]:
+    """Give Pythia's settings for pile-up: its process, and the chain's beams, tune and decays."""
+    energy = {pythia.ENERGY: config.chain.get("hard", {}).get(pythia.ENERGY)}
+    nominal = {name: value for stage in engine.STAGES for name, value in config.chain.get(stage, {}).items()}
+    return {**energy, **nominal, **config.pileup.hard}
+
+
+def pool_recipe(config: Config) -> str:
+    """Digest all that the numbers of the pool of pile-up depend on."""
+    return pileup.recipe(pool_settings(config), config.pileup.events, config.seed)
+
+
 _CARD = ("detector", "card")  # which card is no field of it
-_CARDS: Mapping[str, type[BaseModel]] = {"detector": DetectorSettings, "jets": JetSettings}
+_CARDS: Mapping[str, type[BaseModel]] = {
+    "pileup": PileupSettings,
+    "detector": DetectorSettings,
+    "jets": JetSettings,
+}
 
 
 @lru_cache(maxsize=64)

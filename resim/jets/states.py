@@ -7,7 +7,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from resim.ragged import offsets_of, select_rows
+from resim.ragged import offsets_of, row_of, select_rows
 
 F8 = NDArray[np.float64]
 I4 = NDArray[np.int32]
@@ -34,12 +34,25 @@ class Ragged:
         names = pieces[0].columns
         return cls(offsets_of(counts), {name: np.concatenate([piece[name] for piece in pieces]) for name in names})
 
+    def beside(self, other: "Ragged") -> "Ragged":
+        """Put the elements of each row of another table behind the ones of the same row; columns as here."""
+        offsets = self.offsets + other.offsets
+        mine = np.arange(self.offsets[-1]) + other.offsets[row_of(self.offsets)]
+        theirs = np.arange(other.offsets[-1]) + self.offsets[row_of(other.offsets) + 1]
+        columns = {}
+        for name, values in self.columns.items():
+            columns[name] = np.empty(offsets[-1], dtype=values.dtype)
+            columns[name][mine], columns[name][theirs] = values, other[name]
+        return Ragged(offsets, columns)
+
     def take(self, rows: NDArray[Any]) -> Self:
         """Select rows by index or mask."""
         offsets, elements = select_rows(self.offsets, rows)
         return type(self)(offsets, {name: column[elements] for name, column in self.columns.items()})
 
 
+PARTON_INTEGERS = ("id", "status", "mother1", "mother2", "col", "acol")
+PARTON_NUMBERS = ("px", "py", "pz", "e", "m", "tau", "spin")
 _EVENT_COLUMNS = ("event", "process", "weight", "scale", "alpha_qcd", "alpha_qed")
 
 
@@ -72,6 +85,18 @@ class HardEvents:
         further = {name: values[rows] for name, values in self.further.items()}
         variations = {name: values[rows] for name, values in self.variations.items()}
         return HardEvents(**flat, partons=self.partons.take(rows), further=further, variations=variations)
+
+    @classmethod
+    def unknown(cls, event: I8) -> "HardEvents":
+        """Give events of whose hard process nothing is known: weight 1, no partons."""
+        n, integers, numbers = (
+            len(event),
+            dict.fromkeys(PARTON_INTEGERS, np.int32),
+            dict.fromkeys(PARTON_NUMBERS, np.float64),
+        )
+        none: dict[str, NDArray[Any]] = {name: np.empty(0, dtype=t) for name, t in {**integers, **numbers}.items()}
+        zero, partons = np.zeros(n), Ragged(np.zeros(n + 1, dtype=np.int64), none)
+        return cls(event, np.zeros(n, dtype=np.int32), np.ones(n), zero, zero, zero, partons)
 
     @classmethod
     def join(cls, pieces: "Sequence[HardEvents]") -> "HardEvents":
@@ -143,6 +168,13 @@ class Hadrons:
     splitting: NDArray[np.int8]
     """One number a row of `hard.partons`: what an outgoing gluon first splits into, 21 for two gluons, 1 to 5 for a
     quark pair; 0 for all else, and where it is not known."""
+    pileup: Ragged | None = None
+    """Particles of other collisions, with the columns of `particles`: seen by the detector, no part of the truth."""
+
+    @property
+    def seen(self) -> Ragged:
+        """All that goes into the detector; in each event the particles of the hard collision come first."""
+        return self.particles if self.pileup is None else self.particles.beside(self.pileup)
 
     def take(self, rows: NDArray[Any]) -> "Hadrons":
         """Select events by index or mask."""
@@ -153,6 +185,7 @@ class Hadrons:
             self.particles.take(rows),
             self.heavy.take(rows),
             self.splitting[partons],
+            None if self.pileup is None else self.pileup.take(rows),
         )
 
     @classmethod
@@ -164,7 +197,20 @@ class Hadrons:
             Ragged.join([piece.particles for piece in pieces]),
             Ragged.join([piece.heavy for piece in pieces]),
             np.concatenate([piece.splitting for piece in pieces]),
+            _joined_pileup(pieces),
         )
+
+
+def _joined_pileup(pieces: Sequence[Hadrons]) -> Ragged | None:
+    """Put the pile-up of pieces behind each other; some may have none."""
+    there = [piece.pileup for piece in pieces if piece.pileup is not None]
+    if not there:
+        return None
+    none = {name: column[:0] for name, column in there[0].columns.items()}
+    empty = [Ragged(np.zeros(len(piece.event) + 1, dtype=np.int64), none) for piece in pieces]
+    return Ragged.join(
+        [nothing if piece.pileup is None else piece.pileup for piece, nothing in zip(pieces, empty, strict=True)]
+    )
 
 
 @dataclass(frozen=True)
