@@ -1,6 +1,7 @@
 """Data sets as Parquet (one row an object, all views) and ROOT (one entry a jet of one view, JetClass's names)."""
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -122,6 +123,7 @@ def _first_line(error: BaseException) -> str:
 # --- ROOT ---------------------------------------------------------------------------------------------------------
 
 TREE = "tree"
+_CHECKSUMS = "resim_checksums"
 CONSTITUENTS: Mapping[str, str] = {
     "e": "energy",
     "d0": "d0val",
@@ -174,12 +176,27 @@ def export_root(
     if higgs is not None and higgs not in LABELS:
         raise UserError(f"--higgs {higgs}: is no label of JetClass; it has {', '.join(LABELS)}")
     with whole_file(out) as temporary, uproot.recreate(temporary) as file:
+        checksums = []
         for part in progress(dataset.parts):
             branches = _branches(part, view, higgs)
+            checksums.append(_checksum(branches))
             if TREE not in file:
                 file.mktree(TREE, {name: values.type for name, values in branches.items()})
             file[TREE].extend(branches)
         file[_HEAD] = head.to_json()
+        file[_CHECKSUMS] = json.dumps(checksums)
+
+
+def _checksum(branches: Mapping[str, ak.Array]) -> str:
+    """Digest the values of a part: ROOT's files have no checksums where they are not compressed."""
+    jagged = branches["part"]
+    flat = {name: values for name, values in branches.items() if name != "part"}
+    flat |= {f"part_{name}": ak.flatten(jagged[name]) for name in jagged.fields} | {"npart": ak.num(jagged)}
+    digest = hashlib.sha256()
+    for name in sorted(flat):
+        digest.update(name.encode())
+        digest.update(np.ascontiguousarray(ak.to_numpy(flat[name])).tobytes())
+    return digest.hexdigest()
 
 
 def _branches(part: Part, name: str, higgs: str | None) -> dict[str, ak.Array]:
@@ -241,7 +258,7 @@ def import_root(files: Sequence[Path], out: Path, progress: Progress = iter) -> 
         head = _joined([tree.head for tree in trees], files)
         with whole_dataset(out) as folder:
             for i in progress(range(len(head.parts))):
-                pieces = [tree.read(head.parts[i]) for tree in trees]
+                pieces = [tree.read(i) for tree in trees]
                 write_back(folder, head, i, *_matched(pieces, head))
 
 
@@ -253,20 +270,27 @@ class _Tree:
         try:
             file = stack.enter_context(uproot.open(path))
             self.head = _head_of(str(file[_HEAD]) if _HEAD in file else None, path)
-            self._tree = file[TREE]
+            self._tree, self._checksums = file[TREE], json.loads(str(file[_CHECKSUMS]))
             self._event = self._tree["event"].array(library="np")
         except UserError:
             raise
         except Exception as error:  # uproot raises what it likes for bytes that it cannot decode
             raise UserError(f"{path}: cannot be read as ROOT ({_first_line(error)}); export it again") from error
 
-    def read(self, part: Mapping[str, Any]) -> ak.Array:
-        """Read the jets of a part's events."""
+    def read(self, i: int) -> ak.Array:
+        """Read the jets of the i-th part."""
+        part = self.head.parts[i]
         start, stop = np.searchsorted(self._event, [part["first"], part["stop"]])
         try:
-            return self._tree.arrays(entry_start=start, entry_stop=stop)
+            jets = self._tree.arrays(entry_start=start, entry_stop=stop)
+            particles = {name.removeprefix("part_"): jets[name] for name in jets.fields if name.startswith("part_")}
+            flat = {n: jets[n] for n in jets.fields if n != "npart" and not n.startswith("part_")}
+            intact = _checksum(flat | {"part": ak.zip(particles)}) == self._checksums[i]
         except Exception as error:  # as above
             raise UserError(f"{self._path}: cannot be read as ROOT ({_first_line(error)}); export it again") from error
+        if not intact:
+            raise UserError(f"{self._path}: events {part['first']}:{part['stop']} are damaged; export it again")
+        return jets
 
 
 def _joined(heads: Sequence[Head], files: Sequence[Path]) -> Head:

@@ -16,8 +16,9 @@ from resim.jets.states import F8, Candidates, Hadrons, HardEvents, Ragged
 from resim.ragged import offsets_of, row_of
 
 _TREE, _EVENT = "Delphes", "Event.Number"
-_TRACK = ("PT", "Eta", "Phi", "Mass", "Charge", "PID", "D0", "DZ")
+_TRACK = ("PT", "Eta", "Phi", "Mass", "Charge", "PID", "D0", "DZ", "ErrorD0", "ErrorDZ")
 _TOWER = ("ET", "Eta", "Phi")
+_IMPACT = ("d0", "dz", "d0_error", "dz_error")
 _PARTON_INTEGERS = ("id", "status", "mother1", "mother2", "col", "acol")
 _PARTON_NUMBERS = ("px", "py", "pz", "e", "m", "tau", "spin")
 _BRANCHES = {"EFlowTrack": _TRACK, "EFlowPhoton": _TOWER, "EFlowNeutralHadron": _TOWER}
@@ -25,6 +26,9 @@ _BRANCHES = {"EFlowTrack": _TRACK, "EFlowPhoton": _TOWER, "EFlowNeutralHadron": 
 
 def read_delphes(path: Path, hadrons: Iterable[Hadrons] | None = None, batch: int = 1000) -> Iterator[Candidates]:
     """Read the energy-flow candidates of a file in batches; in each event tracks, photons, neutral hadrons.
+
+    Energy flow does not say which leptons are identified: all of them count as such. A card that does not smear impact
+    parameters (CMS) leaves their errors 0.
 
     Parameters
     ----------
@@ -118,16 +122,19 @@ def _flat(arrays: Any, branch: str) -> Ragged:
 
 def _tracks(rows: Ragged) -> Ragged:
     absolute = np.abs(rows["PID"])
-    columns = _momentum(rows["PT"], rows["Eta"], rows["Phi"], rows["Mass"]) | {"d0": rows["D0"], "dz": rows["DZ"]}
+    columns = _momentum(rows["PT"], rows["Eta"], rows["Phi"], rows["Mass"])
+    columns |= {name: rows[leaf] for name, leaf in zip(_IMPACT, ("D0", "DZ", "ErrorD0", "ErrorDZ"), strict=True)}
     columns["charge"] = rows["Charge"].astype(np.int8)
     columns["kind"] = np.select([absolute == 11, absolute == 13], [ELECTRON, MUON], CHARGED_HADRON).astype(np.int8)
+    columns["identified"] = columns["kind"] != CHARGED_HADRON
     return Ragged(rows.offsets, columns)
 
 
 def _towers(rows: Ragged, kind: int) -> Ragged:
     zero = np.zeros(len(rows["ET"]))
-    columns = _momentum(rows["ET"], rows["Eta"], rows["Phi"], zero) | {"d0": zero, "dz": zero}
+    columns = _momentum(rows["ET"], rows["Eta"], rows["Phi"], zero) | dict.fromkeys(_IMPACT, zero)
     columns |= {"charge": zero.astype(np.int8), "kind": np.full(len(zero), kind, dtype=np.int8)}
+    columns["identified"] = np.zeros(len(zero), dtype=bool)
     return Ragged(rows.offsets, columns)
 
 

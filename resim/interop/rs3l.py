@@ -5,6 +5,7 @@ a group of our own, `resim`, which readers of the layout do not look at; with it
 """
 
 import hashlib
+import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -108,15 +109,40 @@ def export_rs3l(
     """
     numbered = _codes(dataset, chosen_views(dataset, views), codes or {}, strict=views is not None)
     counts = dict.fromkeys(numbered, 0)
-    with whole_file(out) as temporary, h5py.File(temporary, "w") as file:
-        for part in progress(dataset.parts):
-            for name, block in _pairs(part, numbered, constituents):
-                _append(file, block)
-                counts[name] += len(block["vartype"]) // 2
-        if not any(counts.values()):
-            raise UserError(f"{dataset.manifest.path.parent}: no object is in nominal and in {' or '.join(numbered)}")
-        file[f"{_EXTRA}/head"] = Head.of(dataset, with_nominal(list(numbered))).to_json()
+    with whole_file(out) as temporary, _Disk(temporary, "w+") as disk:
+        with h5py.File(disk, "w") as file:
+            for part in progress(dataset.parts):
+                for name, block in _pairs(part, numbered, constituents):
+                    _append(file, block)
+                    disk.check()
+                    counts[name] += len(block["vartype"]) // 2
+            if not any(counts.values()):
+                folder = dataset.manifest.path.parent
+                raise UserError(f"{folder}: no object is in nominal and in {' or '.join(numbered)}")
+            file[f"{_EXTRA}/head"] = Head.of(dataset, with_nominal(list(numbered))).to_json()
+        disk.check()
     return counts
+
+
+class _Disk(io.FileIO):
+    """A file that keeps a failed write for us to raise: the HDF5 library (2.0.0) crashes when a disk is full."""
+
+    _failure: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        """Write all of the data, or remember why not."""
+        rest = memoryview(data)
+        try:
+            while len(rest):
+                rest = rest[super().write(rest) :]
+        except OSError as error:
+            self._failure = error
+        return len(data)
+
+    def check(self) -> None:
+        """Raise what a write met."""
+        if self._failure:
+            raise self._failure
 
 
 def _codes(dataset: Dataset, views: Sequence[str], given: Mapping[str, int], strict: bool) -> dict[str, int]:
@@ -211,7 +237,12 @@ def _append(file: h5py.File, block: Arrays) -> None:
         if name not in file:
             rows = _CHUNK_ROWS.get(name, _FLAT_CHUNK_ROWS)
             shape = values.shape[1:]
-            packing = {"compression": "gzip", "compression_opts": 1, "shuffle": True}  # every HDF5 library has these
+            packing = {
+                "compression": "gzip",
+                "compression_opts": 1,
+                "shuffle": True,
+                "fletcher32": True,
+            }  # all HDF5 has
             file.create_dataset(
                 name, (0, *shape), values.dtype, maxshape=(None, *shape), chunks=(rows, *shape), **packing
             )

@@ -171,8 +171,13 @@ def _recombine(p: NDArray[np.float64], n: int, children: NDArray[np.int64], kt: 
     for a in range(n):
         children[a, 0], row[a] = -1, a
         _place(p, a, a, slots, kt)
-    for a in range(n):
-        _find_nearest(slots, n, a, nearest)
+        nearest[a], slots[2, a] = -1, math.inf
+        for b in range(a):
+            d = _distance2(slots[0, a], slots[1, a], slots[0, b], slots[1, b])
+            if d < slots[2, a]:
+                nearest[a], slots[2, a] = b, d
+            if d < slots[2, b]:
+                nearest[b], slots[2, b] = a, d
     for new in range(n, 2 * n - 1):
         last = 2 * n - 1 - new
         a = 0

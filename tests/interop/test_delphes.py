@@ -34,6 +34,8 @@ def test_events_come_with_their_generator_level(sample: str) -> None:
     assert np.allclose(np.sqrt(sum(rows[n][tracks] ** 2 for n in ("px", "py", "pz"))), momentum, rtol=1e-5)
     assert np.array_equal(rows["d0"][tracks], d0)
     assert np.array_equal(rows["kind"][tracks] == MUON, muons)
+    assert rows["identified"][tracks][muons].all()
+    assert not rows["identified"][~tracks].any()
     assert (np.diff(row_of(rows.offsets)) >= 0).all()
 
 

@@ -1,5 +1,6 @@
 """The published HDF5 layout, out and in, on real events."""
 
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from numpy.typing import NDArray
 from resim.errors import UserError
 from resim.interop.rs3l import ELECTRON, MUON, ImportSettings, examine, export_rs3l, import_rs3l, vartype_of
 from resim.store import Dataset, dataset_digest, open_dataset, validate
+from tests.interop.conftest import folder_of
+from tests.test_cli import _mistake, _mount, resim
 from training.data.fetch import Store
 
 P = 100
@@ -316,6 +319,40 @@ def test_files_that_are_no_hdf5(tmp_path: Path, exported: Path) -> None:
     for name in ("text.h5", "half.h5", "none.h5"):
         with pytest.raises(UserError, match=f"{name}: cannot be read as HDF5"):
             import_rs3l([tmp_path / name], tmp_path / "back", ImportSettings("x"))
+
+
+def test_a_disk_that_gets_full(qcd: Dataset, tmp_path: Path) -> None:
+    """The HDF5 library ends the process with a segmentation fault where a write fails; it must not learn of it."""
+    small = tmp_path / "small"
+    small.mkdir()
+    if not _mount(small, "256k"):
+        pytest.skip("a small file system can only be mounted by root")
+    try:
+        done = resim("export", folder_of(qcd), "--to", "rs3l", "--out", small / "x.h5")
+        _mistake(done, "no space left on the disk", "Free space or choose another folder")
+        assert not list(small.iterdir())
+    finally:
+        subprocess.run(["umount", str(small)], check=True)
+
+
+def digest_after(path: Path, out: Path) -> str | None:
+    """Import a file; None where it is refused in one line that names it."""
+    try:
+        import_rs3l([path], out, ImportSettings("x"))
+    except UserError as error:
+        return None if path.name in str(error) else str(error)
+    return str(open_dataset(out).manifest.digest["digest"])
+
+
+def test_a_flipped_bit_is_seen_or_harmless(exported: Path, tmp_path: Path) -> None:
+    raw, path, outcomes = exported.read_bytes(), tmp_path / "x.h5", []
+    for i in range(10):
+        damaged = bytearray(raw)
+        damaged[(2 * i + 1) * len(raw) // 20] ^= 16
+        path.write_bytes(damaged)
+        outcomes.append(digest_after(path, tmp_path / f"{i}"))
+    assert set(outcomes) <= {None, digest_after(exported, tmp_path / "whole")}
+    assert outcomes.count(None) > 5
 
 
 def test_files_that_do_not_go_together(exported: Path, mixed: Path, tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
     python generate.py --input hard.lhe.gz --output events.hepmc3.gz --seed 1 --first 500 --setting Tune:pp=21
 
-The i-th event of the input, from 0, gets the number first + i, or the one of a comment `# event N` within it. What
+The i-th event of the input, from 0, gets the number first + i, or the one of a comment `#event N` within it. What
 becomes of an event depends on (event, settings, seed, number) and on nothing else: Pythia is seeded anew for each.
 
 Runs by itself, with pythia8mc (and awkward, which its batches need), pyhepmc, NumPy and the standard library.
@@ -40,7 +40,8 @@ OWN_SETTINGS = {
 }
 RESERVED = ("Beams:", "Random:", "Main:")
 
-_NUMBER = re.compile(r"#\s*event\s+(\d+)\s*$")
+# Written so because Pythia reads it as a comment, and fails on an event with `# event`.
+_NUMBER = re.compile(r"#event\s+(\d+)$")
 _MUON, _TAU, _HADRONS = 13, 15, 100  # PDG ids; hadrons have larger ones
 _BEAM = -12  # Pythia's status
 
@@ -66,7 +67,7 @@ def event_numbers(path: Path, first: int) -> list[int]:
     if inside or not ended:
         sys.exit(f"{path}: ends early, after {len(numbers) - inside} whole events; copy or make it again")
     if len(set(numbers)) != len(numbers):
-        sys.exit(f"{path}: two events have the same number; give none or each its own `# event N`")
+        sys.exit(f"{path}: two events have the same number; give none or each its own `#event N`")
     return numbers
 
 
