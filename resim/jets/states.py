@@ -89,12 +89,9 @@ class HardEvents:
     @classmethod
     def unknown(cls, event: I8) -> "HardEvents":
         """Give events of whose hard process nothing is known: weight 1, no partons."""
-        n, integers, numbers = (
-            len(event),
-            dict.fromkeys(PARTON_INTEGERS, np.int32),
-            dict.fromkeys(PARTON_NUMBERS, np.float64),
-        )
-        none: dict[str, NDArray[Any]] = {name: np.empty(0, dtype=t) for name, t in {**integers, **numbers}.items()}
+        n = len(event)
+        none: dict[str, NDArray[Any]] = dict.fromkeys(PARTON_INTEGERS, np.empty(0, dtype=np.int32))
+        none |= dict.fromkeys(PARTON_NUMBERS, np.empty(0))
         zero, partons = np.zeros(n), Ragged(np.zeros(n + 1, dtype=np.int64), none)
         return cls(event, np.zeros(n, dtype=np.int32), np.ones(n), zero, zero, zero, partons)
 
