@@ -84,6 +84,10 @@ class Splits(_Model):
         return self
 
 
+Role = Literal["any", "evaluation"]
+_ROLE = "evaluation: held out, made for the test split alone, and refused wherever something is trained"
+
+
 class Sample(_Model):
     """A hard process and how many events of it."""
 
@@ -94,6 +98,7 @@ class Sample(_Model):
     lhe: str | None = Field(
         None, description="a Les Houches file (.lhe, .lhe.gz) that the hard processes are read from"
     )
+    role: Role = Field("any", description=_ROLE)
     hard: dict[str, Value] = Field(
         default_factory=dict, description="settings of the hard process (jets: Pythia's words); laid over `process`"
     )
@@ -111,6 +116,18 @@ class ViewConfig(_Model):
     splits: tuple[SplitName, ...] = Field(
         SPLITS, min_length=1, description="make the view for events of these splits only"
     )
+    role: Role = Field("any", description=_ROLE)
+
+    @model_validator(mode="after")
+    def _held_out(self) -> "ViewConfig":
+        if self.role == "evaluation" and self.splits not in (SPLITS, ("test",)):
+            raise ValueError("a view with role evaluation is made for the test split alone; leave out `splits`")
+        return self
+
+    @property
+    def made_for(self) -> tuple[SplitName, ...]:
+        """The splits that the view is made for."""
+        return ("test",) if self.role == "evaluation" else self.splits
 
 
 class PileupConfig(_Model):

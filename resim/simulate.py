@@ -133,7 +133,7 @@ def plan_views(config: Config) -> list[View]:
                 kept, again = path[: lane.stages.index(wanted.cut) - 1], path[lane.stages.index(wanted.cut) - 1 :]
                 path = (*kept, *(_changed(step, changes.get(step.stage, {}), name, replica) for step in again))
             paths[label] = path
-            views.append(View(label, wanted.cut, wanted.base, settings_of(wanted.set), replica, path, wanted.splits))
+            views.append(View(label, wanted.cut, wanted.base, settings_of(wanted.set), replica, path, wanted.made_for))
     return views
 
 
@@ -184,6 +184,7 @@ class Simulation:
             "objects": self._resolved(last, settings_of(self.config.chain.get(last, {}))),
             "path": [(*self._resolved(s.stage, s.settings), s.view, s.replica) for s in view.path],
             "split_shares": self.config.splits.model_dump(),
+            "role": self.config.samples[self.sample].role,
             "splits": view.splits,
         }
         return _digest({**self._root_words, **words})
@@ -211,6 +212,8 @@ class Simulation:
 
     def split_of(self, events: NDArray[np.int64]) -> NDArray[np.int8]:
         """Tell the split of each event: 0 train, 1 validation, 2 test."""
+        if self.config.samples[self.sample].role == "evaluation":
+            return np.full(len(events), SPLITS.index("test"), dtype=np.int8)
         shares = [getattr(self.config.splits, name) for name in SPLITS]
         u = uniform_of_event(self.config.seed, self.sample, "split", events)
         return np.searchsorted(np.cumsum(shares)[:-1], u, side="right").astype(np.int8)

@@ -92,8 +92,8 @@ class HardEvents:
         n = len(event)
         none: dict[str, NDArray[Any]] = dict.fromkeys(PARTON_INTEGERS, np.empty(0, dtype=np.int32))
         none |= dict.fromkeys(PARTON_NUMBERS, np.empty(0))
-        zero, partons = np.zeros(n), Ragged(np.zeros(n + 1, dtype=np.int64), none)
-        return cls(event, np.zeros(n, dtype=np.int32), np.ones(n), zero, zero, zero, partons)
+        unknown, partons = np.full(n, np.nan), Ragged(np.zeros(n + 1, dtype=np.int64), none)
+        return cls(event, np.zeros(n, dtype=np.int32), np.ones(n), unknown, unknown, unknown, partons)
 
     @classmethod
     def join(cls, pieces: "Sequence[HardEvents]") -> "HardEvents":
