@@ -2,24 +2,28 @@
 
     python generate.py --card qcd.yaml --events 0:100 --seed 1 --output qcd.hepmc3.gz --integration DIR
 
-An event depends on (card, seed, event number) and on nothing else: Sherpa's generator is seeded anew for each. What
-Sherpa integrates first is kept in DIR for all later calls with this card; `--events 0:0` makes it and no event.
+An event depends on (card, seed, event number) and on nothing else: each is made in a copy of the process as it was
+when Sherpa had started, with a seed of its own. (The cross section in the file is the estimate so far.) What Sherpa
+integrates first is kept in DIR for all later calls with this card; `--events 0:0` makes it and no event.
 
 Runs by itself, with Sherpa's Python module, pyhepmc and the standard library.
 """
 
 import argparse
-import ctypes
 import gzip
 import hashlib
 import math
 import os
+import pickle
 import shutil
 import sys
 import tempfile
+import traceback
 from collections import defaultdict, deque
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import chdir, contextmanager
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -40,7 +44,6 @@ GZIP_LEVEL = 4  # at 6 it takes as long as the event itself
 _SIGNAL = 1  # Sherpa's code of the blob with the hard process (btp::Signal_Process)
 _ACTIVE = 1  # Sherpa's code of a particle that is there in the end (part_status::active)
 _MAIN = -1  # stands for the blobs in which the partons of the event become hadrons
-_SPARE = "_ZZN6ATOOLS6Random11GetGaussianEvE8hasSpare"
 _HALF_BITS = 15
 
 Rows = tuple[int, int]  # first and last row, counted from 1
@@ -110,10 +113,10 @@ class Record:
 
     def _add_rest(self) -> int:
         """Add what the beams have beyond the two hard partons."""
-        beam_1, beam_2, parton_1, parton_2 = (row[:4] for row in self.rows[:4])
-        rest = [a + b - c - d for a, b, c, d in zip(beam_1, beam_2, parton_1, parton_2, strict=True)]
-        mass = math.sqrt(max(rest[3] ** 2 - math.fsum(p**2 for p in rest[:3]), 0.0))
-        self.rows.append(Row(*rest, mass, PSEUDOPARTICLE, REST, (1, 2), ORIGIN))
+        beams, partons = self.rows[:2], self.rows[2:4]
+        px, py, pz, e = (sum(row[i] for row in beams) - sum(row[i] for row in partons) for i in range(4))
+        mass = math.sqrt(max(e**2 - px**2 - py**2 - pz**2, 0.0))
+        self.rows.append(Row(px, py, pz, e, mass, PSEUDOPARTICLE, REST, (1, 2), ORIGIN))
         return len(self.rows)
 
     def _add_hadrons(self, blobs: Any, partons: Rows) -> None:
@@ -121,10 +124,11 @@ class Record:
         decays = {blob.Id(): blob for blob in blobs if self._is_decay(blob)}
         out_of: defaultdict[int, list[tuple[Any, int | None]]] = defaultdict(list)
         for blob in blobs:
+            vertex = self._vertex(blob)
             for particle in (blob.OutPart(i) for i in range(blob.NOutP())):
                 decay = particle.DecBlob().Id() if particle.HasDecBlob() else None
                 if decay in decays or (decay is None and particle.Stat() == _ACTIVE):
-                    out_of[self._vertex(blob)].append((particle, decay))
+                    out_of[vertex].append((particle, decay))
         todo = deque([(_MAIN, partons, ORIGIN)])
         while todo:
             vertex, parents, position = todo.popleft()
@@ -151,43 +155,92 @@ class Record:
         return _MAIN
 
 
-class Generator:
-    """Sherpa, started with a card in the working directory."""
+@dataclass(frozen=True)
+class Made:
+    """An event as Sherpa made it."""
 
-    def __init__(self, card: Path) -> None:
-        # A card that Sherpa cannot use ends the process within it, after it has said why.
-        words = ["Sherpa", "-f", str(card), f"RANDOM_SEED: {INTEGRATION_SEED}", "EVENTS: 2000000000", "EVT_OUTPUT: 0"]
-        self._sherpa = Sherpa.Sherpa(len(words), words)
-        if not (self._sherpa.InitializeTheRun() and self._sherpa.InitializeTheEventHandler()):
-            sys.exit(f"{card}: Sherpa did not start with it; it says above why")
-        # Gaussians come in pairs, and the second one is kept for the next call, even past a new seed.
-        library = Path(Sherpa.__file__).parent / "lib64" / "SHERPA-MC" / "libRemnantsTools.so"
-        self._spare = ctypes.c_bool.in_dll(ctypes.CDLL(str(library)), _SPARE)
+    rows: list[Row]
+    weight: float
+    """Undoes what the card enhances, pb."""
+    normalisation: float
+    """The weight over this is one for an event of no enhancement."""
+    trials: float
+    scale: float
+    """Factorisation scale, GeV."""
 
-    def event(self, seed: int, number: int, run: pyhepmc.GenRunInfo) -> pyhepmc.GenEvent:
-        """Make one event."""
-        Sherpa.cvar.ran.SetSeed(event_seed(seed, number))
-        self._spare.value = False
-        if not any(self._sherpa.GenerateOneEvent() for _ in range(TRIES)):
-            sys.exit(f"event {number}: Sherpa failed {TRIES} times in a row; it says above why")
-        blobs = self._sherpa.GetBlobList()
-        event = hepmc(number, Record(blobs).rows)
-        event.run_info = run
-        signal = blobs.GetFirst(_SIGNAL)
-        event.weights = [blobs.Weight(), signal["Weight_Norm"], signal["Trials"]]
-        event.attributes["event_scale"] = math.sqrt(signal["Factorisation_Scale"])
+
+def start(card: Path) -> Any:
+    """Start Sherpa in the working folder."""
+    # A card that Sherpa cannot use ends the process within it, after it has said why.
+    words = ["Sherpa", "-f", str(card), f"RANDOM_SEED: {INTEGRATION_SEED}", "EVENTS: 2000000000", "EVT_OUTPUT: 0"]
+    sherpa = Sherpa.Sherpa(len(words), words)
+    if not (sherpa.InitializeTheRun() and sherpa.InitializeTheEventHandler()):
+        raise RuntimeError(f"Sherpa did not start with {card}")
+    return sherpa
+
+
+def make(sherpa: Any, seed: int) -> Made:
+    """Make one event."""
+    Sherpa.cvar.ran.SetSeed(seed)
+    if not any(sherpa.GenerateOneEvent() for _ in range(TRIES)):
+        raise RuntimeError(f"Sherpa failed {TRIES} times in a row")
+    blobs = sherpa.GetBlobList()
+    signal = blobs.GetFirst(_SIGNAL)
+    scale = math.sqrt(signal["Factorisation_Scale"])
+    return Made(Record(blobs).rows, blobs.Weight(), signal["Weight_Norm"], signal["Trials"], scale)
+
+
+def in_copy(work: Callable[[], Any], what: str) -> Any:
+    """Do work in a copy of this process, whose state stays as it is; give what comes out.
+
+    Sherpa carries over more than its generator's state from event to event: it raises the maximum of a hadron's
+    decay where it was found too low, and Gaussians come in pairs, of which it keeps the second.
+    """
+    source, sink = os.pipe()
+    process = os.fork()
+    if not process:
+        try:
+            with os.fdopen(sink, "wb") as pipe:
+                pickle.dump(work(), pipe)
+            os._exit(0)
+        except BaseException:  # noqa: BLE001  the copy must not go on as if it were the program
+            traceback.print_exc()
+        finally:
+            os._exit(1)
+    os.close(sink)
+    with os.fdopen(source, "rb") as pipe:
+        result = pipe.read()
+    if os.waitpid(process, 0)[1]:
+        sys.exit(f"{what}: Sherpa failed; it says above why")
+    return pickle.loads(result)  # from our own copy
+
+
+class CrossSection:
+    """What Sherpa estimates from weights and trials, pb."""
+
+    def __init__(self) -> None:
+        self._trials = self._sum = self._squares = 0.0
+
+    def add(self, made: Made) -> pyhepmc.GenCrossSection:
+        """Give the estimate of all events so far."""
+        self._trials += made.trials
+        self._sum += made.weight
+        self._squares += made.weight**2
+        mean = self._sum / self._trials
+        variance = (self._squares / self._trials - mean**2) / max(self._trials - 1, 1)
         section = pyhepmc.GenCrossSection()
-        section.set_cross_section(self._sherpa.TotalXS(), self._sherpa.TotalErr(), -1, -1)
-        event.cross_section = section
-        return event
+        section.set_cross_section(mean, math.sqrt(max(variance, 0.0)), -1, -1)
+        return section
 
 
-def hepmc(number: int, rows: list[Row]) -> pyhepmc.GenEvent:
-    """Make an event of rows."""
-    px, py, pz, e, m, pid, status, parents, position = zip(*rows, strict=True)
+def hepmc(number: int, made: Made) -> pyhepmc.GenEvent:
+    """Turn an event into HepMC."""
+    px, py, pz, e, m, pid, status, parents, position = zip(*made.rows, strict=True)
     x, y, z, t = zip(*position, strict=True)
     event = pyhepmc.GenEvent(pyhepmc.Units.GEV, pyhepmc.Units.MM)
     event.from_hepevt(number, px, py, pz, e, m, pid, status, parents, vx=x, vy=y, vz=z, vt=t)
+    event.weights = [made.weight, made.normalisation, made.trials]
+    event.attributes["event_scale"] = made.scale
     return event
 
 
@@ -201,36 +254,32 @@ def event_seed(seed: int, event: int) -> int:
     return (left << _HALF_BITS | right) + 1
 
 
-@contextmanager
-def working_folder(card: Path, integration: Path | None) -> Iterator[None]:
-    """Work in a folder of our own, where the integration is if it was kept; keep it if it was not.
-
-    Sherpa writes where it stands, and calls may run at the same time.
-    """
-    kept = integration is not None and integration.exists()
-    if kept and (integration / "card.yaml").read_bytes() != card.read_bytes():
-        sys.exit(f"{integration}: was made with another card than {card}; remove it, or name another folder")
-    home = Path.cwd()
-    with tempfile.TemporaryDirectory(prefix="sherpa-") as folder:
-        if kept:
-            shutil.copytree(integration, folder, dirs_exist_ok=True)
-        os.chdir(folder)
-        try:
-            yield
-        finally:
-            os.chdir(home)
-
-
-def keep(card: Path, integration: Path) -> None:
-    """Copy what Sherpa integrated, whole or not at all; what another call kept meanwhile is the same."""
+def integrate(card: Path, integration: Path) -> None:
+    """Keep what Sherpa integrates, whole or not at all; what another call kept meanwhile is the same."""
     integration.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=integration.parent, prefix=f".{integration.name}-") as folder:
-        copy = Path(folder) / "copy"
-        shutil.copytree("Process", copy / "Process")
-        shutil.copy("Results.zip", copy)
-        shutil.copy(card, copy / "card.yaml")
+        with chdir(folder):
+            in_copy(lambda: bool(start(card)), str(card))
+        kept = Path(folder) / "kept"
+        shutil.copytree(Path(folder) / "Process", kept / "Process")
+        shutil.copy(Path(folder) / "Results.zip", kept)
+        shutil.copy(card, kept / "card.yaml")
         if not integration.exists():
-            copy.rename(integration)
+            kept.rename(integration)
+
+
+@contextmanager
+def working_folder(card: Path, integration: Path | None) -> Iterator[None]:
+    """Work in a folder of our own with the integration: Sherpa writes where it stands, and calls may run together."""
+    with tempfile.TemporaryDirectory(prefix="sherpa-") as folder:
+        kept = integration or Path(folder) / "kept"
+        if not kept.exists():
+            integrate(card, kept)
+        if (kept / "card.yaml").read_bytes() != card.read_bytes():
+            sys.exit(f"{kept}: was made with another card than {card}; remove it, or name another folder")
+        shutil.copytree(kept, folder, dirs_exist_ok=True)
+        with chdir(folder):
+            yield
 
 
 @contextmanager
@@ -280,13 +329,14 @@ def main() -> None:
     run = pyhepmc.GenRunInfo()
     run.weight_names = WEIGHTS
     run.tools = [pyhepmc.GenRunInfo.ToolInfo("Sherpa", "3.0.3", f"{card.name}, seed {given.seed}")]
-    with working_folder(card, integration):
-        generator = Generator(card)
-        if integration and not integration.exists():
-            keep(card, integration)
-        with hepmc_file(output, run) as file:
-            for number in given.events:
-                file.write_event(generator.event(given.seed, number, run))
+    with working_folder(card, integration), hepmc_file(output, run) as file:
+        sherpa, section = start(card), CrossSection()
+        for number in given.events:
+            made = in_copy(partial(make, sherpa, event_seed(given.seed, number)), f"event {number}")
+            event = hepmc(number, made)
+            event.run_info = run
+            event.cross_section = section.add(made)
+            file.write_event(event)
 
 
 if __name__ == "__main__":
