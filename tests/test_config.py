@@ -39,7 +39,7 @@ def _shower(**changes: Any) -> dict[str, Any]:
 
 MISTAKES = [
     ("sede", 1, r"unknown key 'sede'; allowed here: lane, seed, block_size"),
-    ("samples/qcd/event", 1, r"unknown key 'samples.qcd.event'; allowed here: events, process, lhe, hard"),
+    ("samples/qcd/event", 1, r"unknown key 'samples.qcd.event'; allowed here: events, process, lhe, role"),
     (
         "views/redetected/form",
         "x",
