@@ -27,5 +27,5 @@ rule all:
 
 rule views:
     input:
-        MANIFESTS,
+        expand("results/data/{sample}/manifest.json", sample=SAMPLES),
         STAMPS,

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from benchmarks.detector import detector_cost
 from benchmarks.view_cost import view_cost
 from resim.config import Config, load_config
 from resim.simulate import Simulation, choose_views, part_ranges, simulate_part
@@ -22,11 +23,12 @@ def main() -> None:
     """Run the benchmarks and print their conditions, a table, and the line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--config", type=Path, default=Path("config.yaml"))
-    parser.add_argument("--events", type=int, default=500, help="events a turn of the view costs, whole blocks")
+    parser.add_argument("--events", type=int, default=500, help="events a turn, whole blocks")
     arguments = parser.parse_args()
     config = load_config(arguments.config)
     parts: dict[str, Callable[[], Any]] = {
         "view_cost": lambda: _worst(view_cost(config, arguments.events)),
+        "detector": lambda: detector_cost(config, arguments.events),
         "loader": lambda: _loader(config, arguments.config),
     }
     result = {"conditions": _conditions(), **{name: run() for name, run in parts.items()}}

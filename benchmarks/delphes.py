@@ -35,8 +35,8 @@ from resim.interop.delphes import read_delphes, without_particles
 from resim.interop.hepmc import read_hepmc
 from resim.jets.cards import DetectorSettings, detector_settings
 from resim.jets.detector import detect
-from resim.jets.hadronization import read_hadrons
 from resim.jets.pythia import initialise, make
+from resim.jets.records import read_hadrons
 from resim.jets.states import Candidates, Hadrons, Ragged
 from resim.keys import Stream, stream
 from resim.ragged import offsets_of, row_of

@@ -23,8 +23,8 @@ from tqdm import tqdm
 from resim.chain import NOMINAL, Step
 from resim.config import Config, load_config
 from resim.jets import hard, pythia
+from resim.jets.engine import STAGES, replay
 from resim.jets.lane import hard_settings
-from resim.jets.shower import replay
 
 MPI_INCOMING = -31  # two such partons for each further interaction
 STRAIGHT_SEED = 4711
@@ -56,15 +56,15 @@ def quantities(batch: ak.Array) -> NDArray[np.float64]:
 def replayed(config: Config, sample: str, events: int, settings: dict[str, Any]) -> NDArray[np.float64]:
     """Generate, keep and replay `events` events."""
     size = config.block_size
-    streams = tuple(Step(stage, (), NOMINAL).stream(config.seed, sample) for stage in ("shower", "hadronization"))
+    streams = [Step(stage, (), NOMINAL).stream(config.seed, sample) for stage in STAGES]
     inherited = tuple(
         (k, v) for k, v in settings.items() if k.startswith(pythia.INHERITED) or pythia.is_particle_data(k)
     )
-    downstream = (*inherited, *config.chain.get("shower", {}).items(), *config.chain.get("hadronization", {}).items())
+    downstream = (*inherited, *(pair for stage in STAGES for pair in config.chain.get(stage, {}).items()))
     found = []
     for block in tqdm(range(events // size), desc=f"{sample} replayed", disable=None):
         state = hard.generate(settings, config.seed, sample, block, size)
-        batches, _, _ = replay(state, downstream, settings["Beams:eCM"], (streams[0], streams[1]), keep=False)
+        batches = replay(state, downstream, settings["Beams:eCM"], streams)
         found += [quantities(batch) for batch in batches]
     return np.concatenate(found)
 
@@ -72,7 +72,7 @@ def replayed(config: Config, sample: str, events: int, settings: dict[str, Any])
 def straight_through(config: Config, sample: str, events: int, settings: dict[str, Any]) -> NDArray[np.float64]:
     """Run the same settings in one go, as any user of Pythia would."""
     chain = config.chain
-    merged = {**chain.get("shower", {}), **chain.get("hadronization", {}), **settings}
+    merged = {name: v for stage in STAGES for name, v in chain.get(stage, {}).items()} | settings
     instance = pythia.initialise(pythia.make(merged.items()), merged.items())
     instance.rndm.init(STRAIGHT_SEED)
     size = config.block_size

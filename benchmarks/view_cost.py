@@ -63,8 +63,7 @@ class Bare:
         chain = simulation.config.chain
         settings = [
             *simulation.lane.inherited,
-            *chain.get("shower", {}).items(),
-            *chain.get("hadronization", {}).items(),
+            *(pair for stage in simulation.lane.fused for pair in chain.get(stage, {}).items()),
         ]
         self._pythia: Any = pythia.make([*settings, *REPLAY_SETTINGS.items()])
         self._source = Replay(self._pythia.rndm, simulation.lane.energy)

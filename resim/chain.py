@@ -1,8 +1,8 @@
 """Chains of stages, interventions, and the tree of views that they make. Knows no physics."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Protocol, Self
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple, Protocol, Self, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,13 +17,35 @@ Settings = tuple[tuple[str, Any], ...]
 may care (Pythia: `25:onMode = off` before `25:onIfMatch`)."""
 
 
+class Draw(NamedTuple):
+    """A setting that is drawn anew for each event, out of a few values: engines fix their settings when they start."""
+
+    kind: str
+    options: tuple[Any, ...]
+
+    def choose(self, step: "Step", name: str, events: NDArray[np.int64], seed: int, sample: str) -> NDArray[np.int64]:
+        """Give the place of each event's value in `options`, (n,); the draws are the step's, of this setting alone."""
+        uniform = step.stream(seed, sample).child(f"draw {name}").uniform(events, np.ones_like(events), 1)[:, 0]
+        return (uniform * len(self.options)).astype(np.int64)
+
+
+@runtime_checkable
+class Range(Protocol):
+    """What a config says in place of a value that is drawn."""
+
+    def draw(self) -> Draw:
+        """Give the values to draw from."""
+
+
 def settings_of(values: Mapping[str, Any]) -> Settings:
-    """Freeze settings: lists become tuples."""
+    """Freeze settings: lists become tuples, ranges become draws."""
     return tuple((name, _frozen(value)) for name, value in values.items())
 
 
 def _frozen(value: Any) -> Any:
-    return tuple(_frozen(v) for v in value) if isinstance(value, list) else value
+    if isinstance(value, list):
+        return tuple(_frozen(v) for v in value)
+    return value.draw() if isinstance(value, Range) else value
 
 
 class State(Protocol):
@@ -36,6 +58,10 @@ class State(Protocol):
     def take(self, rows: NDArray[Any]) -> Self:
         """Select events by index or mask."""
 
+    @classmethod
+    def join(cls, pieces: Sequence[Self]) -> Self:
+        """Put pieces (at least one) behind each other."""
+
 
 class Stage(Protocol):
     """One step of a chain. An event that the stage cannot make is left out of the state that it returns."""
@@ -45,12 +71,15 @@ class Stage(Protocol):
 
 
 class FusedStage(Protocol):
-    """A stage whose engine runs the following stage in the same call."""
+    """A stage whose engine runs the following stages in the same call."""
 
     def run_fused(
-        self, state: Any, first: "Step", second: "Step", streams: tuple[Stream, Stream], keep: bool
-    ) -> tuple[Any, Any]:
-        """Run this stage and the next; the first result is None unless `keep`."""
+        self, state: Any, steps: Sequence["Step"], streams: Sequence[Stream], keep: Sequence[bool]
+    ) -> list[Any]:
+        """Run consecutive stages: gives the state after each, None unless `keep`; the last is always kept.
+
+        Events that are lost on the way are in none of the states.
+        """
 
 
 @dataclass(frozen=True)
@@ -75,6 +104,8 @@ class View:
     name: str
     cut: str | None
     """The stage that it cuts before; None for nominal."""
+    base: str
+    """The view that it is, up to its cut."""
     changes: Settings
     replica: int
     path: tuple[Step, ...]
@@ -87,7 +118,7 @@ class Node:
 
     step: Step
     owner: str
-    """The view that pays for the run: nominal for what is shared upstream of a cut, whoever needs it."""
+    """The view that pays for the run: the one whose key it draws from, whoever else needs it."""
     leaves: list[View] = field(default_factory=list)
     """All views that pass through, in the order of the config."""
     children: list["Node"] = field(default_factory=list)
@@ -106,7 +137,7 @@ def tree(views: Sequence[View]) -> list[Node]:
         for step in view.path:
             node = next((n for n in siblings if n.step == step), None)
             if node is None:
-                node = Node(step, NOMINAL if step.view == NOMINAL else view.name)
+                node = Node(step, view.name if step.view == view.path[-1].view else step.view)
                 siblings.append(node)
             node.leaves.append(view)
             siblings = node.children
@@ -124,10 +155,12 @@ class Walk:
     in_splits: Callable[[NDArray[np.int64], frozenset[str]], NDArray[np.bool_]]
     """Which of these events belong to these splits."""
     meter: Meter
-    successor: Callable[[Step], Step | None]
-    """The fused continuation of a step, for stages whose engine runs the next stage too."""
+    continuation: Callable[[Step], tuple[Step, ...]]
+    """The steps that the engine of a step runs in the same call, in their order; none for most."""
     lost: Callable[[View, NDArray[np.int64], str], None]
     """Told of events that a stage could not make, for each view that misses them."""
+    option: int | None = None
+    """Take this of the values of every draw (modulo their number) instead of what the events draw."""
 
 
 def walk(nodes: Sequence[Node], state: State, context: Walk) -> Iterator[tuple[View, Any]]:
@@ -138,43 +171,91 @@ def walk(nodes: Sequence[Node], state: State, context: Walk) -> Iterator[tuple[V
 
 
 def _descend(node: Node, state: State, context: Walk) -> Iterator[tuple[View, Any]]:
-    second = context.successor(node.step)
-    if second is None:
-        after = _metered(node, node.step, state, context)
-        yield from _continue(node, after, context)
-        return
-    child = next((n for n in node.children if n.step == second), None)
-    others = [n for n in node.children if n is not child]
-    after, beyond = _metered_fused(node, second, state, bool(others), context)
-    if child is not None:
-        yield from _continue(child, beyond.take(context.in_splits(beyond.event, child.splits)), context)
-    if others:
-        yield from walk(others, after, context)
+    """Run a node, with those below it that its engine runs in the same call, and what follows from each."""
+    steps = (node.step, *context.continuation(node.step))
+    nodes: list[Node | None] = [node]
+    for step in steps[1:]:
+        nodes.append(next((child for child in (nodes[-1].children if nodes[-1] else ()) if child.step == step), None))
+    forks = [
+        [child for child in current.children if child is not following] if current else []
+        for current, following in zip(nodes, [*nodes[1:], None], strict=True)
+    ]
+    states = _metered(node, steps, state, [bool(fork) for fork in forks], context)
+    for current, fork, after in zip(nodes, forks, states, strict=True):
+        yield from walk(fork, after, context)
+        if current is not None and not current.children:
+            mine = after.take(context.in_splits(after.event, current.splits))
+            yield from ((view, mine) for view in current.leaves)
 
 
-def _continue(node: Node, after: Any, context: Walk) -> Iterator[tuple[View, Any]]:
-    """Go on below a node that has been run, or yield its views at the end of the chain."""
-    if node.children:
-        yield from walk(node.children, after, context)
-        return
-    for view in node.leaves:
-        yield view, after
-
-
-def _metered(node: Node, step: Step, state: Any, context: Walk) -> Any:
-    with context.meter.measure(step.stage, node.owner, events=len(state.event)):
-        after = context.stages[step.stage].run(state, step.settings, step.stream(context.seed, context.sample))
-    _report_losses(node, state, after, context, step.stage)
+def _metered(node: Node, steps: Sequence[Step], state: State, keep: Sequence[bool], context: Walk) -> list[Any]:
+    stage = "+".join(step.stage for step in steps)
+    with context.meter.measure(stage, node.owner, events=len(state.event)):
+        after = _run(steps, state, keep, context)
+    _report_losses(node, state, after[-1], context, stage)
     return after
 
 
-def _metered_fused(node: Node, second: Step, state: Any, keep: bool, context: Walk) -> tuple[Any, Any]:
-    stage = context.fused[node.step.stage]
-    streams = (node.step.stream(context.seed, context.sample), second.stream(context.seed, context.sample))
-    with context.meter.measure(f"{node.step.stage}+{second.stage}", node.owner, events=len(state.event)):
-        after, beyond = stage.run_fused(state, node.step, second, streams, keep)
-    _report_losses(node, state, beyond, context, f"{node.step.stage}+{second.stage}")
-    return after, beyond
+def _run(steps: Sequence[Step], state: State, keep: Sequence[bool], context: Walk) -> list[Any]:
+    """Run steps, once for every combination of values that its events drew; give the states in the events' order."""
+    pieces = []
+    for rows, concrete in _drawn(steps, state.event, context):
+        streams = [step.stream(context.seed, context.sample) for step in concrete]
+        chosen, first = state.take(rows), concrete[0]
+        if len(concrete) > 1:
+            pieces.append(context.fused[first.stage].run_fused(chosen, concrete, streams, keep))
+        else:
+            pieces.append([context.stages[first.stage].run(chosen, first.settings, streams[0])])
+    return pieces[0] if len(pieces) == 1 else [joined(states) for states in zip(*pieces, strict=True)]
+
+
+def joined(states: Sequence[Any]) -> Any:
+    """Put states of different events together, in the order of the events; None where there are none."""
+    if states[0] is None:
+        return None
+    joined = states[0].join(states)
+    return joined.take(np.argsort(joined.event, kind="stable"))
+
+
+def _drawn(
+    steps: Sequence[Step], events: NDArray[np.int64], context: Walk
+) -> Iterator[tuple[NDArray[np.int64], Sequence[Step]]]:
+    """Split events by the values that they drew: gives their rows, and the steps with these values set."""
+    draws = [(step, name, draw) for step in steps for name, draw in draws_of(step.settings).items()]
+    if not draws or not len(events):
+        yield np.arange(len(events)), [replace(step, settings=first_values(step.settings)) for step in steps]
+        return
+    if context.option is None:
+        chosen = [draw.choose(step, name, events, context.seed, context.sample) for step, name, draw in draws]
+    else:
+        chosen = [np.full(len(events), context.option % len(draw.options)) for _, _, draw in draws]
+    groups, group = np.unique(np.array(chosen), axis=1, return_inverse=True)
+    for i, places in enumerate(groups.T.tolist()):
+        values = [(step, name, draw.options[k]) for (step, name, draw), k in zip(draws, places, strict=True)]
+        yield np.flatnonzero(group == i), [_set(step, {n: v for s, n, v in values if s is step}) for step in steps]
+
+
+def _set(step: Step, values: Mapping[str, Any]) -> Step:
+    return replace(step, settings=tuple((name, values.get(name, value)) for name, value in step.settings))
+
+
+def first_values(settings: Settings) -> Settings:
+    """Put the first of its values in place of each draw."""
+    return tuple((name, value.options[0] if isinstance(value, Draw) else value) for name, value in settings)
+
+
+def draws_of(settings: Settings) -> dict[str, Draw]:
+    """Give the settings that are drawn."""
+    return {name: value for name, value in settings if isinstance(value, Draw)}
+
+
+def drawn_values(view: View, events: NDArray[np.int64], seed: int, sample: str) -> dict[str, NDArray[np.float64]]:
+    """Tell what each event drew for the settings of a view that are drawn: name -> (n,)."""
+    found = {}
+    for step in view.path:
+        for name, draw in draws_of(step.settings).items():
+            found[name] = np.array(draw.options, dtype=np.float64)[draw.choose(step, name, events, seed, sample)]
+    return found
 
 
 def _report_losses(node: Node, before: Any, after: Any, context: Walk, stage: str) -> None:

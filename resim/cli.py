@@ -34,6 +34,7 @@ def simulate(
         int | None, typer.Option(min=1, help="Events a part, whole blocks. [default: events_per_part]")
     ] = None,
     views: Annotated[str | None, typer.Option(help="Views to make, by commas. [default: all of the config]")] = None,
+    pool: Annotated[Path | None, typer.Option(help="Pool of pile-up, where a view has some (`resim pool`).")] = None,
     manifest: Annotated[bool, typer.Option(help="Write the manifest at the end.")] = True,
 ) -> None:
     """Make the views of a range of events. What is there already in the same recipe is kept."""
@@ -45,7 +46,7 @@ def simulate(
     check_config(settings, str(config))
     if sample not in settings.samples:
         raise UserError(f"--sample {sample}: not in {config}; it has {', '.join(settings.samples)}")
-    simulation = Simulation(settings, sample)
+    simulation = Simulation(settings, sample, pool)
     chosen = choose_views(simulation.all_views, views.split(",") if views else None)
     first, stop = _event_range(events, settings.samples[sample].events)
     ranges = part_ranges(first, stop, shard_size or settings.events_per_part, settings.block_size)
@@ -54,6 +55,22 @@ def simulate(
         parts = [simulate_part(simulation, *r, out, chosen, advance) for r in ranges]
     if manifest:
         write_manifest(out, _with_earlier_parts(out, [part.path for part in parts]))
+
+
+@app.command()
+def pool(
+    config: ConfigPath,
+    out: Annotated[Path, typer.Option(help="Folder of the pool.")],
+) -> None:
+    """Make the pool of pile-up that a config describes; one that is there already is kept."""
+    from resim.config import load_config
+    from resim.jets.lane import pool_settings
+    from resim.jets.pileup import make_pool
+    from resim.simulate import check_config
+
+    settings = load_config(config)
+    check_config(settings, str(config))
+    make_pool(out, pool_settings(settings), settings.pileup.events, settings.seed)
 
 
 @app.command()

@@ -4,8 +4,10 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
 
+from resim.chain import Draw
 from resim.typed import parse, read_yaml
 
 NAME = re.compile(r"^[a-z][a-z0-9_]{0,39}$")
@@ -13,12 +15,59 @@ Name = Annotated[str, Field(pattern=NAME.pattern)]
 SplitName = Literal["train", "validation", "test"]
 SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
 Scalar = bool | int | float | str
-Value = Scalar | list[Scalar | list[Scalar]]
-"""What a setting may be: a word or number, a list of them, or a list of lists."""
 
 
 class _Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+class Drawn(_Model):
+    """A setting that is drawn for each event, by its key, from one of these; what was drawn is stored with the view."""
+
+    uniform: tuple[float, float] | None = Field(None, description="[low, high], evenly")
+    log_uniform: tuple[float, float] | None = Field(None, description="[low, high] > 0, evenly in the logarithm")
+    choose: tuple[float, ...] | None = Field(None, min_length=2, description="these numbers, each as often")
+    values: int = Field(
+        8, ge=2, le=64, description="a range is cut into so many equal steps, whose middles are drawn: one engine each"
+    )
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> "Drawn":
+        given = [name for name in ("uniform", "log_uniform", "choose") if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(f"give one of uniform, log_uniform and choose, not {' and '.join(given) or 'none'}")
+        for name in ("uniform", "log_uniform"):
+            low, high = getattr(self, name) or (1.0, 2.0)
+            if not (low < high and (name == "uniform" or low > 0)):
+                raise ValueError(f"{name} must rise{'' if name == 'uniform' else ' and be positive'}: [{low}, {high}]")
+        return self
+
+    def draw(self) -> Draw:
+        """Give the values to draw from."""
+        middles = (np.arange(self.values) + 0.5) / self.values
+        if self.choose is not None:
+            return Draw("choose", self.choose)
+        if self.uniform is not None:
+            low, high = self.uniform
+            return Draw("uniform", tuple((low + (high - low) * middles).tolist()))
+        assert self.log_uniform is not None  # by _one_of_them
+        low, high = np.log(self.log_uniform)
+        return Draw("log_uniform", tuple(np.exp(low + (high - low) * middles).tolist()))
+
+
+def _kind_of_value(value: Any) -> str:
+    if isinstance(value, dict | Drawn):
+        return "drawn"
+    return "list" if isinstance(value, list | tuple) else "scalar"
+
+
+Value = Annotated[
+    Annotated[Scalar, Tag("scalar")]
+    | Annotated[list[Scalar | list[Scalar]], Tag("list")]
+    | Annotated[Drawn, Tag("drawn")],
+    Discriminator(_kind_of_value),
+]
+"""What a setting may be: a word or number, a list, a list of lists, or a range to draw from."""
 
 
 class Splits(_Model):
@@ -35,6 +84,10 @@ class Splits(_Model):
         return self
 
 
+Role = Literal["any", "evaluation"]
+_ROLE = "evaluation: held out, made for the test split alone, and refused wherever something is trained"
+
+
 class Sample(_Model):
     """A hard process and how many events of it."""
 
@@ -42,6 +95,10 @@ class Sample(_Model):
         ge=1, le=10**9, description="number of events; rounded up to whole blocks is not done: give whole blocks"
     )
     process: str | None = Field(None, description="a hard process of the lane's library; `resim processes` lists them")
+    lhe: str | None = Field(
+        None, description="a Les Houches file (.lhe, .lhe.gz) that the hard processes are read from"
+    )
+    role: Role = Field("any", description=_ROLE)
     hard: dict[str, Value] = Field(
         default_factory=dict, description="settings of the hard process (jets: Pythia's words); laid over `process`"
     )
@@ -51,12 +108,34 @@ class ViewConfig(_Model):
     """An intervention: where to cut, what to change from there on, how often."""
 
     cut: str | None = Field(None, alias="from", description="stage to cut before; it and all later stages run again")
+    base: Name = Field("nominal", description="the view that it is, up to its cut, and whose settings it changes")
     set: dict[str, Value] = Field(default_factory=dict, description="settings of the re-run stages that change")
     replicas: int = Field(
         1, ge=1, le=1000, description="independent repetitions; more than one are named NAME_1, NAME_2 ..."
     )
     splits: tuple[SplitName, ...] = Field(
         SPLITS, min_length=1, description="make the view for events of these splits only"
+    )
+    role: Role = Field("any", description=_ROLE)
+
+    @model_validator(mode="after")
+    def _held_out(self) -> "ViewConfig":
+        if self.role == "evaluation" and self.splits not in (SPLITS, ("test",)):
+            raise ValueError("a view with role evaluation is made for the test split alone; leave out `splits`")
+        return self
+
+    @property
+    def made_for(self) -> tuple[SplitName, ...]:
+        """The splits that the view is made for."""
+        return ("test",) if self.role == "evaluation" else self.splits
+
+
+class PileupConfig(_Model):
+    """The pool that pile-up is drawn from."""
+
+    events: int = Field(5000, ge=500, multiple_of=500, description="collisions in the pool, each drawn many times")
+    hard: dict[str, Scalar] = Field(
+        {"SoftQCD:inelastic": True}, description="settings of the collisions (jets: Pythia's words)"
     )
 
 
@@ -69,6 +148,7 @@ class Config(_Model):
     events_per_part: int = Field(500, ge=1, description="events a part (a job); whole blocks; no effect on the numbers")
     splits: Splits = Splits()
     samples: dict[Name, Sample] = Field(min_length=1)
+    pileup: PileupConfig = PileupConfig()
     chain: dict[str, dict[str, Value]] = Field(default_factory=dict, description="nominal settings by stage")
     views: dict[Name, ViewConfig] = Field(description="interventions by name; `nominal` has none")
     training: Any = Field(None, description="read by resim-train")
@@ -79,6 +159,10 @@ class Config(_Model):
     def _has_plain_nominal(cls, views: dict[str, ViewConfig]) -> dict[str, ViewConfig]:
         if views.get("nominal") != ViewConfig():
             raise ValueError("there must be a view `nominal: {}`, with nothing in it: it is the chain as it stands")
+        for i, (name, view) in enumerate(views.items()):
+            allowed = [n for n, v in list(views.items())[:i] if v.replicas == 1] or ["nominal"]
+            if view.base not in allowed:
+                raise ValueError(f"{name}.base: {view.base!r} is none of the views above it: {', '.join(allowed)}")
         without = [name for name, view in views.items() if name != "nominal" and view.cut is None]
         if without:
             raise ValueError(f"view {without[0]!r} has no `from`: name the stage to cut before")

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import subprocess
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -12,7 +12,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from resim.chain import NOMINAL, Node, Step, View, Walk, settings_of, tree, walk
+from resim.chain import (
+    NOMINAL,
+    Draw,
+    Node,
+    Settings,
+    Step,
+    View,
+    Walk,
+    drawn_values,
+    draws_of,
+    first_values,
+    settings_of,
+    tree,
+    walk,
+)
 from resim.config import SPLITS, Config, check_whole_blocks, replica_names
 from resim.cost import START, CostRecord, Meter, from_json, to_json
 from resim.errors import OtherVersion, UserError
@@ -20,8 +34,10 @@ from resim.jets.lane import JetsLane
 from resim.keys import uniform_of_event
 from resim.ragged import offsets_of
 from resim.store import (
+    EXTRAS,
     Checkpoint,
     Column,
+    Extra,
     ObjectTable,
     Part,
     ViewTable,
@@ -57,13 +73,24 @@ def check_config(config: Config, where: str) -> None:
             raise UserError(
                 f"{where}: chain.{stage}: no such stage; the lane {lane.name!r} has {', '.join(lane.stages)}"
             )
-        lane.check(stage, settings, f"{where}: chain.{stage}")
+        _check_values(lane, stage, settings, f"{where}: chain.{stage}")
     for name, sample in config.samples.items():
-        lane.check(ROOT, sample.hard, f"{where}: samples.{name}.hard")
+        _check_values(lane, ROOT, sample.hard, f"{where}: samples.{name}.hard")
         lane.check_sample(config, name, f"{where}: samples.{name}")
     for name, view in config.views.items():
         if view.cut is not None:
             _check_view(lane, view.cut, dict(view.set), f"{where}: views.{name}")
+
+
+def _check_values(lane: type[JetsLane], stage: str, settings: Mapping[str, Any], where: str) -> None:
+    """Check the settings of a stage, those that are drawn with each of their values."""
+    frozen = settings_of(settings)
+    draws = draws_of(frozen)
+    if stage == ROOT and draws:
+        raise UserError(f"{where}: {min(draws)!r} cannot be drawn, all views share the stage {ROOT!r}; give a number")
+    plain = dict(first_values(frozen))
+    for changed in ({}, *({name: value} for name, draw in draws.items() for value in draw.options[1:])):
+        lane.check(stage, plain | changed, where)
 
 
 def _check_view(lane: type[JetsLane], cut: str, changes: dict[str, Any], where: str) -> None:
@@ -74,7 +101,7 @@ def _check_view(lane: type[JetsLane], cut: str, changes: dict[str, Any], where: 
     if common:
         raise UserError(f"{where}.set: {common[0]!r} says which objects there are, for all views; set it in `chain`")
     for stage, settings in _routed(lane, cut, changes, f"{where}.set").items():
-        lane.check(stage, settings, f"{where}.set")
+        _check_values(lane, stage, settings, f"{where}.set")
 
 
 def _routed(lane: type[JetsLane], cut: str, changes: dict[str, Any], where: str) -> dict[str, dict[str, Any]]:
@@ -90,22 +117,29 @@ def _routed(lane: type[JetsLane], cut: str, changes: dict[str, Any], where: str)
 
 
 def plan_views(config: Config) -> list[View]:
-    """Resolve the views of a config into paths; replicas become views of their own."""
+    """Resolve the views of a config into paths; replicas become views of their own.
+
+    Up to its cut a view is its base, nominal if it names none; from there on it has the settings of its base, changed.
+    """
     lane = LANES[config.lane]
-    nominal = {stage: config.chain.get(stage, {}) for stage in lane.stages[1:]}
+    nominal = tuple(Step(stage, settings_of(config.chain.get(stage, {})), NOMINAL) for stage in lane.stages[1:])
+    paths = {NOMINAL: nominal}
     views = []
     for name, wanted in config.views.items():
-        cut = lane.stages.index(wanted.cut) if wanted.cut else len(lane.stages)
         changes = _routed(lane, wanted.cut, dict(wanted.set), f"views.{name}.set") if wanted.cut else {}
         for replica, label in enumerate(replica_names(name, wanted.replicas)):
-            path = tuple(
-                Step(stage, settings_of({**nominal[stage], **changes.get(stage, {})}), name, replica)
-                if i >= cut
-                else Step(stage, settings_of(nominal[stage]), NOMINAL)
-                for i, stage in enumerate(lane.stages[1:], start=1)
-            )
-            views.append(View(label, wanted.cut, settings_of(wanted.set), replica, path, wanted.splits))
+            path = paths[wanted.base]
+            if wanted.cut:
+                kept, again = path[: lane.stages.index(wanted.cut) - 1], path[lane.stages.index(wanted.cut) - 1 :]
+                path = (*kept, *(_changed(step, changes.get(step.stage, {}), name, replica) for step in again))
+            paths[label] = path
+            views.append(View(label, wanted.cut, wanted.base, settings_of(wanted.set), replica, path, wanted.made_for))
     return views
+
+
+def _changed(step: Step, changes: dict[str, Any], view: str, replica: int) -> Step:
+    """Give a step with some settings changed, that draws from the key of a view."""
+    return Step(step.stage, tuple({**dict(step.settings), **dict(settings_of(changes))}.items()), view, replica)
 
 
 def choose_views(views: Sequence[View], names: Sequence[str] | None) -> list[View]:
@@ -129,11 +163,13 @@ class Simulation:
 
     config: Config
     sample: str
+    pool: Path | None = None
+    """Where the pool of pile-up lies, if any view has some."""
 
     @cached_property
     def lane(self) -> JetsLane:
         """The lane, bound to the sample."""
-        return LANES[self.config.lane](self.config, self.sample)
+        return LANES[self.config.lane](self.config, self.sample, self.pool)
 
     @cached_property
     def all_views(self) -> list[View]:
@@ -144,9 +180,11 @@ class Simulation:
         """Digest all that the numbers of a view depend on."""
         last = self.lane.stages[-1]
         words = {
-            "objects": self.lane.resolved(last, settings_of(self.config.chain.get(last, {}))),
-            "path": [(s.stage, self.lane.resolved(s.stage, s.settings), s.view, s.replica) for s in view.path],
+            "pileup": self.lane.pileup_recipe(view),
+            "objects": self._resolved(last, settings_of(self.config.chain.get(last, {}))),
+            "path": [(*self._resolved(s.stage, s.settings), s.view, s.replica) for s in view.path],
             "split_shares": self.config.splits.model_dump(),
+            "role": self.config.samples[self.sample].role,
             "splits": view.splits,
         }
         return _digest({**self._root_words, **words})
@@ -163,27 +201,40 @@ class Simulation:
             "seed": self.config.seed,
             "block_size": self.config.block_size,
             "sample": self.sample,
-            "hard": self.lane.resolved(ROOT, settings_of(self.lane.root_settings)),
+            "hard": self._resolved(ROOT, settings_of(self.lane.root_settings)),
             "software": self.lane.software(),
+            "source": self.lane.source_digest,
         }
+
+    def _resolved(self, stage: str, settings: Settings) -> tuple[Any, ...]:
+        """Give all that the numbers of a stage depend on, but the key."""
+        return stage, self.lane.resolved(stage, first_values(settings)), draws_of(settings)
 
     def split_of(self, events: NDArray[np.int64]) -> NDArray[np.int8]:
         """Tell the split of each event: 0 train, 1 validation, 2 test."""
+        if self.config.samples[self.sample].role == "evaluation":
+            return np.full(len(events), SPLITS.index("test"), dtype=np.int8)
         shares = [getattr(self.config.splits, name) for name in SPLITS]
         u = uniform_of_event(self.config.seed, self.sample, "split", events)
         return np.searchsorted(np.cumsum(shares)[:-1], u, side="right").astype(np.int8)
 
-    def successor(self, step: Step) -> Step | None:
-        """Give the step that Pythia runs in the same call, if there is one."""
-        return self._successors.get(step)
+    def continuation(self, step: Step) -> tuple[Step, ...]:
+        """Give the steps that the engine of a step runs in the same call."""
+        return self._continuations.get(step, ())
 
     @cached_property
-    def _successors(self) -> dict[Step, Step]:
-        first, second = self.lane.fused
-        pairs = [
-            ({s.stage: s for s in view.path}[first], {s.stage: s for s in view.path}[second]) for view in self.all_views
-        ]
-        return {a: b for a, b in pairs if (a.view, a.replica) == (b.view, b.replica)}
+    def _continuations(self) -> dict[Step, tuple[Step, ...]]:
+        found: dict[Step, tuple[Step, ...]] = {}
+        for view in self.all_views:
+            # what a view shares with its base goes on as in the base
+            mine = [step for step in view.path if (step.view, step.replica) == _key(view)]
+            own = [step for step in mine if step.stage in self.lane.fused]
+            found |= {step: tuple(own[i + 1 :]) for i, step in enumerate(own)}
+        return found
+
+
+def _key(view: View) -> tuple[str, int]:
+    return view.path[-1].view, view.path[-1].replica
 
 
 def _digest(words: dict[str, Any]) -> str:
@@ -198,16 +249,26 @@ class _Rows:
     columns: list[NDArray[np.float32]]
     counts: list[NDArray[np.int64]]
     constituents: list[NDArray[np.float32]]
+    extras: list[dict[str, dict[str, NDArray[np.float64]]]]
+    """Kind -> name -> values of the objects."""
 
     def table(self, attributes: dict[str, Any]) -> ViewTable:
         """Join the blocks."""
+        extras = {kind: _extra(kind, [block[kind] for block in self.extras]) for kind in EXTRAS if self.extras[0][kind]}
         return ViewTable(
             np.concatenate(self.present),
             np.concatenate(self.columns),
             offsets_of(np.concatenate(self.counts)),
             np.concatenate(self.constituents),
             attributes,
+            extras,
         )
+
+
+def _extra(kind: str, blocks: Sequence[dict[str, NDArray[np.float64]]]) -> Extra:
+    meaning = {"drawn": "what the event drew for this setting", "weights": "weight of the event with this variation"}
+    values = [np.concatenate([block[name] for block in blocks]) for name in blocks[0]]
+    return Extra(np.stack(values, axis=1), tuple(Column(name, "", meaning[kind]) for name in blocks[0]))
 
 
 def _silent(events: int) -> None:
@@ -359,7 +420,7 @@ def _make(
         simulation.sample,
         in_splits,
         meter,
-        simulation.successor,
+        simulation.continuation,
         lost,
     )
     nodes = tree(views)
@@ -367,7 +428,7 @@ def _make(
     _warm_up(nodes, source(first // config.block_size).take(np.array([0])), context)
     checkpoints: list[Checkpoint] = []
     tables: list[dict[str, NDArray[Any]]] = []
-    rows = {view.name: _Rows([], [], [], []) for view in views}
+    rows = {view.name: _Rows([], [], [], [], []) for view in views}
     size = simulation.config.block_size
     for block in range(first // size, stop // size):
         state = source(block)
@@ -375,7 +436,9 @@ def _make(
         tables.append(_block(simulation, nodes, state, context, rows))
         progress(size)
     columns = {name: np.concatenate([t[name] for t in tables]) for name in tables[0]}
-    objects = ObjectTable(columns, (*_COMMON_COLUMNS, *_lane_columns(simulation)))
+    common = {column.name: column for column in _COMMON_COLUMNS}
+    descriptions = tuple(common.get(name) or lane.object_column(name) for name in columns)
+    objects = ObjectTable(columns, descriptions)
     made = {v.name: rows[v.name].table(_view_attributes(v)) for v in views}
     return _Made(objects, made, join(checkpoints), list(meter.records), failed)
 
@@ -410,10 +473,17 @@ def _warm_up(nodes: Sequence[Node], state: Any, context: Walk) -> None:
     everything = replace(
         context, meter=meter, in_splits=lambda events, _: np.ones(len(events), dtype=bool), lost=lambda *_: None
     )
-    for _ in walk(nodes, state, everything):
-        pass
+    for option in range(_most_options(nodes)):
+        for _ in walk(nodes, state, replace(everything, option=option)):
+            pass
     for record in meter.records:
         context.meter.record(replace(record, view=START, events=0))
+
+
+def _most_options(nodes: Sequence[Node]) -> int:
+    """Give the largest number of values that any setting is drawn from."""
+    here = [len(draw.options) for node in nodes for draw in draws_of(node.step.settings).values()]
+    return max([1, *here, *(_most_options(node.children) for node in nodes)])
 
 
 def _block(
@@ -426,7 +496,20 @@ def _block(
         with context.meter.measure("rows", view.name, events=len(last.event)) as measured:
             measured.objects = len(table["object"])
             _place(simulation.lane.rows(last), table["object"], rows[view.name])
+            rows[view.name].extras.append(_extras(simulation, view, last, table["event"]))
     return table
+
+
+def _extras(
+    simulation: Simulation, view: View, last: Any, events: NDArray[np.int64]
+) -> dict[str, dict[str, NDArray[np.float64]]]:
+    """Give what the events of the objects drew, and their weights, NaN for events that did not come this far."""
+    there = np.isin(events, last.event)
+    weights = {}
+    for name, values in last.weights.items():
+        weights[name] = np.full(len(events), np.nan)
+        weights[name][there] = values[np.searchsorted(last.event, events[there])]
+    return {"drawn": drawn_values(view, events, simulation.config.seed, simulation.sample), "weights": weights}
 
 
 def _place(found: Any, wanted: NDArray[np.int64], rows: _Rows) -> None:
@@ -444,13 +527,10 @@ def _place(found: Any, wanted: NDArray[np.int64], rows: _Rows) -> None:
     rows.constituents.append(jets["features"])
 
 
-def _lane_columns(simulation: Simulation) -> Iterable[Column]:
-    common = {column.name for column in _COMMON_COLUMNS}
-    return (column for column in simulation.lane.object_columns if column.name not in common)
-
-
 def _view_attributes(view: View) -> dict[str, Any]:
-    return {"from": view.cut, "set": dict(view.changes), "replica": view.replica, "splits": list(view.splits)}
+    changes = {name: value._asdict() if isinstance(value, Draw) else value for name, value in view.changes}
+    origin = {"from": view.cut, "base": view.base, "set": changes}
+    return origin | {"replica": view.replica, "splits": list(view.splits)}
 
 
 def _attributes(simulation: Simulation, first: int, stop: int, recipes: dict[str, str]) -> dict[str, Any]:

@@ -9,7 +9,16 @@ from pydantic import BaseModel, ValidationError
 from resim.errors import UserError
 
 Model = TypeVar("Model", bound=BaseModel)
-_TYPES = ("[key]", "bool", "int", "float", "str")  # what pydantic adds to a location for keys and unions
+_TYPES = (
+    "[key]",
+    "bool",
+    "int",
+    "float",
+    "str",
+    "scalar",
+    "list",
+    "drawn",
+)  # what pydantic adds to a location for keys and unions
 
 
 class _Loader(yaml.SafeLoader):

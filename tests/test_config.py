@@ -1,15 +1,17 @@
 import json
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 
 from resim.config import Config, load_config
 from resim.errors import UserError
 from resim.jets.lane import hard_settings, processes
-from resim.simulate import check_config, part_ranges, plan_views
+from resim.simulate import Simulation, check_config, part_ranges, plan_views
 from resim.typed import parse
 from tests.conftest import ROOT, small_config
+from training.config import parse_sections
 
 
 def test_shipped_config_is_good() -> None:
@@ -37,8 +39,12 @@ def _shower(**changes: Any) -> dict[str, Any]:
 
 MISTAKES = [
     ("sede", 1, r"unknown key 'sede'; allowed here: lane, seed, block_size"),
-    ("samples/qcd/event", 1, r"unknown key 'samples.qcd.event'; allowed here: events, process, hard"),
-    ("views/redetected/form", "x", r"unknown key 'views.redetected.form'; allowed here: from, set, replicas, splits"),
+    ("samples/qcd/event", 1, r"unknown key 'samples.qcd.event'; allowed here: events, process, lhe, role"),
+    (
+        "views/redetected/form",
+        "x",
+        r"unknown key 'views.redetected.form'; allowed here: from, base, set, replicas, splits",
+    ),
     ("seed", "abc", r"seed: .*integer.*not 'abc'"),
     ("lane", "tracks", r"lane: .*'jets'.*not 'tracks'"),
     ("block_size", 0, r"block_size: .*greater than or equal to 1, not 0"),
@@ -51,7 +57,7 @@ MISTAKES = [
     (
         "views/x",
         {"from": "tracker"},
-        r"views.x.from: there is no stage 'tracker'.*shower, hadronization, detector, jets",
+        r"views.x.from: there is no stage 'tracker'.*shower, hadronization, decays, pileup, detector, jets",
     ),
     ("views/x", {"from": "hard"}, r"views.x.from: there is no stage 'hard' to cut before"),
     ("views/x", _shower(TimeShower__renormMultFact=2), r"views.x.set: Pythia refuses 'TimeShower:renormMultFact = 2'"),
@@ -76,8 +82,8 @@ MISTAKES = [
     ),
     (
         "views/x",
-        _shower(magnetic_field=2),
-        r"'magnetic_field = 2'; .*for those of the detector or the jets, `from",
+        _shower(magnetick_field=2),
+        r"'magnetick_field = 2'; .*for those of the detector or the jets, `from",
     ),
     (
         "chain/hard/TimeShower:pTmin",
@@ -125,7 +131,7 @@ MISTAKES = [
     (
         "samples/qcd",
         {"events": 10},
-        r"samples.qcd: has neither `process` nor `hard`; give one, `resim proc",
+        r"samples.qcd: has neither process, hard nor lhe; give one, `resim proc",
     ),
     (
         "views/x",
@@ -227,3 +233,88 @@ def test_hard_settings_of_a_sample_lie_over_its_process_and_these_over_the_chain
     assert found["PhaseSpace:bias2SelectionPow"] == 4.0
     assert found["25:onIfMatch"] == "5 -5"
     assert found["Beams:eCM"] == 13000.0
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        (
+            "views/x",
+            {"from": "shower", "base": "y"},
+            r"x.base: 'y' is none of the views above it: nominal, shower_seed",
+        ),
+        ("views/x", {"from": "shower", "base": "x"}, r"x.base: 'x' is none of the views above it"),
+        (
+            "views/x",
+            {"from": "shower", "role": "evaluation", "splits": ["train"]},
+            r"made for the test split alone; leave",
+        ),
+        (
+            "views/x",
+            _shower(TimeShower__renormMultFac={"log_uniform": [4, 1]}),
+            r"log_uniform must rise and be positive",
+        ),
+        (
+            "views/x",
+            _shower(TimeShower__renormMultFac={"uniform": [0, 1], "choose": [1, 2]}),
+            r"one of uniform, log_unif",
+        ),
+        (
+            "views/x",
+            _shower(TimeShower__renormMultFac={"gauss": [0, 1]}),
+            r"unknown key .*gauss'; allowed here: uniform",
+        ),
+        (
+            "views/x",
+            _shower(TimeShower__renormMultFac={"uniform": [-9, 0]}),
+            r"Pythia refuses 'TimeShower:renormMultFac =",
+        ),
+        ("views/x", {"from": "pileup", "set": {"mu": -1}}, r"views.x.set: mu: .*greater than or equal to 0"),
+        (
+            "samples/qcd/hard",
+            {"25:m0": {"choose": [120, 130]}},
+            r"samples.qcd.hard: '25:m0' cannot be drawn, all views",
+        ),
+    ],
+)
+def test_mistakes_in_bases_roles_and_draws(path: str, value: Any, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        check_config(parse(Config, _set(small_config(), path, value), "test"), "test")
+
+
+def test_a_view_for_evaluation_is_made_for_the_test_split_alone_and_never_trained_on() -> None:
+    values = small_config()
+    vincia = next(view for view in plan_views(parse(Config, values, "test")) if view.name == "vincia")
+    assert vincia.splits == ("test",)
+    values["training"]["views"].append("vincia")
+    with pytest.raises(
+        UserError, match=r"training.views: 'vincia' has role evaluation: it is held out from all training"
+    ):
+        parse_sections(values, "test")
+    values = small_config()
+    values["samples"]["hbb"]["role"] = "evaluation"
+    with pytest.raises(UserError, match=r"training.signal: 'hbb' has role evaluation: it is held out"):
+        parse_sections(values, "test")
+    assert set(Simulation(parse(Config, values, "test"), "hbb").split_of(np.arange(50))) == {2}
+
+
+def test_settings_go_to_the_stage_they_act_on() -> None:
+    values = small_config()
+    settings = {
+        "TimeShower:renormMultFac": 2.0,
+        "StringZ:aLund": 0.7,
+        "ParticleDecays:mixB": False,
+        "mu": 0,
+        "n2_beta": 2.0,
+    }
+    values["views"]["mixed"] = {
+        "from": "shower",
+        "set": settings | {"ecal.scale": 1.02, "card": "atlas", "radius": 1000.0},
+    }
+    path = {step.stage: dict(step.settings) for step in plan_views(parse(Config, values, "test"))[-1].path}
+    assert path["shower"]["TimeShower:renormMultFac"] == 2.0
+    assert path["hadronization"]["StringZ:aLund"] == 0.7
+    assert path["decays"]["ParticleDecays:mixB"] is False
+    assert path["pileup"] == {"mu": 0}
+    assert path["detector"] == {"ecal.scale": 1.02, "card": "atlas", "radius": 1000.0}
+    assert path["jets"] == {"n2_beta": 2.0}

@@ -257,7 +257,7 @@ def test_an_event_that_pythia_gives_up_on_is_recorded_as_absent(tmp_path: Path) 
     assert failed["nominal"] == []
     lost = [event for event, _ in failed["strict"]]
     assert 0 < len(lost) < 20
-    assert {stage for _, stage in failed["strict"]} == {"shower+hadronization"}
+    assert {stage for _, stage in failed["strict"]} == {"shower+hadronization+decays"}
     missing = np.isin(part.objects()["event"], lost)
     assert not part.view("strict").present[missing].any()
     assert part.view("nominal").present[missing].any()

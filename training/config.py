@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from resim.errors import UserError
 from resim.typed import parse, read_yaml
 
 Method = Literal["resim", "generic", "both", "supervised"]
@@ -134,4 +135,19 @@ def load(path: Path) -> Config:
 
 def parse_sections(content: dict[str, Any], where: str) -> Config:
     """Check the two sections of a config's content that was read from `where`."""
-    return parse(Config, {name: content.get(name) or {} for name in Config.model_fields}, where)
+    config = parse(Config, {name: content.get(name) or {} for name in Config.model_fields}, where)
+    for key, section, names in (
+        ("views", "views", config.training.views),
+        ("signal", "samples", [config.training.signal]),
+    ):
+        held_out = [name for name in names if _role(content, section, name) == "evaluation"]
+        if held_out:
+            why = f"{held_out[0]!r} has role evaluation: it is held out from all training"
+            raise UserError(f"{where}: training.{key}: {why}; take it out, or change its role in `{section}`")
+    return config
+
+
+def _role(content: dict[str, Any], section: str, name: str) -> Any:
+    """Look up the role of a view or a sample in the part of the config that the simulation reads."""
+    found = (content.get(section) or {}).get(name)
+    return found.get("role") if isinstance(found, dict) else None

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from resim.errors import UserError
 from resim.jets.detector import CHARGED_HADRON, ELECTRON, MUON, NEUTRAL_HADRON, PHOTON
-from resim.jets.hadronization import _HEAVY, _PARTICLE, _none
+from resim.jets.records import _HEAVY, _PARTICLE, _none
 from resim.jets.states import F8, Candidates, Hadrons, HardEvents, Ragged
 from resim.ragged import offsets_of, row_of
 
@@ -19,8 +19,6 @@ _TREE, _EVENT = "Delphes", "Event.Number"
 _TRACK = ("PT", "Eta", "Phi", "Mass", "Charge", "PID", "D0", "DZ", "ErrorD0", "ErrorDZ")
 _TOWER = ("ET", "Eta", "Phi")
 _IMPACT = ("d0", "dz", "d0_error", "dz_error")
-_PARTON_INTEGERS = ("id", "status", "mother1", "mother2", "col", "acol")
-_PARTON_NUMBERS = ("px", "py", "pz", "e", "m", "tau", "spin")
 _BRANCHES = {"EFlowTrack": _TRACK, "EFlowPhoton": _TOWER, "EFlowNeutralHadron": _TOWER}
 
 
@@ -91,12 +89,8 @@ def without_particles(event: NDArray[np.int64]) -> Hadrons:
     """Give events of which nothing is known but their ids."""
     n = len(event)
     no_rows = np.zeros(n + 1, dtype=np.int64)
-    partons = dict.fromkeys(_PARTON_INTEGERS, np.empty(0, dtype=np.int32)) | dict.fromkeys(_PARTON_NUMBERS, np.empty(0))
-    unknown = np.full(n, np.nan)
-    zero = np.zeros(n, dtype=np.int32)
-    hard = HardEvents(event, zero, np.ones(n), unknown, unknown, unknown, Ragged(no_rows, partons))
     particles, heavy = (Ragged(no_rows, _none(columns).columns) for columns in (_PARTICLE, _HEAVY))
-    return Hadrons(event, hard, particles, heavy, np.empty(0, dtype=np.int8))
+    return Hadrons(event, HardEvents.unknown(event), particles, heavy, np.empty(0, dtype=np.int8))
 
 
 def _read(tree: Any, start: int, stop: int, hadrons: Hadrons, path: Path) -> Candidates:

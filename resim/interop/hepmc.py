@@ -18,8 +18,8 @@ import pyhepmc
 from numpy.typing import NDArray
 
 from resim.errors import UserError
-from resim.jets.hadronization import _charges, _heavy
 from resim.jets.pythia import make
+from resim.jets.records import _charges, _heavy
 from resim.jets.states import I4, I8, Hadrons, HardEvents, Ragged
 from resim.ragged import offsets_of, row_of, select_elements
 

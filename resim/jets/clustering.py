@@ -40,6 +40,11 @@ class JetSettings(BaseModel, extra="forbid", frozen=True):
     match_distance: float = Field(0.8, gt=0, description="largest dR between a jet and its hard parton")
     object_pt_min: float = Field(350.0, ge=0, description="least pT of a hard parton to be an object, GeV")
     object_eta_max: float = Field(2.0, gt=0, description="largest |eta| of a hard parton to be an object")
+    vertex_dz_max: float | None = Field(
+        None,
+        gt=0,
+        description="leave out tracks with a larger |dz|, mm, as those of pile-up; by default none",
+    )
     max_constituents: int = Field(100, ge=1, description="constituents kept of a jet, hardest first")
 
 
@@ -145,6 +150,16 @@ def _near(offsets: I8, px: F8, py: F8, pz: F8, row: I8, eta: F8, phi: F8, distan
                 turn = min(turn, 2 * math.pi - turn)
                 near[i] |= across * across + turn * turn < distance * distance
     return near
+
+
+def from_hard_vertex(candidates: Candidates, settings: JetSettings) -> Candidates:
+    """Leave out tracks that come from elsewhere along the beam (charged-hadron subtraction, CMS PAS JME-14-001)."""
+    if settings.vertex_dz_max is None:
+        return candidates
+    table = candidates.candidates
+    keep = (table["charge"] == 0) | (np.abs(table["dz"]) <= settings.vertex_dz_max)
+    kept = Ragged(select_elements(table.offsets, keep), {name: column[keep] for name, column in table.columns.items()})
+    return Candidates(candidates.hadrons, kept)
 
 
 def cluster(particles: Ragged, heavy: Ragged, settings: JetSettings) -> Jets:

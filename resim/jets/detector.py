@@ -84,7 +84,7 @@ class _Particles(NamedTuple):
 
 
 def _particles(hadrons: Hadrons) -> _Particles:
-    table = hadrons.particles
+    table = hadrons.seen
     row = row_of(table.offsets)
     names = np.ascontiguousarray(table["id"], dtype=np.int32), np.ascontiguousarray(table["charge"], dtype=np.int8)
     numbers = [np.ascontiguousarray(table[name], dtype=np.float64) for name in _NUMBERS]

@@ -1,6 +1,7 @@
 """The jets lane: binds its stages for the core."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
@@ -10,20 +11,21 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel
 
-from resim.chain import FusedStage, Settings, Stage, settings_of
+from resim.chain import Draw, FusedStage, Settings, Stage, View, settings_of
 from resim.config import Config
 from resim.errors import UserError
-from resim.jets import hard, pythia
+from resim.interop.lhe import LesHouchesFile, file_digest
+from resim.jets import engine, hard, pileup, pythia
 from resim.jets.cards import DetectorSettings, detector_settings
-from resim.jets.clustering import JetSettings, make_objects
+from resim.jets.clustering import JetSettings, from_hard_vertex, make_objects
 from resim.jets.detector import detect
 from resim.jets.features import FEATURES, JET_COLUMNS
-from resim.jets.hadronization import Hadronization
-from resim.jets.shower import Shower
+from resim.jets.pileup import PileupSettings, overlay, read_pool
 from resim.jets.states import Candidates, Hadrons, HardEvents, Objects
 from resim.jets.truth import OBJECT_COLUMNS, object_table
-from resim.keys import Stream
+from resim.keys import Stream, stream
 from resim.store import Checkpoint, Column, Schema
+from resim.store.tables import SLOTS
 from resim.typed import parse, read_yaml
 
 
@@ -35,39 +37,73 @@ class Detector:
         return detect(state, _card(DetectorSettings, settings), stream)
 
 
+class Pileup:
+    """The stage that lays pile-up over the events."""
+
+    def __init__(self, path: Path | None, wanted: str) -> None:
+        self._path, self._wanted = path, wanted
+
+    def run(self, state: Hadrons, settings: Settings, stream: Stream) -> Hadrons:
+        """Overlay a block; without any pile-up where mu is 0."""
+        card = _card(PileupSettings, settings)
+        if card.mu == 0:
+            return replace(state, pileup=None)
+        if self._path is None:
+            raise UserError("pile-up is asked for (mu > 0) and no pool is given; add --pool, made with `resim pool`")
+        return overlay(state, card, read_pool(self._path, self._wanted), stream)
+
+
 class Jets:
     """The stage that finds the jets and matches them to hard partons."""
 
     def run(self, state: Candidates, settings: Settings, stream: Stream) -> "FoundJets":
         """Cluster a block; there is nothing random in it."""
-        return FoundJets(state.event, make_objects(state, _card(JetSettings, settings)))
+        card = _card(JetSettings, settings)
+        return FoundJets(state.event, make_objects(from_hard_vertex(state, card), card), state.hadrons.hard.variations)
 
 
 class FoundJets:
     """The last state: the objects, with the events that came this far (a jet may be missing, its event not)."""
 
-    def __init__(self, event: NDArray[np.int64], objects: Objects) -> None:
+    def __init__(self, event: NDArray[np.int64], objects: Objects, weights: Mapping[str, NDArray[np.float64]]) -> None:
         self.event = event
         self.objects = objects
+        self.weights = weights
+        """Of the events, by name: what turns them into a variation of the shower."""
+
+    def take(self, rows: NDArray[Any]) -> "FoundJets":
+        """Select events by index or mask."""
+        event = self.event[rows]
+        mine = np.isin(self.objects.object // SLOTS, event)
+        weights = {name: values[rows] for name, values in self.weights.items()}
+        return FoundJets(event, self.objects if mine.all() else self.objects.take(mine), weights)
+
+    @classmethod
+    def join(cls, pieces: "Sequence[FoundJets]") -> "FoundJets":
+        """Put pieces behind each other."""
+        objects = Objects.join([piece.objects for piece in pieces])
+        weights = {n: np.concatenate([piece.weights[n] for piece in pieces]) for n in pieces[0].weights}
+        return cls(np.concatenate([piece.event for piece in pieces]), objects, weights)
 
 
 class JetsLane:
     """What the core asks of a lane, for one sample of a config."""
 
     name = "jets"
-    stages = ("hard", "shower", "hadronization", "detector", "jets")
-    fused = ("shower", "hadronization")
+    stages = ("hard", "shower", "hadronization", "decays", "pileup", "detector", "jets")
+    fused = engine.STAGES
     schema = Schema(tuple(Column(*c) for c in JET_COLUMNS), tuple(Column(*f) for f in FEATURES))
-    object_columns = tuple(Column(*c) for c in OBJECT_COLUMNS)
     common = ("object_pt_min", "object_eta_max")
     """Settings that say which objects there are: the same for all views, so no view may change them."""
     revisions: Mapping[str, int] = dict.fromkeys(stages, 1) | {"detector": 2, "jets": 2}
     """Raised when a change of a stage's code changes its numbers: what was made before is then made again."""
     packages = ("pythia8mc", "fastjet", "numpy", "numba", "scipy", "awkward")
 
-    def __init__(self, config: Config, sample: str) -> None:
+    def __init__(self, config: Config, sample: str, pool: Path | None = None) -> None:
         self._sample, self._seed, self._block_size = sample, config.seed, config.block_size
         self.root_settings = hard_settings(config, sample)
+        path = config.samples[sample].lhe
+        self._file = None if path is None else LesHouchesFile(Path(path), float(self.root_settings[pythia.ENERGY]))
         self._objects = _card(JetSettings, settings_of(config.chain.get("jets", {})))
         self.energy = float(self.root_settings[pythia.ENERGY])
         self.inherited = tuple(
@@ -75,16 +111,38 @@ class JetsLane:
             for k, v in self.root_settings.items()
             if k.startswith(pythia.INHERITED) or pythia.is_particle_data(k)
         )
+        pythia_run = engine.Pythia(self.energy, self.inherited)
+        self._pool = pool_recipe(config)
         self.runs: Mapping[str, Stage] = {
-            "hadronization": Hadronization(self.energy),
+            "decays": pythia_run,
+            "pileup": Pileup(pool, self._pool),
             "detector": Detector(),
             "jets": Jets(),
         }
-        self.fused_runs: Mapping[str, FusedStage] = {"shower": Shower(self.energy, self.inherited)}
+        self.fused_runs: Mapping[str, FusedStage] = {"shower": pythia_run, "hadronization": pythia_run}
+
+    @property
+    def source_digest(self) -> str | None:
+        """Digest of the file that the hard processes are read from, if they are."""
+        return file_digest(self._file.path) if self._file else None
+
+    @staticmethod
+    def has_pileup(view: View) -> bool:
+        """Tell whether a view has pile-up."""
+        settings = next(step.settings for step in view.path if step.stage == "pileup")
+        mu = dict(settings).get("mu", 0)
+        return bool(max(mu.options) if isinstance(mu, Draw) else mu)
+
+    def pileup_recipe(self, view: View) -> str | None:
+        """Digest what the pool depends on, for a view that draws from it."""
+        return self._pool if self.has_pileup(view) else None
 
     def source(self, block: int) -> HardEvents:
-        """Make the hard processes of a block."""
-        return hard.generate(self.root_settings, self._seed, self._sample, block, self._block_size)
+        """Make the hard processes of a block, or read them."""
+        if self._file is None:
+            return hard.generate(self.root_settings, self._seed, self._sample, block, self._block_size)
+        draws = stream(self._seed, self._sample, self.stages[0])
+        return hard.read(self._file, self.root_settings, draws, self.energy, block, self._block_size)
 
     @staticmethod
     def checkpoint(state: HardEvents) -> Checkpoint:
@@ -98,7 +156,15 @@ class JetsLane:
 
     def objects(self, state: HardEvents) -> dict[str, NDArray[Any]]:
         """Give the rows of the data set that these hard processes make, whatever a view does with them."""
-        return object_table(state, self._objects)
+        table = object_table(state, self._objects)
+        event = np.searchsorted(state.event, table["event"])
+        return table | {name: values[event] for name, values in state.further.items()}
+
+    @staticmethod
+    def object_column(name: str) -> Column:
+        """Describe a column of the rows."""
+        known = {column[0]: Column(*column) for column in OBJECT_COLUMNS}
+        return known.get(name) or hard.further_column(name)
 
     @staticmethod
     def rows(state: FoundJets) -> Objects:
@@ -108,12 +174,15 @@ class JetsLane:
     @staticmethod
     def route(cut: str, name: str) -> str:
         """Tell which stage a setting in `set:` belongs to, for a view cut before `cut`."""
-        if ":" not in name:
-            return cut
-        stages = pythia.stages_of(name)
-        return next(
-            (stage for stage in stages if JetsLane.stages.index(stage) >= JetsLane.stages.index(cut)), stages[-1]
-        )
+        order = JetsLane.stages.index
+        if ":" in name:
+            stages = pythia.stages_of(name)
+        else:
+            field = name.split(".")[0]
+            stages = tuple(s for s, card in _CARDS.items() if field in card.model_fields or (s, field) == _CARD) or (
+                cut,
+            )
+        return next((stage for stage in stages if order(stage) >= order(cut)), stages[-1])
 
     @staticmethod
     def resolved(stage: str, settings: Settings) -> Any:
@@ -157,8 +226,15 @@ class JetsLane:
         wanted, library = config.samples[sample], processes()
         if wanted.process is not None and wanted.process not in library:
             raise UserError(f"{where}.process: there is no {wanted.process!r}; the library has {', '.join(library)}")
-        if wanted.process is None and not wanted.hard:
-            raise UserError(f"{where}: has neither `process` nor `hard`; give one, `resim processes` lists the library")
+        if wanted.process is None and wanted.lhe is None and not wanted.hard:
+            raise UserError(
+                f"{where}: has neither process, hard nor lhe; give one, `resim processes` lists the library"
+            )
+        if wanted.lhe is not None and wanted.process is not None:
+            raise UserError(f"{where}: has both process and lhe; keep one (hard says how resonances of the file decay)")
+        cuts = [name for name in wanted.hard if wanted.lhe and name.startswith("PhaseSpace:")]
+        if cuts:
+            raise UserError(f"{where}.hard: {cuts[0]!r} does not act on events of a file; remove the line")
         if pythia.ENERGY not in hard_settings(config, sample):
             raise UserError(f"{where}.hard: {pythia.ENERGY} (GeV) is missing; set it in chain.hard")
 
@@ -173,10 +249,29 @@ def hard_settings(config: Config, sample: str) -> dict[str, Any]:
     """Lay the settings of a sample's hard process over those of its process, and these over what all samples share."""
     wanted = config.samples[sample]
     named = processes()[wanted.process] if wanted.process else {}
-    return {**config.chain.get("hard", {}), **named, **wanted.hard}
+    merged = {**config.chain.get("hard", {}), **named, **wanted.hard}
+    # cuts in phase space are for what Pythia itself makes, and it refuses some of them with a file
+    return {name: v for name, v in merged.items() if not (wanted.lhe and name.startswith("PhaseSpace:"))}
 
 
-_CARDS: Mapping[str, type[BaseModel]] = {"detector": DetectorSettings, "jets": JetSettings}
+def pool_settings(config: Config) -> dict[str, Any]:
+    """Give Pythia's settings for pile-up: its process, and the chain's beams, tune and decays."""
+    energy = {pythia.ENERGY: config.chain.get("hard", {}).get(pythia.ENERGY)}
+    nominal = {name: value for stage in engine.STAGES for name, value in config.chain.get(stage, {}).items()}
+    return {**energy, **nominal, **config.pileup.hard}
+
+
+def pool_recipe(config: Config) -> str:
+    """Digest all that the numbers of the pool of pile-up depend on."""
+    return pileup.recipe(pool_settings(config), config.pileup.events, config.seed)
+
+
+_CARD = ("detector", "card")  # which card is no field of it
+_CARDS: Mapping[str, type[BaseModel]] = {
+    "pileup": PileupSettings,
+    "detector": DetectorSettings,
+    "jets": JetSettings,
+}
 
 
 @lru_cache(maxsize=64)

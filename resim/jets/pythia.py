@@ -38,16 +38,12 @@ HADRONIZATION = (
     "MiniStringFragmentation:",
     "FragmentationSystems:",
     "HadronLevel:",
-    "ParticleDecays:",
-    "TauDecays:",
-    "BoseEinstein:",
-    "HadronScatter:",
-    "DeuteronProduction:",
     "ThermalString",
     "Ropewalk:",
     "HadronVertex:",
     "ParticleData:",
 )
+DECAYS = ("ParticleDecays:", "TauDecays:", "BoseEinstein:", "HadronScatter:", "DeuteronProduction:")
 # Choice of process and phase space.
 HARD = (
     "PhaseSpace:",
@@ -107,7 +103,9 @@ def is_particle_data(name: str) -> bool:
 def stages_of(name: str) -> tuple[str, ...]:
     """Tell the stages that a setting may be given for, the first being where it acts first."""
     if is_particle_data(name):
-        return ("hard", "hadronization")
+        return ("hard", "hadronization", "decays")
+    if name.startswith(DECAYS):
+        return ("decays",)
     if name.startswith(HADRONIZATION):
         return ("hadronization",)
     if name.startswith(INHERITED):

@@ -7,7 +7,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from resim.ragged import offsets_of, select_rows
+from resim.ragged import offsets_of, row_of, select_rows
 
 F8 = NDArray[np.float64]
 I4 = NDArray[np.int32]
@@ -34,10 +34,26 @@ class Ragged:
         names = pieces[0].columns
         return cls(offsets_of(counts), {name: np.concatenate([piece[name] for piece in pieces]) for name in names})
 
+    def beside(self, other: "Ragged") -> "Ragged":
+        """Put the elements of each row of another table behind the ones of the same row; columns as here."""
+        offsets = self.offsets + other.offsets
+        mine = np.arange(self.offsets[-1]) + other.offsets[row_of(self.offsets)]
+        theirs = np.arange(other.offsets[-1]) + self.offsets[row_of(other.offsets) + 1]
+        columns = {}
+        for name, values in self.columns.items():
+            columns[name] = np.empty(offsets[-1], dtype=values.dtype)
+            columns[name][mine], columns[name][theirs] = values, other[name]
+        return Ragged(offsets, columns)
+
     def take(self, rows: NDArray[Any]) -> Self:
         """Select rows by index or mask."""
         offsets, elements = select_rows(self.offsets, rows)
         return type(self)(offsets, {name: column[elements] for name, column in self.columns.items()})
+
+
+PARTON_INTEGERS = ("id", "status", "mother1", "mother2", "col", "acol")
+PARTON_NUMBERS = ("px", "py", "pz", "e", "m", "tau", "spin")
+_EVENT_COLUMNS = ("event", "process", "weight", "scale", "alpha_qcd", "alpha_qed")
 
 
 @dataclass(frozen=True)
@@ -58,33 +74,79 @@ class HardEvents:
     alpha_qcd: F8
     alpha_qed: F8
     partons: Ragged
+    further: dict[str, F8] = field(default_factory=dict)
+    """What else came with the hard process (of a Les Houches file): `weight_NAME`, over `weight`; `scale_NAME`, GeV."""
+    variations: dict[str, F8] = field(default_factory=dict)
+    """Weights that turn the shower that followed into one with other parameters, by name; nothing before the shower."""
 
     def take(self, rows: NDArray[Any]) -> "HardEvents":
         """Select events by index or mask."""
-        flat = {n: getattr(self, n)[rows] for n in ("event", "process", "weight", "scale", "alpha_qcd", "alpha_qed")}
-        return HardEvents(**flat, partons=self.partons.take(rows))
+        flat = {name: getattr(self, name)[rows] for name in _EVENT_COLUMNS}
+        further = {name: values[rows] for name, values in self.further.items()}
+        variations = {name: values[rows] for name, values in self.variations.items()}
+        return HardEvents(**flat, partons=self.partons.take(rows), further=further, variations=variations)
+
+    @classmethod
+    def unknown(cls, event: I8) -> "HardEvents":
+        """Give events of whose hard process nothing is known: weight 1, no partons."""
+        n = len(event)
+        none: dict[str, NDArray[Any]] = dict.fromkeys(PARTON_INTEGERS, np.empty(0, dtype=np.int32))
+        none |= dict.fromkeys(PARTON_NUMBERS, np.empty(0))
+        unknown, partons = np.full(n, np.nan), Ragged(np.zeros(n + 1, dtype=np.int64), none)
+        return cls(event, np.zeros(n, dtype=np.int32), np.ones(n), unknown, unknown, unknown, partons)
+
+    @classmethod
+    def join(cls, pieces: "Sequence[HardEvents]") -> "HardEvents":
+        """Put pieces behind each other."""
+        flat = {name: np.concatenate([getattr(piece, name) for piece in pieces]) for name in _EVENT_COLUMNS}
+        further = {n: np.concatenate([piece.further[n] for piece in pieces]) for n in pieces[0].further}
+        variations = {n: np.concatenate([piece.variations[n] for piece in pieces]) for n in pieces[0].variations}
+        return cls(**flat, partons=Ragged.join([p.partons for p in pieces]), further=further, variations=variations)
 
 
 @dataclass(frozen=True)
-class PartonLevel:
-    """Events after shower, multiple interactions and colour reconnection, as Pythia keeps them."""
+class Origin:
+    """Where event records come from."""
+
+    settings: tuple[tuple[str, Any], ...]
+    """Pythia's settings up to there; some act further on, too (a tune)."""
+    engine: Any
+    """The instance that made the records: they point into its particle data, so it must outlive them."""
+
+
+@dataclass(frozen=True)
+class Records:
+    """Events between two of Pythia's stages, as it keeps them: after the shower, or with hadrons not yet decayed."""
 
     event: I8
     hard: HardEvents
     records: list[Any]
     """Copies of `pythia8.Event`, one an event."""
     attempts: list[int]
-    """How many times hadronization had been tried on the event before this parton level."""
-    settings: tuple[tuple[str, Any], ...]
-    """Pythia's settings up to here; some act on the hadronization, too (a tune)."""
-    engine: Any
-    """The Pythia instance that made the records: they point into its particle data, so it must outlive them."""
+    """How many times the event had come this far before."""
+    origins: tuple[Origin, ...]
+    origin: I8
+    """Which of the origins each event has, (n,)."""
 
-    def take(self, rows: NDArray[Any]) -> "PartonLevel":
+    def take(self, rows: NDArray[Any]) -> "Records":
         """Select events by index or mask."""
-        chosen = np.arange(len(self.event))[rows]
+        chosen = np.arange(len(self.event))[rows].tolist()
         records, attempts = [self.records[i] for i in chosen], [self.attempts[i] for i in chosen]
-        return PartonLevel(self.event[rows], self.hard.take(rows), records, attempts, self.settings, self.engine)
+        return Records(self.event[rows], self.hard.take(rows), records, attempts, self.origins, self.origin[rows])
+
+    @classmethod
+    def join(cls, pieces: "Sequence[Records]") -> "Records":
+        """Put pieces behind each other."""
+        origins = tuple(origin for piece in pieces for origin in piece.origins)
+        first = np.cumsum([0, *(len(piece.origins) for piece in pieces)])
+        return cls(
+            np.concatenate([piece.event for piece in pieces]),
+            HardEvents.join([piece.hard for piece in pieces]),
+            [record for piece in pieces for record in piece.records],
+            [attempt for piece in pieces for attempt in piece.attempts],
+            origins,
+            np.concatenate([piece.origin + n for piece, n in zip(pieces, first, strict=False)]),
+        )
 
 
 @dataclass(frozen=True)
@@ -103,6 +165,13 @@ class Hadrons:
     splitting: NDArray[np.int8]
     """One number a row of `hard.partons`: what an outgoing gluon first splits into, 21 for two gluons, 1 to 5 for a
     quark pair; 0 for all else, and where it is not known."""
+    pileup: Ragged | None = None
+    """Particles of other collisions, with the columns of `particles`: seen by the detector, no part of the truth."""
+
+    @property
+    def seen(self) -> Ragged:
+        """All that goes into the detector; in each event the particles of the hard collision come first."""
+        return self.particles if self.pileup is None else self.particles.beside(self.pileup)
 
     def take(self, rows: NDArray[Any]) -> "Hadrons":
         """Select events by index or mask."""
@@ -113,7 +182,32 @@ class Hadrons:
             self.particles.take(rows),
             self.heavy.take(rows),
             self.splitting[partons],
+            None if self.pileup is None else self.pileup.take(rows),
         )
+
+    @classmethod
+    def join(cls, pieces: "Sequence[Hadrons]") -> "Hadrons":
+        """Put pieces behind each other."""
+        return cls(
+            np.concatenate([piece.event for piece in pieces]),
+            HardEvents.join([piece.hard for piece in pieces]),
+            Ragged.join([piece.particles for piece in pieces]),
+            Ragged.join([piece.heavy for piece in pieces]),
+            np.concatenate([piece.splitting for piece in pieces]),
+            _joined_pileup(pieces),
+        )
+
+
+def _joined_pileup(pieces: Sequence[Hadrons]) -> Ragged | None:
+    """Put the pile-up of pieces behind each other; some may have none."""
+    there = [piece.pileup for piece in pieces if piece.pileup is not None]
+    if not there:
+        return None
+    none = {name: column[:0] for name, column in there[0].columns.items()}
+    empty = [Ragged(np.zeros(len(piece.event) + 1, dtype=np.int64), none) for piece in pieces]
+    return Ragged.join(
+        [nothing if piece.pileup is None else piece.pileup for piece, nothing in zip(pieces, empty, strict=True)]
+    )
 
 
 @dataclass(frozen=True)
@@ -138,6 +232,12 @@ class Candidates:
         """Select events by index or mask."""
         return Candidates(self.hadrons.take(rows), self.candidates.take(rows))
 
+    @classmethod
+    def join(cls, pieces: "Sequence[Candidates]") -> "Candidates":
+        """Put pieces behind each other."""
+        hadrons = Hadrons.join([piece.hadrons for piece in pieces])
+        return cls(hadrons, Ragged.join([piece.candidates for piece in pieces]))
+
 
 @dataclass(frozen=True)
 class Objects:
@@ -149,3 +249,15 @@ class Objects:
     """(n, len(JET_COLUMNS)) object-level quantities."""
     constituents: Ragged = field(repr=False)
     """One column, `features`: (offsets[-1], 15) float32, falling pT in each jet."""
+
+    def take(self, rows: NDArray[Any]) -> "Objects":
+        """Select objects by index or mask."""
+        return Objects(self.object[rows], self.columns[rows], self.constituents.take(rows))
+
+    @classmethod
+    def join(cls, pieces: "Sequence[Objects]") -> "Objects":
+        """Put the objects of different events together, sorted."""
+        objects = np.concatenate([piece.object for piece in pieces])
+        columns = np.concatenate([piece.columns for piece in pieces])
+        constituents = Ragged.join([piece.constituents for piece in pieces])
+        return cls(objects, columns, constituents).take(np.argsort(objects, kind="stable"))

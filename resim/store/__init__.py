@@ -12,16 +12,18 @@ from resim.store.dataset import (
 from resim.store.digests import digest_checkpoint
 from resim.store.part import Part, StoredView, open_part, part_digests, part_name
 from resim.store.summary import format_summary, summary
-from resim.store.tables import FORMAT, VERSION, Checkpoint, Column, ObjectTable, Schema, ViewTable, join
+from resim.store.tables import EXTRAS, FORMAT, VERSION, Checkpoint, Column, Extra, ObjectTable, Schema, ViewTable, join
 from resim.store.validation import Problem, validate, validate_part
 from resim.store.writing import write_part
 
 __all__ = [
+    "EXTRAS",
     "FORMAT",
     "VERSION",
     "Checkpoint",
     "Column",
     "Dataset",
+    "Extra",
     "Manifest",
     "ObjectTable",
     "Part",

@@ -26,7 +26,8 @@ def digest_objects(objects: ObjectTable, attributes: dict[str, Any]) -> BlockDig
 
 def digest_view(view: ViewTable, objects: ObjectTable, schema: Schema, attributes: dict[str, Any]) -> BlockDigests:
     """Digest a view's arrays and column names for each block, with the ids of the block's objects."""
-    names = canonical_json([[c.name for c in schema.view_columns], [c.name for c in schema.constituent_columns]])
+    described = [schema.view_columns, schema.constituent_columns, *(e.columns for _, e in sorted(view.extras.items()))]
+    names = canonical_json([[column.name for column in columns] for columns in described])
     counts = np.diff(view.offsets)  # offsets themselves depend on where the part begins
     digests = {}
     for block, rows in _blocks(objects.columns["event"], attributes):
@@ -36,6 +37,7 @@ def digest_view(view: ViewTable, objects: ObjectTable, schema: Schema, attribute
             ("columns", view.columns[rows]),
             ("counts", counts[rows]),
             ("constituents", view.constituents[view.offsets[rows.start] : view.offsets[rows.stop]]),
+            *((name, extra.values[rows]) for name, extra in sorted(view.extras.items())),
         ]
         digests[str(block)] = sha256(names, *_described(arrays))
     return digests

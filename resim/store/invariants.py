@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from resim.store.tables import OBJECT_COLUMNS, SLOTS, Checkpoint, ObjectTable, ViewTable
+from resim.store.tables import EXTRAS, OBJECT_COLUMNS, SLOTS, Checkpoint, ObjectTable, ViewTable
 
 Violation = tuple[str, str]  # array, what is wrong with it
 
@@ -67,6 +67,18 @@ def check_view(view: ViewTable, objects: ObjectTable, attributes: dict[str, Any]
     if not np.all(np.isfinite(view.constituents)):
         yield "constituents", "a value is not finite"
     yield from _check_splits(view, objects, attributes["splits"])
+    yield from _check_extras(view)
+
+
+def _check_extras(view: ViewTable) -> Iterator[Violation]:
+    for name, extra in view.extras.items():
+        shape, dtype = extra.values.shape, extra.values.dtype
+        if name not in EXTRAS:
+            yield name, f"is none of {', '.join(EXTRAS)}"
+        elif dtype != np.float64 or shape != (len(view), len(extra.columns)):
+            yield name, f"has dtype {dtype} and shape {shape}, not float64 and {(len(view), len(extra.columns))}"
+        elif not np.all(np.isfinite(extra.values[view.present])):
+            yield name, "a value of a present object is not finite"
 
 
 def _check_offsets(view: ViewTable) -> Iterator[Violation]:

@@ -13,7 +13,7 @@ from resim.cost import CostRecord, from_json
 from resim.errors import OtherVersion, UserError
 from resim.store.digests import BlockDigests, digest_checkpoint, digest_objects, digest_view
 from resim.store.files import check_keys, is_sealed, read_json, sha256
-from resim.store.tables import FORMAT, VERSION, Checkpoint, Column, ObjectTable, Schema, ViewTable
+from resim.store.tables import EXTRAS, FORMAT, VERSION, Checkpoint, Column, Extra, ObjectTable, Schema, ViewTable
 
 DIGEST_FILE = "digest.json"
 DATA = "data.zarr"
@@ -68,6 +68,12 @@ class StoredView:
         return self.part.open_array(f"views/{self.name}/constituents")
 
     @cached_property
+    def extras(self) -> dict[str, Extra]:
+        """What this view has beside its columns, each (N, k)."""
+        there = [name for name in EXTRAS if name in self.part.members(f"views/{self.name}")]
+        return {name: Extra(self._read(name), self._described(name)) for name in there}
+
+    @cached_property
     def view_columns(self) -> tuple[Column, ...]:
         """Describe the second axis of `columns`."""
         return self._described("columns")
@@ -109,7 +115,9 @@ class StoredView:
         offsets = self.offsets[start : stop + 1]
         constituents = self._read("constituents", slice(int(offsets[0]), int(offsets[-1])))
         rows = slice(start, stop)
-        return ViewTable(self.present[rows], self.columns[rows], offsets - offsets[0], constituents, self.attributes)
+        extras = {name: Extra(extra.values[rows], extra.columns) for name, extra in self.extras.items()}
+        columns = self.columns[rows]
+        return ViewTable(self.present[rows], columns, offsets - offsets[0], constituents, self.attributes, extras)
 
     def _read(self, array: str, rows: slice = slice(None)) -> NDArray[Any]:
         handle = self.constituents if array == "constituents" else None
@@ -213,7 +221,7 @@ class Part:
         """Read the columns of a group that has one array (n, k) a type, with their descriptions."""
         columns: dict[str, NDArray[Any]] = {}
         descriptions: list[Column] = []
-        for dtype in self._members(group):
+        for dtype in self.members(group):
             described, values = self.described(f"{group}/{dtype}"), self.read_array(f"{group}/{dtype}")
             if values.shape[1:] != (len(described),):
                 shape = f"has shape {values.shape}, which does not fit its {len(described)} names"
@@ -273,9 +281,9 @@ class Part:
 
     @cached_property
     def _object_names(self) -> list[str]:
-        return self._members("objects")
+        return self.members("objects")
 
-    def _members(self, group: str) -> list[str]:
+    def members(self, group: str) -> list[str]:
         """Name the arrays of a group, sorted."""
         prefix = f"{DATA}/{group}/"
         names = {file.removeprefix(prefix).split("/")[0] for file in self.digest["files"] if file.startswith(prefix)}

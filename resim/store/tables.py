@@ -1,7 +1,7 @@
 """What a part holds, in memory: objects, views, checkpoints, and the names and units of their columns."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -49,6 +49,20 @@ class ObjectTable:
 
 
 @dataclass(frozen=True)
+class Extra:
+    """Numbers of each object that only some views have."""
+
+    values: NDArray[np.float64]
+    """(N, k), finite where the object is present."""
+    columns: tuple[Column, ...]
+
+
+EXTRAS = ("drawn", "weights")
+"""What a view may have beside its columns: the settings that its events drew, and the weights that turn them into
+another."""
+
+
+@dataclass(frozen=True)
 class ViewTable:
     """The objects as one view has them; row i is row i of the `ObjectTable`."""
 
@@ -62,6 +76,8 @@ class ViewTable:
     """(M, F), finite."""
     attributes: dict[str, Any]
     """JSON: `from`, `set`, `replica`, `splits`."""
+    extras: Mapping[str, Extra] = field(default_factory=dict)
+    """Some of `EXTRAS`; none for most views."""
 
     def __len__(self) -> int:
         """Give the number of rows."""

@@ -10,7 +10,7 @@ from resim.store.digests import BlockDigests, block_numbers, digest_checkpoint, 
 from resim.store.files import sha256
 from resim.store.invariants import check_checkpoint, check_objects, check_view
 from resim.store.part import DATA, DIGEST_FILE, VIEW_ARRAYS, Part, file_size, open_part, read_objects, schema_of
-from resim.store.tables import FORMAT, ObjectTable
+from resim.store.tables import EXTRAS, FORMAT, ObjectTable
 
 _UNFIT = (LookupError, TypeError, ValueError, AttributeError, OSError)  # fitting checksums, not the format; unreadable
 Progress = Callable[[Sequence[Path]], Iterable[Path]]  # `tqdm` is one
@@ -151,7 +151,7 @@ def _check_content(part: Part, damaged: set[str]) -> Iterator[tuple[str, str]]:
     if not violations:
         yield from _compare(digest_objects(objects, part.attributes), part.digest["objects"], "objects")
         for name in part.views:
-            if not damaged & {f"views/{name}", *(f"views/{name}/{array}" for array in VIEW_ARRAYS)}:
+            if not damaged & {f"views/{name}", *(f"views/{name}/{array}" for array in (*VIEW_ARRAYS, *EXTRAS))}:
                 yield from _check_view(part, name, objects)
 
 

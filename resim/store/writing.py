@@ -202,6 +202,8 @@ class _Writer:
             columns = {"columns": self.schema.view_columns, "constituents": self.schema.constituent_columns}
             for array in VIEW_ARRAYS:
                 write_array(folder / array, getattr(view, array), _array_attributes(columns.get(array, ())))
+            for array, extra in view.extras.items():
+                write_array(folder / array, extra.values, _array_attributes(extra.columns))
             self.digests[name] = digest_view(view, self.objects, self.schema, self.attributes)
             self.n_present[name] = measurement.objects = int(view.present.sum())
             measurement.bytes_written = self._register(folder.glob("**/*"))

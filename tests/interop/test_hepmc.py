@@ -17,8 +17,8 @@ from benchmarks.delphes import generate, read_reference, require_same
 from resim.errors import UserError
 from resim.interop.hepmc import read_hepmc
 from resim.jets.clustering import JetSettings
-from resim.jets.hadronization import read_hadrons
 from resim.jets.pythia import initialise, make
+from resim.jets.records import read_hadrons
 from resim.jets.states import Hadrons
 from resim.jets.truth import object_table
 from resim.ragged import row_of

@@ -12,9 +12,9 @@ from resim.errors import UserError
 from resim.jets.cards import detector_settings
 from resim.jets.clustering import JetSettings, make_objects
 from resim.jets.detector import detect
+from resim.jets.engine import replay
 from resim.jets.features import JET_COLUMNS
 from resim.jets.hard import generate
-from resim.jets.shower import replay
 from resim.jets.states import Hadrons, HardEvents
 from resim.jets.truth import OBJECT_COLUMNS, match, object_table, splitting_class
 from resim.keys import stream
@@ -127,7 +127,7 @@ def test_real_processes_give_the_objects_that_they_are_named_after(
 
 def test_the_top_is_one_object_with_the_mass_of_a_top_jet() -> None:
     """The jet of t -> b q q' holds all three, so that its mass is the top's; both tops of an event have their own."""
-    hadrons = shower_of(process("t_bqq"), "t_bqq", steps(), keep=False)[1]
+    hadrons = shower_of(process("t_bqq"), "t_bqq", steps(), keep=False)[-1]
     out = make_objects(detect(hadrons, detector_settings({}, "test"), stream(1, "t", "detector")), SETTINGS)
     values = dict(zip([name for name, _, _ in JET_COLUMNS], out.columns.T, strict=True))
     assert (np.bincount(out.object // 8) == 2).sum() > 10
@@ -180,10 +180,9 @@ def product4(a: dict[str, Any], b: dict[str, Any]) -> float:
 @pytest.mark.parametrize("model", [1, 2], ids=["simple", "vincia"])
 def test_first_branchings_agree_with_a_walk_through_the_record(model: int) -> None:
     """Follow every outgoing gluon of thirty events row by row."""
-    pair, hard = steps("walk", shower=(("PartonShowers:model", model),)), hard_block("qcd")
-    streams = (pair[0].stream(SEED, "qcd"), pair[1].stream(SEED, "qcd"))
-    batches = replay(hard, pair[0].settings, ENERGY, streams, False)[0]
-    hadrons = shower_of(hard, "qcd", pair, keep=False)[1]
+    path, hard = steps("walk", shower=(("PartonShowers:model", model),)), hard_block("qcd")
+    batches = replay(hard, path[0].settings, ENERGY, [step.stream(SEED, "qcd") for step in path])
+    hadrons = shower_of(hard, "qcd", path, keep=False)[-1]
     records = [record for batch in batches for record in batch["prt"].to_list()]
     assert len(records) == len(hadrons.event)
     slow = []

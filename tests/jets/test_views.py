@@ -1,7 +1,6 @@
 """Replay, re-showering, re-hadronization on real events."""
 
 import dataclasses
-import importlib
 from functools import cache
 from typing import Any
 
@@ -11,13 +10,14 @@ import pythia8mc as pythia8
 from scipy.stats import ks_2samp
 
 from resim.chain import Step
+from resim.jets import engine
 from resim.jets.cards import detector_settings
 from resim.jets.clustering import JetSettings, make_objects
 from resim.jets.detector import detect
 from resim.jets.features import JET_COLUMNS
-from resim.jets.hadronization import _flavour
+from resim.jets.records import _flavour
 from resim.jets.states import Hadrons, HardEvents, Ragged
-from tests.jets.events import SEED, hard_block, nominal, rehadronize, shower_of, steps
+from tests.jets.events import ENERGY, SEED, decay, hard_block, nominal, rehadronize, shower_of, steps
 
 CMS = detector_settings({}, "test")
 SAMPLES = ("qcd", "hbb")
@@ -33,13 +33,13 @@ def _same(a: Hadrons, b: Hadrons) -> bool:
 def test_an_event_is_the_same_in_a_batch_and_alone(sample: str) -> None:
     hard = hard_block(sample)
     for i in (0, 29):
-        alone = shower_of(hard.take(np.array([i])), sample, steps(), keep=False)[1]
+        alone = shower_of(hard.take(np.array([i])), sample, steps(), keep=False)[-1]
         assert _same(alone, nominal(sample)[1].take(np.array([i])))
 
 
 @pytest.mark.parametrize("sample", SAMPLES)
 def test_keeping_the_parton_level_changes_nothing(sample: str) -> None:
-    assert _same(shower_of(hard_block(sample), sample, steps(), keep=False)[1], nominal(sample)[1])
+    assert _same(shower_of(hard_block(sample), sample, steps(), keep=False)[-1], nominal(sample)[1])
 
 
 @pytest.mark.parametrize("sample", SAMPLES)
@@ -53,10 +53,38 @@ def test_hadronizing_with_the_same_key_gives_the_same_event_to_the_bit(sample: s
     assert _same(rehadronize(partons, sample, "nominal"), hadrons)
 
 
+def test_decaying_with_the_same_key_gives_the_same_event_to_the_bit() -> None:
+    """Pythia draws new lifetimes for hadrons that it finds when hadronization begins: the kept ones are put back."""
+    _, primary, hadrons = shower_of(hard_block("hbb"), "hbb", steps())
+    assert primary is not None
+    assert _same(decay(primary, "hbb", "nominal"), hadrons)
+    again = decay(primary, "hbb", "redecayed")
+    assert _same(decay(primary, "hbb", "nominal"), hadrons)
+    assert not _same(again, hadrons)
+
+
+def test_redecayed_has_identical_hadrons_before_their_decays() -> None:
+    """What fragmentation made is the same to the bit; decays conserve each event's four-momentum."""
+    partons, primary, _ = shower_of(hard_block("qcd"), "qcd", steps())
+    assert partons is not None
+    assert primary is not None
+    before = [_final_partons(record) for record in primary.records]
+    again = decay(primary, "qcd", "redecayed")
+    assert [_final_partons(record) for record in primary.records] == before
+    for i in range(len(again.event)):
+        rows = slice(*again.particles.offsets[i : i + 2])
+        total = [again.particles[n][rows].sum() for n in ("px", "py", "pz", "e")]
+        np.testing.assert_allclose(total, np.sum(before[i], axis=0)[1:], atol=0.1)
+    path = steps("rehadronized")[1:]
+    streams = [step.stream(SEED, "qcd") for step in path]
+    other = engine.Pythia(ENERGY, ()).run_fused(partons, path, streams, [True, False])[0]
+    assert [_final_partons(record) for record in other.records] != before
+
+
 def test_a_tune_of_the_shower_reaches_the_hadronization_again() -> None:
     """Tune:ee is a setting of the shower that changes string parameters: left out, the same key gave other hadrons."""
     pair = steps(shower=(("Tune:ee", 3),))
-    partons, hadrons = shower_of(hard_block("qcd"), "qcd", pair)
+    partons, _, hadrons = shower_of(hard_block("qcd"), "qcd", pair)
     assert partons is not None
     assert not _same(hadrons, nominal("qcd")[1])
     assert _same(rehadronize(partons, "qcd", "nominal"), hadrons)
@@ -98,23 +126,26 @@ class _Branchings(pythia8.UserHooks):
         return False
 
 
-@pytest.mark.parametrize("stage", ["shower", "hadronization"])
-def test_the_shower_runs_for_showers_and_not_for_hadronization(stage: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    module = importlib.import_module(f"resim.jets.{stage}")
-    partons = nominal("qcd")[0]
-    watch, initialise = _Branchings(), module.initialise
+@pytest.mark.parametrize("stage", ["shower", "hadronization", "decays"])
+def test_the_shower_runs_for_showers_and_for_nothing_else(stage: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    partons, primary, _ = shower_of(hard_block("qcd"), "qcd", steps())
+    assert partons is not None
+    assert primary is not None
+    watch, initialise = _Branchings(), engine.initialise
 
     def watched(instance: Any, settings: Any) -> Any:
         instance.addUserHooksPtr(watch)
         return initialise(instance, settings)
 
-    monkeypatch.setattr(module, "initialise", watched)
-    module._instance.cache_clear()
+    monkeypatch.setattr(engine, "initialise", watched)
+    engine._instance.cache_clear()
     if stage == "shower":
         shower_of(hard_block("qcd"), "qcd", steps())
-    else:
+    elif stage == "hadronization":
         rehadronize(partons, "qcd", "rehadronized")
-    module._instance.cache_clear()
+    else:
+        decay(primary, "qcd", "redecayed")
+    engine._instance.cache_clear()
     assert (watch.seen > 0) == (stage == "shower")
 
 
@@ -129,7 +160,7 @@ def _stable_charged(hadrons: Hadrons) -> np.ndarray:
 @cache
 def _view(sample: str, name: str, settings: tuple[tuple[str, Any], ...] = (), blocks: int = 3) -> np.ndarray:
     made = [
-        shower_of(hard_block(sample, b), sample, steps(name, shower=settings), keep=False)[1] for b in range(blocks)
+        shower_of(hard_block(sample, b), sample, steps(name, shower=settings), keep=False)[-1] for b in range(blocks)
     ]
     return np.concatenate([_stable_charged(m) for m in made])
 
@@ -153,7 +184,7 @@ def test_fsr_scale_moves_the_multiplicity_as_theory_says() -> None:
 def test_vincia_gives_another_shower_from_the_same_hard_process() -> None:
     pair = steps("vincia", shower=(("PartonShowers:model", 2),))
     few = hard_block("qcd").take(np.arange(3))
-    hadrons = shower_of(few, "qcd", pair, keep=False)[1]
+    hadrons = shower_of(few, "qcd", pair, keep=False)[-1]
     assert hadrons.event.tolist() == few.event.tolist()
     assert not _same(hadrons, nominal("qcd")[1].take(np.arange(3)))
 
@@ -168,7 +199,7 @@ def _broken(hard: HardEvents, event: int) -> HardEvents:
 
 
 def test_an_event_that_pythia_gives_up_on_is_left_out_and_the_others_stay_the_same() -> None:
-    partons, hadrons = shower_of(_broken(hard_block("qcd"), 3), "qcd", steps())
+    partons, _, hadrons = shower_of(_broken(hard_block("qcd"), 3), "qcd", steps())
     assert partons is not None
     assert np.setdiff1d(hard_block("qcd").event, hadrons.event).tolist() == [3]
     others = np.flatnonzero(hard_block("qcd").event != 3)
@@ -177,7 +208,7 @@ def test_an_event_that_pythia_gives_up_on_is_left_out_and_the_others_stay_the_sa
 
 
 def test_no_events_at_all() -> None:
-    partons, hadrons = shower_of(hard_block("qcd").take(np.array([], dtype=np.int64)), "qcd", steps())
+    partons, _, hadrons = shower_of(hard_block("qcd").take(np.array([], dtype=np.int64)), "qcd", steps())
     assert partons is not None
     assert len(hadrons.event) == 0
     assert len(rehadronize(partons, "qcd", "nominal").event) == 0
@@ -213,7 +244,7 @@ def _jets(name: str, settings: tuple[tuple[str, Any], ...] = ()) -> dict[str, np
     """Follow a view of 120 dijet events to the end of the chain: jet columns by name."""
     found = []
     for block in range(4):
-        hadrons = shower_of(hard_block("qcd", block), "qcd", steps(name, shower=settings), keep=False)[1]
+        hadrons = shower_of(hard_block("qcd", block), "qcd", steps(name, shower=settings), keep=False)[-1]
         seen = detect(hadrons, CMS, Step("detector", (), name).stream(SEED, "qcd"))
         found.append(make_objects(seen, JetSettings()).columns)
     return dict(zip([column for column, _, _ in JET_COLUMNS], np.concatenate(found).T, strict=True))

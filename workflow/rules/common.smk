@@ -23,6 +23,8 @@ def _checked():
 
 CONFIG, TRAINING, EVALUATION = _checked()
 SAMPLES = list(CONFIG.samples)
+# What is held out never comes near a training rule: those see these samples alone.
+TRAINED_ON = [name for name, sample in CONFIG.samples.items() if sample.role != "evaluation"]
 METHODS = list(TRAINING.methods)
 SEEDS = list(range(TRAINING.seeds))
 
@@ -56,8 +58,8 @@ def part_stamps(sample):
 
 
 STAMPS = [stamp for sample in SAMPLES for stamp in part_stamps(sample)]
-MANIFESTS = expand("results/data/{sample}/manifest.json", sample=SAMPLES)
-DATA = " ".join(f"--data {sample}=results/data/{sample}" for sample in SAMPLES)
+MANIFESTS = expand("results/data/{sample}/manifest.json", sample=TRAINED_ON)
+DATA = " ".join(f"--data {sample}=results/data/{sample}" for sample in TRAINED_ON)
 PLOTS = {"roc": "ROC curves", "robustness_cost": "robustness against cost", "cost_by_stage": "cost by stage"}
 
 # One job is one core's work, whatever a library may think.

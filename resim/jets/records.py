@@ -1,28 +1,15 @@
-"""Hadronization and decays again, from kept parton levels; and reading hadrons out of Pythia's batches.
-
-The instance that hadronizes runs a parton level without any emission, and a hook puts the kept one in its place just
-before hadronization: so the work is done in Pythia's batch loop. With the key of the first hadronization it gives the
-same event to the bit.
-"""
+"""Reading what the detector and the truth of a jet need out of Pythia's batches of event records."""
 
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any
 
 import awkward as ak
 import numpy as np
-import pythia8mc as pythia8
 from numpy.typing import NDArray
 
-from resim.chain import Settings
-from resim.jets.pythia import initialise, make
-from resim.jets.replay import REPLAY_SETTINGS, Replay, next_batches
-from resim.jets.states import Hadrons, HardEvents, PartonLevel, Ragged
-from resim.keys import Stream
+from resim.jets.states import Hadrons, HardEvents, Ragged
 from resim.ragged import row_of, select_elements
 
-_NO_SHOWER = {f"PartonLevel:{part}": False for part in ("MPI", "ISR", "FSR", "Remnants")} | {"Check:event": False}
-_FIRST_COLOUR_TAG = 100  # Pythia's own start
 _MOMENTUM: dict[str, type] = dict.fromkeys(("px", "py", "pz", "e"), np.float64)
 _PARTICLE: dict[str, type] = {
     "id": np.int32,
@@ -35,63 +22,6 @@ _HEAVY: dict[str, type] = {"id": np.int32, "flavour": np.int8, **_MOMENTUM}
 _SYSTEM_ROWS = 3  # Pythia's record opens with the system and the two beams; the hard process follows
 _GLUON, _OUTGOING = 21, 23  # PDG id; Pythia's status code
 _SHOWER = (41, 59)  # Pythia's status codes of what the showers make
-
-
-class Reinstate(pythia8.UserHooks):
-    """Puts kept parton levels in place of the empty ones, and seeds the hadronization."""
-
-    def __init__(self, pythia: Any, source: Replay) -> None:
-        super().__init__()
-        self._pythia, self._source = pythia, source
-
-    def load(self, partons: PartonLevel, stream: Stream) -> None:
-        """Set what to hadronize, and the stream to draw from."""
-        self._partons, self._stream = partons, stream
-        self._attempts = list(partons.attempts)
-
-    def canVetoPartonLevel(self) -> bool:
-        """Ask Pythia to call `doVetoPartonLevel` (its callback)."""
-        return True
-
-    def doVetoPartonLevel(self, event: Any) -> bool:
-        """Swap the event, never veto (its callback).
-
-        A copied event points to the particle data, and through it to the random generator, of the instance that made
-        it: unless it is bound to this one, decays draw from the other's generator.
-        """
-        i, p = self._source.position, self._pythia
-        record = self._partons.records[i]
-        p.event = record
-        p.event.init("(hadronized again)", p.particleData, _FIRST_COLOUR_TAG)
-        p.event.initColTag(record.lastColTag())
-        p.event.restorePtrs()
-        p.rndm.init(self._stream.pythia_seed(self._partons.event[i], self._attempts[i]))
-        self._attempts[i] += 1
-        return False
-
-
-class Hadronization:
-    """The stage, run by itself."""
-
-    def __init__(self, energy: float) -> None:
-        self._energy = energy
-
-    def run(self, state: PartonLevel, settings: Settings, stream: Stream) -> Hadrons:
-        """Hadronize kept parton levels again; events that Pythia gives up on are missing."""
-        pythia, source, reinstate = _instance((*state.settings, *settings), self._energy)
-        source.load(state.hard, None)  # what is drawn before the hook is thrown away with the empty parton level
-        reinstate.load(state, stream)
-        return read_hadrons(next_batches(pythia, source), state.hard, pythia)[1]
-
-
-@lru_cache(maxsize=32)
-def _instance(settings: Settings, energy: float) -> tuple[Any, Replay, Reinstate]:
-    pythia = make([*settings, *_NO_SHOWER.items(), *REPLAY_SETTINGS.items()])
-    source = Replay(pythia.rndm, energy)
-    reinstate = Reinstate(pythia, source)
-    if not (pythia.setLHAupPtr(source) and pythia.setUserHooksPtr(reinstate)):
-        raise RuntimeError("Pythia did not take the replay or the hook")
-    return initialise(pythia, settings), source, reinstate
 
 
 def read_hadrons(batches: Sequence[ak.Array], hard: HardEvents, pythia: Any) -> tuple[NDArray[np.int64], Hadrons]:
