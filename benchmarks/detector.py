@@ -26,8 +26,10 @@ def detector_cost(config: Config, events: int = 500, repeats: int = 5) -> dict[s
     Returns
     -------
     dict
-        The dearer sample's `ms_per_event` and `ratio_to_pythia`; `ratio_to_delphes`; `large_over_small`, the time per
-        event in one large block over that in blocks of the usual size (1: linear); and `samples` with all of it.
+        Of the dearer sample `ms_per_event` and `ratio_to_pythia` of detector, jets and features; `with_generator_jets`,
+        the ratio to Pythia when the truth's generator-level jets are found as well; `ratio_to_delphes`, which finds
+        them, too; `large_over_small`, the time per event in one large block over that in blocks of the usual size
+        (1: linear); and `samples` with all of it.
     """
     measured = [sample for sample in config.samples if sample in DELPHES_OVER_PYTHIA]
     found = {sample: _of_sample(config, sample, events, repeats) for sample in measured}
@@ -36,20 +38,24 @@ def detector_cost(config: Config, events: int = 500, repeats: int = 5) -> dict[s
 
 def _of_sample(config: Config, sample: str, events: int, repeats: int) -> dict[str, float]:
     simulation = Simulation(config, sample)
+    chain = {**config.chain, "jets": {**config.chain.get("jets", {}), "generator_jets": False}}
+    without = Simulation(config.model_copy(update={"chain": chain}), sample)
     large = Simulation(config.model_copy(update={"block_size": events, "events_per_part": events}), sample)
     bare, per_turn = Bare(simulation), events // config.block_size
     found = []
     # The first turn compiles, and is not counted.
     for turn in tqdm(range(repeats + 1), desc=f"detector, {sample}", disable=None):
         pythia = bare.seconds(turn * events, (turn + 1) * events)
-        ours = _seconds(simulation, [_hadrons(simulation, turn * per_turn + i) for i in range(per_turn)])
+        blocks = [_hadrons(simulation, turn * per_turn + i) for i in range(per_turn)]
+        ours, whole = _seconds(without, blocks), _seconds(simulation, blocks)
         at_once = _seconds(large, [_hadrons(large, turn)])
         found.append(
             {
                 "ms_per_event": 1e3 * ours / events,
                 "ratio_to_pythia": ours / pythia,
-                "ratio_to_delphes": ours / pythia / DELPHES_OVER_PYTHIA[sample],
-                "large_over_small": at_once / ours,
+                "with_generator_jets": whole / pythia,
+                "ratio_to_delphes": whole / pythia / DELPHES_OVER_PYTHIA[sample],
+                "large_over_small": at_once / whole,
             }
         )
     return {name: round(statistics.median(f[name] for f in found[1:]), 4) for name in found[0]}

@@ -24,7 +24,9 @@ from resim.ragged import offsets_of, row_of, select_elements, select_rows
 fastjet._swig.ClusterSequence.set_fastjet_banner_stream(None)
 
 _NEUTRINOS = (12, 14, 16)
-_REACH = 3  # radii around an object's parton in which generator particles are clustered
+# Radii around an object's parton in which particles are clustered. FastJet takes a microsecond a particle, and of 1,500
+# dijet objects one in twenty changes, by less than 0.3 % of its pT, when everything is clustered.
+_REACH = 2.5
 _GHOST_SCALE = 1e-18  # far below the rounding of a jet's momentum, far above the smallest double
 
 
@@ -40,6 +42,7 @@ class JetSettings(BaseModel, extra="forbid", frozen=True):
     match_distance: float = Field(0.8, gt=0, description="largest dR between a jet and its hard parton")
     object_pt_min: float = Field(350.0, ge=0, description="least pT of a hard parton to be an object, GeV")
     object_eta_max: float = Field(2.0, gt=0, description="largest |eta| of a hard parton to be an object")
+    generator_jets: bool = Field(True, description="find the jets of stable particles, too; half of the stage's time")
     vertex_dz_max: float | None = Field(
         None,
         gt=0,
@@ -119,22 +122,37 @@ def _reconstructed_and_generated(
 ) -> tuple[Jets, Jets]:
     """Cluster candidates and stable visible particles, by one call of FastJet: the latter as further events.
 
-    `partons` are event, eta and phi of the objects; generator jets are right near them only.
+    `partons` are event, eta and phi of the objects; jets are right near them only.
     """
-    real, particles, heavy = candidates.candidates, candidates.hadrons.particles, candidates.hadrons.heavy
+    particles, heavy = candidates.hadrons.particles, candidates.hadrons.heavy
     kind = np.abs(particles["id"])
-    row, eta, phi = partons
-    px, py, pz = (particles[n] for n in _NAMES[:3])
-    chosen = _near(particles.offsets, px, py, pz, row, eta, phi, _REACH * settings.radius)
-    chosen &= np.logical_and.reduce([kind != neutrino for neutrino in _NEUTRINOS])
-    place = np.flatnonzero(chosen)
-    stable = Ragged(select_elements(particles.offsets, chosen), {n: particles[n][place] for n in _NAMES})
-    both = Ragged.join([Ragged(real.offsets, {n: real[n] for n in _NAMES}), stable])
-    jets = cluster(both, Ragged.join([heavy, heavy]), settings)
+    wanted = ~np.logical_or.reduce([kind == neutrino for neutrino in _NEUTRINOS]) & settings.generator_jets
+    reach = _REACH * settings.radius
+    (real, place), (stable, twin_place) = (
+        _within(candidates.candidates, partons, reach),
+        _within(particles, partons, reach, wanted),
+    )
+    jets = cluster(Ragged.join([real, stable]), Ragged.join([heavy, heavy]), settings)
     first = np.searchsorted(jets.row, len(real))
     reconstructed, generated = jets.take(np.arange(first)), jets.take(np.arange(first, len(jets.row)))
-    members = place[generated.members - real.offsets[-1]]
-    return reconstructed, replace(generated, row=generated.row - len(real), members=members)
+    twins = twin_place[generated.members - real.offsets[-1]]
+    return (
+        replace(reconstructed, members=place[reconstructed.members]),
+        replace(generated, row=generated.row - len(real), members=twins),
+    )
+
+
+def _within(
+    table: Ragged, partons: tuple[I8, F8, F8], reach: float, wanted: NDArray[np.bool_] | None = None
+) -> tuple[Ragged, I8]:
+    """Select the momenta of what lies near the partons of its event, and give its places in the table."""
+    row, eta, phi = partons
+    px, py, pz = (table[n] for n in _NAMES[:3])
+    chosen = _near(table.offsets, px, py, pz, row, eta, phi, reach)
+    if wanted is not None:
+        chosen &= wanted
+    place = np.flatnonzero(chosen)
+    return Ragged(select_elements(table.offsets, chosen), {n: table[n][place] for n in _NAMES}), place
 
 
 @njit(cache=True)
