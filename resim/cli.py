@@ -48,7 +48,10 @@ def simulate(
         raise UserError(f"--sample {sample}: not in {config}; it has {', '.join(settings.samples)}")
     simulation = Simulation(settings, sample, pool)
     chosen = choose_views(simulation.all_views, views.split(",") if views else None)
-    first, stop = _event_range(events, settings.samples[sample].events)
+    available = settings.samples[sample].events
+    if available is None:
+        raise UserError(f"--sample {sample}: has a source in {config}, so there is nothing to simulate")
+    first, stop = _event_range(events, available)
     ranges = part_ranges(first, stop, shard_size or settings.events_per_part, settings.block_size)
     _make_folder(out)
     with _bar(stop - first, f"{sample}", "event") as advance:
@@ -76,12 +79,16 @@ def pool(
 @app.command()
 def manifest(
     folder: Annotated[Path, typer.Argument(help="Folder of a data set.")],
-    parts: Annotated[list[Path] | None, typer.Argument(help="Its parts. [default: every part in the folder]")] = None,
+    parts: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Its parts, or data sets whose parts it lists. [default: every part in the folder]"),
+    ] = None,
 ) -> None:
     """List the parts of a data set, with counts and digests, once each is found whole."""
     from resim.store import write_manifest
 
-    write_manifest(folder, parts or sorted(folder.glob("part-*")))
+    listed = [part for path in parts or () for part in _parts_in(path)]
+    write_manifest(folder, listed or sorted(folder.glob("part-*")))
 
 
 @app.command()
@@ -233,6 +240,15 @@ def schema() -> None:
     from resim.config import Config
 
     print(json.dumps(Config.model_json_schema(), indent=2))
+
+
+def _parts_in(path: Path) -> list[Path]:
+    """Give a part itself, or the parts that a data set lists."""
+    from resim.store import read_manifest
+
+    if not (path / "manifest.json").is_file():
+        return [path]
+    return [path / entry.name for entry in read_manifest(path).parts]
 
 
 def _with_earlier_parts(folder: Path, made: list[Path]) -> list[Path]:
