@@ -152,7 +152,7 @@ def _mark_unknown(panel: Axes, comparison: Comparison) -> None:
     if any(summary.price.total_cpu_s is None for summary in comparison.methods.values()):
         place = _place_of_unknown(comparison)
         panel.axvspan(place / _UNKNOWN**0.5, place * _UNKNOWN**0.5, color="0.92", zorder=0)
-        panel.text(place, 0.02, "price unknown", transform=panel.get_xaxis_transform(), ha="center", fontsize=11)
+        panel.text(place, 0.05, "price unknown", transform=panel.get_xaxis_transform(), ha="center", fontsize=11)
 
 
 def _marker(comparison: Comparison, view: str) -> str:
@@ -218,6 +218,7 @@ def _stacked(
     """
     start = np.zeros(len(names))
     colours = colormaps["tab10"].colors  # type: ignore[attr-defined]
+    panel.barh(names, start, height=0.7)  # names have their places, even where nothing is known
     for number, (part, widths) in enumerate(parts.items()):
         panel.barh(names, widths, left=start, label=part, color=colours[number % 10], height=0.7)
         start = start + np.asarray(widths)
