@@ -39,6 +39,7 @@ HADRONIZATION = (
     "FragmentationSystems:",
     "HadronLevel:",
     "ThermalString",
+    "Fragmentation:",
     "Ropewalk:",
     "HadronVertex:",
     "ParticleData:",
