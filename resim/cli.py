@@ -219,6 +219,23 @@ def check(config: ConfigPath) -> None:
 
 
 @app.command()
+def chain(
+    config: ConfigPath,
+    sample: Annotated[str | None, typer.Option(help="Which sample. [default: the first]")] = None,
+) -> None:
+    """Print the chain of a sample, where its views cut it, and what each runs again and shares."""
+    from resim.config import load_config
+    from resim.describe import describe
+    from resim.simulate import Simulation, check_config
+
+    settings = load_config(config)
+    check_config(settings, str(config))
+    if sample is not None and sample not in settings.samples:
+        raise UserError(f"--sample {sample}: not in {config}; it has {', '.join(settings.samples)}")
+    print(describe(Simulation(settings, sample or next(iter(settings.samples)))))
+
+
+@app.command()
 def processes() -> None:
     """List the hard processes that a sample can name."""
     from resim.jets.lane import processes as library

@@ -149,6 +149,9 @@ class Config(_Model):
     splits: Splits = Splits()
     samples: dict[Name, Sample] = Field(min_length=1)
     pileup: PileupConfig = PileupConfig()
+    checkpoint: Literal["hard", "parton"] = Field(
+        "hard", description="what is kept in a part to add views later: the hard processes; and nominal's parton levels"
+    )
     chain: dict[str, dict[str, Value]] = Field(default_factory=dict, description="nominal settings by stage")
     views: dict[Name, ViewConfig] = Field(description="interventions by name; `nominal` has none")
     training: Any = Field(None, description="read by resim-train")

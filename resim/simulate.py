@@ -194,6 +194,22 @@ class Simulation:
         """Digest all that the first stage, which all views share, depends on."""
         return _digest(self._root_words)
 
+    @cached_property
+    def kept_step(self) -> Step:
+        """The step of nominal whose states can be kept."""
+        nominal = next(view for view in self.all_views if view.name == NOMINAL)
+        return next(step for step in nominal.path if step.stage == self.lane.kept)
+
+    @cached_property
+    def checkpoint_recipes(self) -> dict[str, str]:
+        """Digest, by stage, all that the states depend on that are kept in a part."""
+        path = next(view for view in self.all_views if view.name == NOMINAL).path
+        upstream = path[: path.index(self.kept_step) + 1]
+        words = {**self._root_words, "path": [self._resolved(s.stage, s.settings) for s in upstream]}
+        return {ROOT: self.root_recipe} | (
+            {self.lane.kept: _digest(words)} if self.config.checkpoint == "parton" else {}
+        )
+
     @property
     def _root_words(self) -> dict[str, Any]:
         return {
@@ -306,19 +322,19 @@ def simulate_part(
     kept = _still_good(old, every) if old else []
     asked = {view.name for view in views}
     recipes = {name: recipe for name, recipe in every.items() if name in asked or name in kept}
-    stored = _stored_root(old, simulation.root_recipe) if old else None
+    stored = _stored(old, simulation.checkpoint_recipes) if old else {}
     missing = [view for view in views if view.name not in kept]
-    if old and stored is not None and not missing and set(old.views) == set(recipes):
+    if old and ROOT in stored and not missing and set(old.views) == set(recipes):
         progress(stop - first)
         return old
     made = _make(simulation, first, stop, missing, stored, progress)
     costs, failed = made.costs, made.failed
     if old:
         new = [cost for cost in made.costs if cost.view not in kept or cost.stage == ROOT]  # not what only ran again
-        costs = [*new, *_costs_of(old, kept, with_root=stored is not None)]
+        costs = [*new, *_costs_of(old, kept, with_root=ROOT in stored)]
         failed = made.failed | {name: lost for name, lost in old.attributes["failed"].items() if name in kept}
     attributes = _attributes(simulation, first, stop, recipes) | {"cost": to_json(costs), "failed": failed}
-    schema, checkpoints = simulation.lane.schema, {ROOT: made.checkpoint}
+    schema, checkpoints = simulation.lane.schema, stored | made.checkpoints
     return write_part(
         out, made.objects, made.views, schema, attributes, checkpoints=checkpoints, keep=old, keep_views=kept
     )
@@ -356,16 +372,20 @@ def _still_good(part: Part, recipes: dict[str, str]) -> list[str]:
     return [name for name in same if intact and found["views"][name] == part.digest["views"][name]]
 
 
-def _stored_root(part: Part, recipe: str) -> Checkpoint | None:
-    """Read the states that all views start from, if they are of this recipe and what was written."""
-    if part.attributes.get("checkpoint_recipes", {}).get(ROOT) != recipe:
-        return None
-    try:
-        stored = part.checkpoint(ROOT)
-        intact = digest_checkpoint(stored, part.attributes) == part.digest["checkpoints"][ROOT]
-    except Exception:  # noqa: BLE001 - as above
-        return None
-    return stored if intact else None
+def _stored(part: Part, recipes: dict[str, str]) -> dict[str, Checkpoint]:
+    """Read the checkpoints that are of the wanted recipes and what was written."""
+    found = {}
+    for stage, recipe in recipes.items():
+        if stage not in part.checkpoints or part.attributes.get("checkpoint_recipes", {}).get(stage) != recipe:
+            continue
+        try:
+            stored = part.checkpoint(stage)
+            intact = digest_checkpoint(stored, part.attributes) == part.digest["checkpoints"][stage]
+        except Exception:  # noqa: BLE001 - as above
+            continue
+        if intact:
+            found[stage] = stored
+    return found
 
 
 def _costs_of(part: Part, views: Sequence[str], with_root: bool) -> list[CostRecord]:
@@ -380,7 +400,8 @@ class _Made:
 
     objects: ObjectTable
     views: dict[str, ViewTable]
-    checkpoint: Checkpoint
+    checkpoints: dict[str, Checkpoint]
+    """Stage -> states, of those that were made or wanted."""
     costs: list[CostRecord]
     failed: dict[str, list[list[Any]]]
 
@@ -400,7 +421,7 @@ def _make(
     first: int,
     stop: int,
     views: Sequence[View],
-    stored: Checkpoint | None,
+    stored: Mapping[str, Checkpoint],
     progress: Callable[[int], None],
 ) -> _Made:
     meter = Meter()
@@ -423,8 +444,10 @@ def _make(
         simulation.continuation,
         lost,
     )
+    kept: list[Checkpoint] = []
+    context = _with_partons(context, simulation, stored.get(lane.kept), views, kept)
     nodes = tree(views)
-    source = _generated(simulation, meter, first) if stored is None else _restored(simulation, stored)
+    source = _restored(simulation, stored[ROOT]) if ROOT in stored else _generated(simulation, meter, first)
     _warm_up(nodes, source(first // config.block_size).take(np.array([0])), context)
     checkpoints: list[Checkpoint] = []
     tables: list[dict[str, NDArray[Any]]] = []
@@ -440,7 +463,26 @@ def _make(
     descriptions = tuple(common.get(name) or lane.object_column(name) for name in columns)
     objects = ObjectTable(columns, descriptions)
     made = {v.name: rows[v.name].table(_view_attributes(v)) for v in views}
-    return _Made(objects, made, join(checkpoints), list(meter.records), failed)
+    made_checkpoints = {ROOT: join(checkpoints)} | ({lane.kept: join(kept)} if kept else {})
+    return _Made(objects, made, made_checkpoints, list(meter.records), failed)
+
+
+def _with_partons(
+    context: Walk, simulation: Simulation, stored: Checkpoint | None, views: Sequence[View], kept: list[Checkpoint]
+) -> Walk:
+    """Let the walk take nominal's parton levels from a checkpoint, or put them into `kept` if the config says so."""
+    step, lane = simulation.kept_step, simulation.lane
+
+    def restore(_: Step, before: Any) -> Any:
+        assert stored is not None  # asked for only where `has` says so
+        return lane.bring_back(stored, before, step.settings)
+
+    if stored is not None:
+        return replace(context, has=lambda asked: asked == step, restore=restore)
+    # where nominal is not made, some events' parton levels may not be
+    if simulation.config.checkpoint == "parton" and any(view.name == NOMINAL for view in views):
+        return replace(context, to_keep=(step,), keep=lambda _, state: kept.append(lane.keep(state)))
+    return context
 
 
 def _generated(simulation: Simulation, meter: Meter, first: int) -> Callable[[int], Any]:
@@ -471,7 +513,11 @@ def _warm_up(nodes: Sequence[Node], state: Any, context: Walk) -> None:
     """
     meter = Meter()
     everything = replace(
-        context, meter=meter, in_splits=lambda events, _: np.ones(len(events), dtype=bool), lost=lambda *_: None
+        context,
+        meter=meter,
+        in_splits=lambda events, _: np.ones(len(events), dtype=bool),
+        lost=lambda *_: None,
+        keep=lambda *_: None,
     )
     for option in range(_most_options(nodes)):
         for _ in walk(nodes, state, replace(everything, option=option)):
@@ -544,7 +590,7 @@ def _attributes(simulation: Simulation, first: int, stop: int, recipes: dict[str
         "seed": config.seed,
         "config": config.model_dump(mode="json", by_alias=True, exclude={"training", "evaluation"}),
         "recipes": recipes,
-        "checkpoint_recipes": {ROOT: simulation.root_recipe},
+        "checkpoint_recipes": simulation.checkpoint_recipes,
         "software": simulation.lane.software(),
         "commit": _commit(),
         "splits": list(SPLITS),

@@ -15,13 +15,13 @@ from resim.chain import Draw, FusedStage, Settings, Stage, View, settings_of
 from resim.config import Config
 from resim.errors import UserError
 from resim.interop.lhe import LesHouchesFile, file_digest
-from resim.jets import engine, hard, pileup, pythia
+from resim.jets import engine, hard, kept, pileup, pythia
 from resim.jets.cards import DetectorSettings, detector_settings
 from resim.jets.clustering import JetSettings, from_hard_vertex, make_objects
 from resim.jets.detector import detect
 from resim.jets.features import FEATURES, JET_COLUMNS
 from resim.jets.pileup import PileupSettings, overlay, read_pool
-from resim.jets.states import Candidates, Hadrons, HardEvents, Objects
+from resim.jets.states import Candidates, Hadrons, HardEvents, Objects, Records
 from resim.jets.truth import OBJECT_COLUMNS, object_table
 from resim.keys import Stream, stream
 from resim.store import Checkpoint, Column, Schema
@@ -92,6 +92,8 @@ class JetsLane:
     name = "jets"
     stages = ("hard", "shower", "hadronization", "decays", "pileup", "detector", "jets")
     fused = engine.STAGES
+    kept = "shower"
+    """The stage whose states of nominal can be kept in a part, with `checkpoint: parton`."""
     schema = Schema(tuple(Column(*c) for c in JET_COLUMNS), tuple(Column(*f) for f in FEATURES))
     common = ("object_pt_min", "object_eta_max")
     """Settings that say which objects there are: the same for all views, so no view may change them."""
@@ -153,6 +155,16 @@ class JetsLane:
     def restore(checkpoint: Checkpoint) -> HardEvents:
         """Give the hard processes back, to the bit."""
         return hard.from_checkpoint(checkpoint)
+
+    def keep(self, state: Records) -> Checkpoint:
+        """Lay the states after the stage `kept` out for the store."""
+        return kept.to_checkpoint(state, self.energy)
+
+    def bring_back(self, checkpoint: Checkpoint, before: HardEvents, settings: Settings) -> Records:
+        """Give the states after the stage `kept` back, for those of its events that are in the state before it."""
+        found = checkpoint.take(np.isin(checkpoint.events["event"], before.event))
+        hard = before.take(np.isin(before.event, found.events["event"]))
+        return kept.from_checkpoint(found, hard, (*self.inherited, *settings))
 
     def objects(self, state: HardEvents) -> dict[str, NDArray[Any]]:
         """Give the rows of the data set that these hard processes make, whatever a view does with them."""
