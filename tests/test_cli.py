@@ -228,7 +228,7 @@ def test_full_disk(write_config: Any, tmp_path: Path) -> None:
 
 def test_chain_is_told(write_config: Any) -> None:
     values = small_config()
-    drawn = {"ecal.scale": {"uniform": [0.9, 1.1], "values": 4}}
+    drawn = {"ecal.scale": {"uniform": [0.8, 1.2], "values": 4}}
     values["views"]["drawn"] = {"base": "fsr_mur_2", "from": "detector", "set": drawn}
     done = resim("chain", "--config", write_config(values), "--sample", "hbb")
     assert done.returncode == 0, done.stderr
@@ -237,7 +237,7 @@ def test_chain_is_told(write_config: Any) -> None:
     assert "└─ detector > jets [drawn]: drawn\n" in done.stdout
     line = next(line for line in done.stdout.splitlines() if line.startswith("drawn "))
     assert "fsr_mur_2 up to pileup" in line
-    assert "ecal.scale = uniform of 4 values, 0.925 to 1.07" in line
+    assert "ecal.scale = uniform of 4 values, 0.85 to 1.15" in line
 
 
 def test_a_pool_of_pile_up_is_made_once_and_wanted_where_there_is_some(write_config: Any, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from resim.config import Config
 from resim.errors import UserError
+from resim.jets.lane import pool_recipe
 from resim.simulate import Simulation, check_config, part_ranges
 from resim.typed import parse as checked
 from training.config import parse_sections
@@ -48,6 +49,12 @@ def recipes(sample):
     return {view.name: simulation.recipe(view) for view in simulation.all_views}
 
 
+def has_pileup(config, sample):
+    """Tell whether any view of a sample is laid over by other collisions."""
+    simulation = Simulation(config, sample)
+    return any(simulation.lane.has_pileup(view) for view in simulation.all_views)
+
+
 RECIPES = {sample: recipes(sample) for sample in SAMPLES}
 
 
@@ -57,6 +64,8 @@ def part_stamps(sample):
     return [f"results/data/{sample}/part-{first:08d}-{stop:08d}/done" for first, stop in ranges]
 
 
+# Only where some view has pile-up.
+POOL = ["results/pool.done"] if any(has_pileup(CONFIG, sample) for sample in SAMPLES) else []
 STAMPS = [stamp for sample in SAMPLES for stamp in part_stamps(sample)]
 MANIFESTS = expand("results/data/{sample}/manifest.json", sample=TRAINED_ON)
 DATA = " ".join(f"--data {sample}=results/data/{sample}" for sample in TRAINED_ON)
