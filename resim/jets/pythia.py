@@ -22,6 +22,7 @@ RESERVED = (
     "JetMatching:",
     "HeavyIon:",
     "LesHouches:",
+    "PartonVertex:randomPlane",
     "HadronLevel:all",
     "PartonLevel:all",
     "ProcessLevel:all",
