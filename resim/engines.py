@@ -99,7 +99,10 @@ def run_job(
         made = work / out.name
         command = filled(job.engine.command, job.words(given, made, scratch, work))
         with meter.measure(STAGE, job.view, events=job.n_events):
-            _run(command, job.engine.minutes, log, str(job))
+            if job.n_events:
+                _run(command, job.engine.minutes, log, str(job))
+            else:
+                made.touch()  # programs do not agree on what to make of no event
         if not made.is_file():
             raise UserError(f"{job}: wrote no {{output}}, though it ended well; its words are in {log}")
         try:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from resim.chain import Settings
 from resim.config import Engine
 from resim.errors import UserError
-from resim.interop.delphes import read_delphes
+from resim.interop.delphes import no_candidates, read_delphes
 from resim.interop.hepmc import read_hepmc, write_hepmc
 from resim.interop.lhe import write_lhe
 from resim.jets.states import I8, Candidates, Hadrons, HardEvents
@@ -105,6 +105,8 @@ def read_incoming(path: Path, engine: Engine, expected: I8) -> Incoming:
     UserError
         If the file is not whole, holds numbers that are not finite or events that did not go out, or lacks some.
     """
+    if not len(expected):  # nothing went out, and what an engine makes of nothing is its own affair
+        return Incoming(path, _nothing(engine.output), expected)
     state = _read(path, engine.output)
     if engine.numbers == "order":
         state = _numbered(state, expected, path)
@@ -117,6 +119,11 @@ def read_incoming(path: Path, engine: Engine, expected: I8) -> Incoming:
     if engine.input != "hepmc3":  # else some may have been lost before they went out
         found.take(expected)
     return found
+
+
+def _nothing(output: str) -> Hadrons | Candidates:
+    none = no_candidates()
+    return none.hadrons if output == "hepmc3" else none
 
 
 def _read(path: Path, output: str) -> Hadrons | Candidates:
