@@ -136,7 +136,9 @@ def _covered(lane: type[JetsLane], step: Step) -> tuple[str, ...]:
 
 
 def _can_cut(lane: type[JetsLane], path: Sequence[Step], cut: str) -> bool:
-    return any(_covered(lane, step)[0] == cut for step in path)
+    """Tell whether a path can be cut before a stage: not within an engine, nor before one that makes whole events."""
+    steps = [step for step in path if step.stage != STAGE or kind_of(step)[0] != "none"]
+    return any(_covered(lane, step)[0] == cut for step in steps)
 
 
 def _put_in(lane: type[JetsLane], path: Sequence[Step], engine: Step) -> tuple[Step, ...]:

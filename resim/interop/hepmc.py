@@ -362,7 +362,7 @@ def _events(hadrons: Hadrons, energy: float) -> Iterator[Any]:
         event.attributes["signal_process_id"] = int(hard.process[i])
         for theirs, ours in _SCALES.items():
             if np.isfinite(value := getattr(hard, ours)[i]):
-                event.attributes[theirs] = float(value)
+                event.attributes[theirs] = repr(float(value))  # of a number the library writes eight digits
         yield event
 
 

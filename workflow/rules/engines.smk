@@ -28,6 +28,11 @@ def engine_options(wildcards):
     return [f"{options[what]} {file}" for what, file in engine_inputs(wildcards).items()]
 
 
+def prepare_command(name):
+    """Give a function, because Snakemake looks for its own wildcards in words."""
+    return lambda wildcards: CONFIG.engines[name].prepare
+
+
 rule outgoing:
     input:
         lambda wildcards: upstream(wildcards).values(),
@@ -82,7 +87,7 @@ for NAME, ENGINE in CONFIG.engines.items():
                 resim=RESIM,
                 config=RESOLVED,
                 engine=NAME,
-                command=ENGINE.prepare.replace("{", "{{").replace("}", "}}"),
+                command=prepare_command(NAME),
             message:
                 "Preparing the engine {params.engine} ({threads} thread, {resources.mem_mb} MB, {resources.runtime} min)"
             shell:
