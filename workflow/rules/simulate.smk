@@ -23,6 +23,7 @@ rule pool:
 rule simulate:
     input:
         POOL,
+        lambda wildcards: incoming(wildcards).values(),
     output:
         # Inside the part's folder: when the part is deleted, so is this, and the part is made again.
         touch("results/data/{sample}/part-{part}/done"),
@@ -38,7 +39,8 @@ rule simulate:
         runtime=60,
     params:
         config=RESOLVED,
-        events=lambda wildcards: ":".join(str(int(n)) for n in wildcards.part.split("-")),
+        events=events_of_part,
+        incoming=lambda wildcards: [f"--incoming {view}={file}" for view, file in incoming(wildcards).items()],
         size=lambda wildcards: CONFIG.events_per_part,
         pool="--pool results/pool" if POOL else "",
         recipes=lambda wildcards: RECIPES[wildcards.sample],
@@ -46,7 +48,8 @@ rule simulate:
         "Simulating {wildcards.sample}, events {params.events}, in all views ({threads} thread, {resources.mem_mb} MB, {resources.runtime} min)"
     shell:
         "resim simulate --config {params.config} --sample {wildcards.sample} --events {params.events} "
-        "--shard-size {params.size} {params.pool} --out results/data/{wildcards.sample} --no-manifest > {log} 2>&1"
+        "--shard-size {params.size} {params.pool} {params.incoming} --out results/data/{wildcards.sample} "
+        "--no-manifest > {log} 2>&1"
 
 
 rule manifest:
