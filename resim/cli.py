@@ -51,7 +51,10 @@ def simulate(
     simulation = _simulation(config, sample, pool, incoming)
     settings = simulation.config
     chosen = choose_views(simulation.all_views, views.split(",") if views else None)
-    first, stop = _event_range(events, settings.samples[sample].events)
+    available = settings.samples[sample].events
+    if available is None:
+        raise UserError(f"--sample {sample}: has a source in {config}, so there is nothing to simulate")
+    first, stop = _event_range(events, available)
     ranges = part_ranges(first, stop, shard_size or settings.events_per_part, settings.block_size)
     if incoming and len(ranges) > 1:
         raise UserError(f"--incoming: is of one part, and {first}:{stop} are {len(ranges)}; give --events of one part")
@@ -145,12 +148,16 @@ def pool(
 @app.command()
 def manifest(
     folder: Annotated[Path, typer.Argument(help="Folder of a data set.")],
-    parts: Annotated[list[Path] | None, typer.Argument(help="Its parts. [default: every part in the folder]")] = None,
+    parts: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Its parts, or data sets whose parts it lists. [default: every part in the folder]"),
+    ] = None,
 ) -> None:
     """List the parts of a data set, with counts and digests, once each is found whole."""
     from resim.store import write_manifest
 
-    write_manifest(folder, parts or sorted(folder.glob("part-*")))
+    listed = [part for path in parts or () for part in _parts_in(path)]
+    write_manifest(folder, listed or sorted(folder.glob("part-*")))
 
 
 @app.command()
@@ -345,6 +352,15 @@ def _part(simulation: Any, view: str, events: str) -> tuple[int, int]:
     first, stop = _event_range(events, 0)
     part_ranges(first, stop, stop - first or 1, simulation.config.block_size)
     return first, stop
+
+
+def _parts_in(path: Path) -> list[Path]:
+    """Give a part itself, or the parts that a data set lists."""
+    from resim.store import read_manifest
+
+    if not (path / "manifest.json").is_file():
+        return [path]
+    return [path / entry.name for entry in read_manifest(path).parts]
 
 
 def _with_earlier_parts(folder: Path, made: list[Path]) -> list[Path]:

@@ -141,11 +141,33 @@ def filled(template: str, values: Mapping[str, str]) -> str:
     return _PLACEHOLDER.sub(lambda found: shlex.quote(values[found[1]]), template)
 
 
-class Sample(_Model):
-    """A hard process and how many events of it."""
+class Source(_Model):
+    """A data set that exists, in place of a simulation: one of ours, or files of the published RS3L layout."""
 
-    events: int = Field(
-        ge=1, le=10**9, description="number of events; rounded up to whole blocks is not done: give whole blocks"
+    store: str | None = Field(None, description="folder of a data set of ours; its parts are read where they lie")
+    rs3l: tuple[str, ...] | None = Field(None, min_length=1, description="HDF5 files of the RS3L layout, imported")
+    truth_label: Literal[0, 1] | None = Field(None, description="rs3l: take the pairs with this label only")
+    swap_leptons: bool = Field(False, description="rs3l: exchange columns 11 and 12")
+    vartypes: dict[int, Name] = Field(default_factory=dict, description="rs3l: views of the codes, if others are meant")
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> "Source":
+        if (self.store is None) == (self.rs3l is None):
+            raise ValueError("give one of store and rs3l")
+        idle = sorted(self.model_fields_set - {"store"})
+        if self.store is not None and idle:
+            raise ValueError(f"{idle[0]} acts on rs3l, and this is a store; remove the line")
+        return self
+
+
+class Sample(_Model):
+    """A hard process and how many events of it, or a data set that exists."""
+
+    events: int | None = Field(
+        None,
+        ge=1,
+        le=10**9,
+        description="number of events; rounded up to whole blocks is not done: give whole blocks",
     )
     process: str | None = Field(None, description="a hard process of the lane's library; `resim processes` lists them")
     lhe: str | None = Field(
@@ -153,9 +175,19 @@ class Sample(_Model):
     )
     engine: Name | None = Field(None, description="the engine that makes its events, hard process and all that follows")
     role: Role = Field("any", description=_ROLE)
+    source: Source | None = Field(None, description="a data set that takes the place of the simulation")
     hard: dict[str, Value] = Field(
         default_factory=dict, description="settings of the hard process (jets: Pythia's words); laid over `process`"
     )
+
+    @model_validator(mode="after")
+    def _made_or_there(self) -> "Sample":
+        if self.source is None and self.events is None:
+            raise ValueError("events is missing: give their number, or a source")
+        idle = sorted(self.model_fields_set - {"source", "role"})
+        if self.source is not None and idle:
+            raise ValueError(f"has a source, so {idle[0]} would not act; keep one of the two")
+        return self
 
 
 class ViewConfig(_Model):
@@ -249,7 +281,8 @@ class Config(_Model):
     def _whole_blocks(self) -> "Config":
         check_whole_blocks("events_per_part", self.events_per_part, self.block_size)
         for name, sample in self.samples.items():
-            check_whole_blocks(f"samples.{name}.events", sample.events, self.block_size)
+            if sample.events is not None:
+                check_whole_blocks(f"samples.{name}.events", sample.events, self.block_size)
         return self
 
 

@@ -33,6 +33,7 @@ from resim.engines import STAGE, Job, engine_step, kind_of, read_beside
 from resim.errors import OtherVersion, UserError
 from resim.jets.lane import JetsLane
 from resim.keys import uniform_of_event
+from resim.published import check_source
 from resim.ragged import offsets_of
 from resim.store import (
     EXTRAS,
@@ -76,6 +77,9 @@ def check_config(config: Config, where: str) -> None:
             )
         _check_values(lane, stage, settings, f"{where}: chain.{stage}")
     for name, sample in config.samples.items():
+        if sample.source is not None:
+            check_source(config, name, f"{where}: samples.{name}.source")
+            continue
         _check_values(lane, ROOT, sample.hard, f"{where}: samples.{name}.hard")
         lane.check_sample(config, name, f"{where}: samples.{name}")
     for name, view in config.views.items():

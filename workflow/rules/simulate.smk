@@ -54,7 +54,7 @@ rule simulate:
 
 rule manifest:
     input:
-        lambda wildcards: part_stamps(wildcards.sample),
+        lambda wildcards: listed(wildcards.sample),
     output:
         "results/data/{sample}/manifest.json",
     log:
@@ -69,8 +69,33 @@ rule manifest:
         runtime=30,
     params:
         folder=subpath(output[0], parent=True),
-        parts=lambda wildcards, input: [str(Path(stamp).parent) for stamp in input],
+        parts=lambda wildcards, input: [str(Path(file).parent) for file in input],
     message:
         "Listing the parts of {wildcards.sample} ({threads} thread, {resources.mem_mb} MB, {resources.runtime} min)"
     shell:
-        "resim manifest {params.folder} {params.parts} > {log} 2>&1"
+        "resim manifest {params.folder} {params.parts:q} > {log} 2>&1"
+
+
+rule import_rs3l:
+    input:
+        lambda wildcards: CONFIG.samples[wildcards.sample].source.rs3l,
+    output:
+        "results/imported/{sample}/manifest.json",
+    log:
+        "results/logs/import/{sample}.log",
+    benchmark:
+        "results/benchmarks/import/{sample}.tsv"
+    conda:
+        "../../envs/base.yaml"
+    threads: 1
+    resources:
+        mem_mb=lambda wildcards, attempt: 2000 * attempt,
+        runtime=240,
+    params:
+        folder=subpath(output[0], parent=True),
+        options=lambda wildcards: import_options(CONFIG, wildcards.sample),
+    message:
+        "Importing {wildcards.sample} from published files ({threads} thread, {resources.mem_mb} MB, {resources.runtime} min)"
+    shell:
+        # An earlier import goes first: a data set is never written over another.
+        "rm -rf {params.folder} && " "resim import rs3l {input:q} --out {params.folder} {params.options} > {log} 2>&1"
