@@ -10,6 +10,9 @@ from typing import Any
 START = "start"
 """Owner of what starting the engines costs: no view's price, for it comes once a process."""
 
+STORING = ("import", "write")
+"""Stages that every data set has, simulated or not: they do not tell what making a view takes."""
+
 
 @dataclass(frozen=True)
 class CostRecord:

@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm, t
 
-from resim.cost import CostRecord, add, marginal_cost
+from resim.cost import STORING, CostRecord, add, marginal_cost
 from resim.errors import UserError
+from resim.store import Dataset
 from training import metrics
 from training.config import Config
 from training.data.fetch import Index, Store
@@ -77,7 +78,7 @@ def compare(evaluations: Sequence[EvaluationResult], store: Store, config: Confi
         methods={method: summarise(results, views, store.index) for method, results in methods.items()},
         benefits=benefits,
         separations=separations,
-        flags=flags(pt_auc, methods, config) + few_above_threshold(benefits),
+        flags=flags(pt_auc, methods, config) + unknown_prices(views) + few_above_threshold(benefits),
         reading=reading(benefits, separations),
     )
 
@@ -85,25 +86,34 @@ def compare(evaluations: Sequence[EvaluationResult], store: Store, config: Confi
 def view_prices(store: Store, trained_on: Sequence[str]) -> dict[str, ViewPrice]:
     """Sum the cost records of each view over the samples."""
     records = add(record for dataset in store.datasets.values() for record in dataset.cost)
-    nominal = sum(_ms_per_event([r for r in records if r.view == "nominal"]).values())
+    known = {view for view in store.views if all(_is_recorded(dataset, view) for dataset in store.datasets.values())}
+    own = {view: [r for r in records if r.view == view] for view in store.views}
+    nominal = sum(_ms_per_event(own["nominal"]).values()) if "nominal" in known else None
     return {
-        view: _view_price([r for r in records if r.view == view], store.index, view, nominal, view in trained_on)
+        view: _view_price(own[view], store.index, view, nominal, view in trained_on, view in known)
         for view in store.views
     }
 
 
-def _view_price(own: Sequence[CostRecord], index: Index, view: str, nominal_ms: float, trained_on: bool) -> ViewPrice:
-    per_event = sum(_ms_per_event(own).values())
-    total = marginal_cost(own, view)
+def _is_recorded(dataset: Dataset, view: str) -> bool:
+    """Tell whether a data set says what making a view took; a published one does not."""
+    return any(record.view == view and record.stage not in STORING for record in dataset.cost)
+
+
+def _view_price(
+    own: Sequence[CostRecord], index: Index, view: str, nominal_ms: float | None, trained_on: bool, known: bool
+) -> ViewPrice:
+    stages = _ms_per_event(own) if known else {}
+    per_event, total = sum(stages.values()), marginal_cost(own, view)
     return ViewPrice(
-        cpu_s=total.cpu_s,
-        wall_s=total.wall_s,
+        cpu_s=total.cpu_s if known else None,
+        wall_s=total.wall_s if known else None,
         bytes_written=total.bytes_written,
         events=max(own, key=lambda record: record.cpu_s).events if own else 0,
         objects=int(index.present[view].sum()),
-        cpu_ms_per_event=per_event,
-        relative_to_nominal=per_event / nominal_ms if nominal_ms else 0.0,
-        stages=_ms_per_event(own),
+        cpu_ms_per_event=per_event if known else None,
+        relative_to_nominal=per_event / nominal_ms if known and nominal_ms else None,
+        stages=stages,
         trained_on=trained_on,
     )
 
@@ -241,7 +251,7 @@ def price(
     resimulates = results[0].method in ("resim", "both")
     needed = [view for view in views if resimulates and views[view].trained_on and view != "nominal"]
     cost = {name: float(np.mean([e.cost[name] for e in results])) for name in results[0].cost}
-    views_cpu_s = sum(train_share[view] * views[view].cpu_s for view in needed)
+    views_cpu_s = _sum_if_known([(train_share[view], views[view].cpu_s) for view in needed])
     jets, augment, probe = cost["augmented_jets"], cost["augment_cpu_s"], cost.get("probe_cpu_s", 0.0)
     return Price(
         views_cpu_s=views_cpu_s,
@@ -249,9 +259,22 @@ def price(
         augment_cpu_s=augment,
         training_cpu_s=cost["cpu_s"] - augment,
         probe_cpu_s=probe,
-        total_cpu_s=views_cpu_s + cost["cpu_s"] + probe,
+        total_cpu_s=None if views_cpu_s is None else views_cpu_s + cost["cpu_s"] + probe,
         augment_ms_per_jet=1000 * augment / jets if jets else None,
     )
+
+
+def _sum_if_known(terms: Sequence[tuple[float, float | None]]) -> float | None:
+    """Sum shares of prices, if each is known."""
+    priced = [share * price for share, price in terms if price is not None]
+    return sum(priced) if len(priced) == len(terms) else None
+
+
+def unknown_prices(views: Mapping[str, ViewPrice]) -> list[str]:
+    """Say which views have no price."""
+    without = [view for view, price in views.items() if price.cpu_s is None]
+    why = "a data set came without records of what its simulation took"
+    return [f"the price of {', '.join(without)} is unknown: {why}"] if without else []
 
 
 def flags(pt_auc: PtAuc, methods: Evaluations, config: Config) -> list[str]:

@@ -17,6 +17,7 @@ from training.results import Benefit, Comparison, EvaluationResult, RocCurve
 _COLOURS = {"resim": "#0072b2", "generic": "#d55e00", "both": "#009e73", "supervised": "#555555"}  # Okabe-Ito
 _SIZES = {"font.size": 13, "legend.fontsize": 11, "axes.labelsize": 14, "figure.constrained_layout.use": True}
 _VIEW_ASIDE, _METHOD_ASIDE = 12, 3  # points between the two views of a method, and between methods of one price
+_UNKNOWN = 4  # times the highest price: where methods stand whose price is not known
 _PLACES = {"xaxis.labellocation": "center", "yaxis.labellocation": "center"}
 
 
@@ -98,7 +99,9 @@ def robustness_against_cost(comparison: Comparison) -> Figure:
                 aside = _VIEW_ASIDE * (number - 0.5) + _METHOD_ASIDE * (place - (len(comparison.methods) - 1) / 2)
                 shift = ScaledTranslation(aside / 72, 0, figure.dpi_scale_trans)
                 _point(panel, comparison, _row(comparison.benefits, method, view, fraction), name, shift)
-            panel.axvline(summary.price.total_cpu_s, ymax=0.04, color=_COLOURS.get(method, "black"), lw=3)
+            if summary.price.total_cpu_s is not None:
+                panel.axvline(summary.price.total_cpu_s, ymax=0.04, color=_COLOURS.get(method, "black"), lw=3)
+        _mark_unknown(panel, comparison)
         _legend(panel, comparison, shown)
         panel.margins(x=0.1)
         panel.autoscale_view()
@@ -124,7 +127,7 @@ def _shown_views(comparison: Comparison) -> list[str]:
 def _point(panel: Axes, comparison: Comparison, row: Benefit, name: str, shift: Transform) -> None:
     """Draw one figure with its interval, colour by method and shape by view, shifted on the page."""
     value, colour = row.figures[name], _COLOURS.get(row.method, "black")
-    cost = comparison.methods[row.method].price.total_cpu_s
+    cost = comparison.methods[row.method].price.total_cpu_s or _place_of_unknown(comparison)
     panel.errorbar(
         cost,
         value.mean,
@@ -137,6 +140,19 @@ def _point(panel: Axes, comparison: Comparison, row: Benefit, name: str, shift: 
         transform=panel.transData + shift,
     )
     panel.update_datalim([(cost, value.low), (cost, value.high)])  # what is drawn aside does not scale the axes
+
+
+def _place_of_unknown(comparison: Comparison) -> float:
+    """Give the place on the axis of prices for methods whose price is not known: apart, at the right."""
+    return _UNKNOWN * max((summary.price.total_cpu_s or 0.0 for summary in comparison.methods.values()), default=0) or 1
+
+
+def _mark_unknown(panel: Axes, comparison: Comparison) -> None:
+    """Say that what stands at the right has no price."""
+    if any(summary.price.total_cpu_s is None for summary in comparison.methods.values()):
+        place = _place_of_unknown(comparison)
+        panel.axvspan(place / _UNKNOWN**0.5, place * _UNKNOWN**0.5, color="0.92", zorder=0)
+        panel.text(place, 0.05, "price unknown", transform=panel.get_xaxis_transform(), ha="center", fontsize=11)
 
 
 def _marker(comparison: Comparison, view: str) -> str:
@@ -170,34 +186,49 @@ def cost_by_stage(comparison: Comparison) -> Figure:
     left, right = figure.subplots(1, 2, width_ratios=[1.3, 1])
     stages = dict.fromkeys(stage for price in comparison.views.values() for stage in price.stages)
     by_stage = {stage: [price.stages.get(stage, 0.0) for price in comparison.views.values()] for stage in stages}
-    usual = max(price.cpu_ms_per_event for price in comparison.views.values() if price.trained_on)
+    usual = max(price.cpu_ms_per_event or 0.0 for price in comparison.views.values() if price.trained_on)
+    unpriced = [place for place, price in enumerate(comparison.views.values()) if price.cpu_s is None]
     names = [_called(comparison, view) for view in comparison.views]
-    _stacked(left, names, by_stage, "CPU ms an event that the view adds", 1.4 * usual)
+    _stacked(left, names, by_stage, "CPU ms an event that the view adds", 1.4 * usual or 1.0, unpriced)
     prices = [summary.price for summary in comparison.methods.values()]
+    unpriced = [place for place, price in enumerate(prices) if price.total_cpu_s is None]
     by_kind = {
-        "views": [price.views_cpu_s for price in prices],
+        "views": [price.views_cpu_s or 0.0 for price in prices],
         "augmentation": [price.augment_cpu_s for price in prices],
         "training": [price.training_cpu_s for price in prices],
         "probe": [price.probe_cpu_s for price in prices],
     }
     label = "CPU seconds of one training"
-    _stacked(right, list(comparison.methods), by_kind, label, 1.2 * max(price.total_cpu_s for price in prices))
+    longest = max(sum(widths) for widths in zip(*by_kind.values(), strict=True))
+    _stacked(right, list(comparison.methods), by_kind, label, (1.6 if unpriced else 1.2) * longest, unpriced)
     return figure
 
 
-def _stacked(panel: Axes, names: Sequence[str], parts: Mapping[str, Sequence[float]], label: str, end: float) -> None:
-    """Draw horizontal stacked bars, the first on top, totals beside; a bar beyond the axis' end is cut and says so."""
+def _stacked(
+    panel: Axes,
+    names: Sequence[str],
+    parts: Mapping[str, Sequence[float]],
+    label: str,
+    end: float,
+    unpriced: Sequence[int],
+) -> None:
+    """Draw horizontal stacked bars, the first on top, totals beside; a bar beyond the axis' end is cut and says so.
+
+    Beside the bars whose places are in `unpriced` stands that more, or all, is unknown.
+    """
     start = np.zeros(len(names))
     colours = colormaps["tab10"].colors  # type: ignore[attr-defined]
+    panel.barh(names, start, height=0.7)  # names have their places, even where nothing is known
     for number, (part, widths) in enumerate(parts.items()):
         panel.barh(names, widths, left=start, label=part, color=colours[number % 10], height=0.7)
         start = start + np.asarray(widths)
     for place, total in enumerate(start):
         cut = bool(total > 0.9 * end)
+        told = f"{total:.3g}" if place not in unpriced else f"{total:.3g} + unknown" if total else "unknown"
         panel.text(
             0.99 * end if cut else total,
             place,
-            f"{total:.3g} →" if cut else f" {total:.3g}",
+            f"{told} →" if cut else f" {told}",
             ha="right" if cut else "left",
             va="center",
             color="white" if cut else "black",
@@ -206,7 +237,8 @@ def _stacked(panel: Axes, names: Sequence[str], parts: Mapping[str, Sequence[flo
     panel.set(xlabel=label, xlim=(0, end))
     panel.invert_yaxis()
     panel.tick_params(axis="y", which="both", left=False, right=False)
-    panel.legend(ncols=4, loc="lower center", bbox_to_anchor=(0.5, 1.0))
+    if parts:
+        panel.legend(ncols=4, loc="lower center", bbox_to_anchor=(0.5, 1.0))
 
 
 def _png(figure: Figure) -> bytes:

@@ -110,15 +110,18 @@ class PtAuc(_Result):
 
 
 class ViewPrice(_Result):
-    """What one view added to the simulation of all samples; what it shares with nominal is under nominal."""
+    """What one view added to the simulation of all samples; what it shares with nominal is under nominal.
 
-    cpu_s: float
-    wall_s: float
+    Times are null, and `stages` empty, where a data set came without records of its simulation.
+    """
+
+    cpu_s: float | None
+    wall_s: float | None
     bytes_written: int
     events: int = Field(description="that the stages of the view saw; fewer where it was made for some splits")
     objects: int = Field(description="that exist in the view")
-    cpu_ms_per_event: float
-    relative_to_nominal: float = Field(description="CPU time an event over that of nominal")
+    cpu_ms_per_event: float | None
+    relative_to_nominal: float | None = Field(description="CPU time an event over that of nominal")
     stages: dict[str, float] = Field(description="stage -> CPU ms an event")
     trained_on: bool
 
@@ -126,14 +129,14 @@ class ViewPrice(_Result):
 class Price(_Result):
     """What one training of a method costs, CPU seconds; views are charged for the train split's share of objects."""
 
-    views_cpu_s: float
+    views_cpu_s: float | None = Field(description="null where a view's price is not known, and so is the total")
     views_bytes: float
     augment_cpu_s: float
     training_cpu_s: float = Field(description="reading, network, optimiser and validation, without augmentation")
     probe_cpu_s: float = Field(
         description="embedding the train split and fitting; 0 where the network classifies itself"
     )
-    total_cpu_s: float
+    total_cpu_s: float | None
     augment_ms_per_jet: float | None = Field(description="null where nothing is augmented")
 
 
@@ -178,7 +181,7 @@ class Comparison(_Result):
     """What `resim-train compare` writes."""
 
     format: Literal["resim-comparison"] = "resim-comparison"
-    version: Literal[2] = 2
+    version: Literal[3] = 3
     provenance: Provenance
     samples: dict[str, dict[str, int]] = Field(description="sample -> split -> objects")
     pt_auc: PtAuc

@@ -23,11 +23,12 @@ def table(comparison: Comparison) -> bytes:
     return text.getvalue().encode()
 
 
-def _cells(row: Benefit, price: float) -> list[str]:
+def _cells(row: Benefit, price: float | None) -> list[str]:
     figures = [
         _shown(row.figures[name], digits) if name in row.figures else "" for name, (_, digits) in _FIGURES.items()
     ]
-    return [row.method, f"{row.label_fraction:.3g}", row.view, *figures, _rounded(price, 2)]
+    told = "unknown" if price is None else _rounded(price, 2)
+    return [row.method, f"{row.label_fraction:.3g}", row.view, *figures, told]
 
 
 def _shown(value: Estimate, digits: int) -> str:

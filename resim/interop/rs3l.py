@@ -301,15 +301,33 @@ def import_rs3l(files: Sequence[Path], out: Path, settings: ImportSettings, prog
                 plan.write(folder, i)
 
 
+def possible_views(path: Path, vartypes: Mapping[int, str]) -> tuple[tuple[str, ...], bool]:
+    """Name the views that the data set of a file may have, and tell whether it has them all; no row is read.
+
+    Raises
+    ------
+    UserError
+        If the file is not HDF5.
+    """
+    with _opened(path) as file:
+        if (text := file.get(f"{_EXTRA}/head")) is not None:
+            return tuple(Head.from_json(text[()], path).views), True
+    return (NOMINAL, *({code: name for name, (code, _) in VIEWS.items()} | dict(vartypes)).values()), False
+
+
+def _opened(path: Path) -> h5py.File:
+    try:
+        return h5py.File(path, "r")
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read as HDF5 ({_first_line(error)})") from error
+
+
 class Source:
     """A file of the layout, open for reading; what can be checked without the constituents has been."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        try:
-            self._file = h5py.File(path, "r")
-        except OSError as error:
-            raise UserError(f"{path}: cannot be read as HDF5 ({_first_line(error)})") from error
+        self._file = _opened(path)
         try:
             self._check_shapes()
             self._check_pairs()

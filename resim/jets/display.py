@@ -107,8 +107,9 @@ def _figure(part: Part, row: int, views: list[str], centre: tuple[float, float],
 
 
 def _radius(part: Part) -> float:
-    """Give the radius that the jets of the nominal chain were found with."""
-    return float(part.attributes["config"]["chain"].get("jets", {}).get("radius", JetSettings().radius))
+    """Give the radius that the jets of the nominal chain were found with; published files do not say it."""
+    chain = part.attributes.get("config", {}).get("chain", {})
+    return float(chain.get("jets", {}).get("radius", JetSettings().radius))
 
 
 def _key(colour: str, label: str) -> Line2D:

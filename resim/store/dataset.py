@@ -258,7 +258,9 @@ def differences(part: Part, entry: PartEntry) -> list[str]:
 
 
 def _entry(directory: Path, part: Part) -> PartEntry:
-    name = Path(os.path.relpath(part.path, directory)).as_posix()
+    # resolved: a way up (..) out of a folder that is a link starts where the folder really lies
+    folder = Path(os.path.relpath(part.path.parent.resolve(), directory.resolve()))
+    name = (folder / part.path.name).as_posix()
     digest = part.digest
     counts = digest["n_present"], digest["bytes"]
     return PartEntry(name, part.first, part.stop, part.n_objects, *counts, dataset_digest([part]))

@@ -3,8 +3,10 @@ import json
 from pathlib import Path
 
 from resim.config import Config
+from resim.engines import SUFFIXES
 from resim.errors import UserError
 from resim.jets.lane import pool_recipe
+from resim.published import check_sources, import_options
 from resim.simulate import Simulation, check_config, part_ranges
 from resim.typed import parse as checked
 from training.config import parse_sections
@@ -17,6 +19,7 @@ def _checked():
     try:
         simulation, learning = checked(Config, config, "config"), parse_sections(config, "config")
         check_config(simulation, "config")
+        check_sources(simulation, learning.training.views, Path("results"), "config")
     except UserError as error:
         raise WorkflowError(str(error))
     return simulation, learning.training, learning.evaluation
@@ -24,6 +27,8 @@ def _checked():
 
 CONFIG, TRAINING, EVALUATION = _checked()
 SAMPLES = list(CONFIG.samples)
+# The others have a data set that exists already.
+SIMULATED = [name for name, sample in CONFIG.samples.items() if sample.source is None]
 # What is held out never comes near a training rule: those see these samples alone.
 TRAINED_ON = [name for name, sample in CONFIG.samples.items() if sample.role != "evaluation"]
 METHODS = list(TRAINING.methods)
@@ -32,6 +37,7 @@ SEEDS = list(range(TRAINING.seeds))
 
 wildcard_constraints:
     sample="|".join(SAMPLES),
+    view="[a-z][a-z0-9_]*",
     part=r"\d{8}-\d{8}",
     method="|".join(METHODS),
     seed=r"\d+",
@@ -43,19 +49,31 @@ onstart:
     Path(RESOLVED).write_text(json.dumps(config, indent=2))
 
 
-def recipes(sample):
-    """Digest what the numbers of each view of a sample depend on, so that a change runs its jobs again."""
-    simulation = Simulation(CONFIG, sample)
-    return {view.name: simulation.recipe(view) for view in simulation.all_views}
+# What the numbers of each view depend on is digested, so that a change runs its jobs again.
+SIMULATIONS = {sample: Simulation(CONFIG, sample) for sample in SIMULATED}
+RECIPES = {name: {v.name: sample.recipe(v) for v in sample.all_views} for name, sample in SIMULATIONS.items()}
 
 
-def has_pileup(config, sample):
-    """Tell whether any view of a sample is laid over by other collisions."""
-    simulation = Simulation(config, sample)
-    return any(simulation.lane.has_pileup(view) for view in simulation.all_views)
+def events_of_part(wildcards):
+    """Give the events of a part, FIRST:STOP."""
+    return ":".join(str(int(n)) for n in wildcards.part.split("-"))
 
 
-RECIPES = {sample: recipes(sample) for sample in SAMPLES}
+def engine_of(sample, view):
+    """Give the engine that makes a view: its name, and what the config says of it."""
+    name = dict(SIMULATIONS[sample].engine_steps[view].settings)["engine"]
+    return name, CONFIG.engines[name]
+
+
+def incoming_file(wildcards, view):
+    """Name what the engine of a view gives for a part."""
+    name, engine = engine_of(wildcards.sample, view)
+    return f"results/incoming/{wildcards.sample}/{view}/{name}-{wildcards.part}{SUFFIXES[engine.output]}"
+
+
+def incoming(wildcards):
+    """Name what engines give for a part: view -> file."""
+    return {view: incoming_file(wildcards, view) for view in SIMULATIONS[wildcards.sample].engine_steps}
 
 
 def part_stamps(sample):
@@ -64,9 +82,17 @@ def part_stamps(sample):
     return [f"results/data/{sample}/part-{first:08d}-{stop:08d}/done" for first, stop in ranges]
 
 
+def listed(sample):
+    """Name what stands for the parts that a sample's manifest lists: stamps of its jobs, or a data set's manifest."""
+    source = CONFIG.samples[sample].source
+    if source is None:
+        return part_stamps(sample)
+    return [str(Path(source.store or f"results/imported/{sample}") / "manifest.json")]
+
+
 # Only where some view has pile-up.
-POOL = ["results/pool.done"] if any(has_pileup(CONFIG, sample) for sample in SAMPLES) else []
-STAMPS = [stamp for sample in SAMPLES for stamp in part_stamps(sample)]
+POOL = ["results/pool.done"] if any(s.lane.has_pileup(v) for s in SIMULATIONS.values() for v in s.all_views) else []
+STAMPS = [stamp for sample in SIMULATED for stamp in part_stamps(sample)]
 MANIFESTS = expand("results/data/{sample}/manifest.json", sample=TRAINED_ON)
 DATA = " ".join(f"--data {sample}=results/data/{sample}" for sample in TRAINED_ON)
 PLOTS = {"roc": "ROC curves", "robustness_cost": "robustness against cost", "cost_by_stage": "cost by stage"}

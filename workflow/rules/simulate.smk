@@ -23,6 +23,7 @@ rule pool:
 rule simulate:
     input:
         POOL,
+        lambda wildcards: incoming(wildcards).values(),
     output:
         # Inside the part's folder: when the part is deleted, so is this, and the part is made again.
         touch("results/data/{sample}/part-{part}/done"),
@@ -38,7 +39,8 @@ rule simulate:
         runtime=60,
     params:
         config=RESOLVED,
-        events=lambda wildcards: ":".join(str(int(n)) for n in wildcards.part.split("-")),
+        events=events_of_part,
+        incoming=lambda wildcards: [f"--incoming {view}={file}" for view, file in incoming(wildcards).items()],
         size=lambda wildcards: CONFIG.events_per_part,
         pool="--pool results/pool" if POOL else "",
         recipes=lambda wildcards: RECIPES[wildcards.sample],
@@ -46,12 +48,13 @@ rule simulate:
         "Simulating {wildcards.sample}, events {params.events}, in all views ({threads} thread, {resources.mem_mb} MB, {resources.runtime} min)"
     shell:
         "resim simulate --config {params.config} --sample {wildcards.sample} --events {params.events} "
-        "--shard-size {params.size} {params.pool} --out results/data/{wildcards.sample} --no-manifest > {log} 2>&1"
+        "--shard-size {params.size} {params.pool} {params.incoming} --out results/data/{wildcards.sample} "
+        "--no-manifest > {log} 2>&1"
 
 
 rule manifest:
     input:
-        lambda wildcards: part_stamps(wildcards.sample),
+        lambda wildcards: listed(wildcards.sample),
     output:
         "results/data/{sample}/manifest.json",
     log:
@@ -66,8 +69,33 @@ rule manifest:
         runtime=30,
     params:
         folder=subpath(output[0], parent=True),
-        parts=lambda wildcards, input: [str(Path(stamp).parent) for stamp in input],
+        parts=lambda wildcards, input: [str(Path(file).parent) for file in input],
     message:
         "Listing the parts of {wildcards.sample} ({threads} thread, {resources.mem_mb} MB, {resources.runtime} min)"
     shell:
-        "resim manifest {params.folder} {params.parts} > {log} 2>&1"
+        "resim manifest {params.folder} {params.parts:q} > {log} 2>&1"
+
+
+rule import_rs3l:
+    input:
+        lambda wildcards: CONFIG.samples[wildcards.sample].source.rs3l,
+    output:
+        "results/imported/{sample}/manifest.json",
+    log:
+        "results/logs/import/{sample}.log",
+    benchmark:
+        "results/benchmarks/import/{sample}.tsv"
+    conda:
+        "../../envs/base.yaml"
+    threads: 1
+    resources:
+        mem_mb=lambda wildcards, attempt: 2000 * attempt,
+        runtime=240,
+    params:
+        folder=subpath(output[0], parent=True),
+        options=lambda wildcards: import_options(CONFIG, wildcards.sample),
+    message:
+        "Importing {wildcards.sample} from published files ({threads} thread, {resources.mem_mb} MB, {resources.runtime} min)"
+    shell:
+        # An earlier import goes first: a data set is never written over another.
+        "rm -rf {params.folder} && " "resim import rs3l {input:q} --out {params.folder} {params.options} > {log} 2>&1"
