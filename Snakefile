@@ -9,6 +9,13 @@ configfile: "config.yaml"
 
 include: "workflow/rules/common.smk"
 include: "workflow/rules/simulate.smk"
+
+
+if CONFIG.engines:
+
+    include: "workflow/rules/engines.smk"
+
+
 include: "workflow/rules/train.smk"
 include: "workflow/rules/compare.smk"
 

@@ -1,6 +1,6 @@
 """Chains of stages, interventions, and the tree of views that they make. Knows no physics."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, Protocol, Self, runtime_checkable
 
@@ -159,6 +159,14 @@ class Walk:
     """The steps that the engine of a step runs in the same call, in their order; none for most."""
     lost: Callable[[View, NDArray[np.int64], str], None]
     """Told of events that a stage could not make, for each view that misses them."""
+    has: Callable[[Step], bool] = lambda step: False
+    """Whether the states after a step were kept earlier."""
+    restore: Callable[[Step, State], Any] = lambda step, state: state
+    """Gives the state after such a step, for the events of the state before it."""
+    to_keep: Container[Step] = ()
+    """Steps whose states are kept now."""
+    keep: Callable[[Step, Any], None] = lambda step, state: None
+    """Told of the states after these."""
     option: int | None = None
     """Take this of the values of every draw (modulo their number) instead of what the events draw."""
 
@@ -180,7 +188,18 @@ def _descend(node: Node, state: State, context: Walk) -> Iterator[tuple[View, An
         [child for child in current.children if child is not following] if current else []
         for current, following in zip(nodes, [*nodes[1:], None], strict=True)
     ]
-    states = _metered(node, steps, state, [bool(fork) for fork in forks], context)
+    if len(nodes) > 1 and nodes[1] is None and context.has(node.step):
+        with context.meter.measure(f"restore {node.step.stage}", forks[0][0].owner, events=len(state.event)):
+            before = context.restore(node.step, state)
+        _report_losses(node, state, before, context, node.step.stage)
+        yield from walk(forks[0], before, context)
+        return
+    kept = [step in context.to_keep for step in steps]
+    wanted = [bool(fork) or keep for fork, keep in zip(forks, kept, strict=True)]
+    states = _metered(node, steps, state, wanted, context)
+    for step, after, keep in zip(steps, states, kept, strict=True):
+        if keep:
+            context.keep(step, after)
     for current, fork, after in zip(nodes, forks, states, strict=True):
         yield from walk(fork, after, context)
         if current is not None and not current.children:

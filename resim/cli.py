@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -19,13 +20,16 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 ConfigPath = Annotated[Path, typer.Option("--config", help="The config file (YAML or JSON).")]
+SampleName = Annotated[str, typer.Option(help="Which sample of the config.")]
+ViewName = Annotated[str, typer.Option(help="Which view; `nominal` where an engine makes the sample.")]
+PartRange = Annotated[str, typer.Option(help="The part's events FIRST:STOP, whole blocks.")]
 Folder = Annotated[Path, typer.Argument(help="Folder of a data set (with manifest.json).")]
 
 
 @app.command()
 def simulate(
     config: ConfigPath,
-    sample: Annotated[str, typer.Option(help="Which sample of the config.")],
+    sample: SampleName,
     out: Annotated[Path, typer.Option(help="Folder of the data set; parts are written into it.")],
     events: Annotated[
         str | None, typer.Option(help="Event range FIRST:STOP, whole blocks. [default: all of the sample]")
@@ -35,29 +39,94 @@ def simulate(
     ] = None,
     views: Annotated[str | None, typer.Option(help="Views to make, by commas. [default: all of the config]")] = None,
     pool: Annotated[Path | None, typer.Option(help="Pool of pile-up, where a view has some (`resim pool`).")] = None,
+    incoming: Annotated[
+        list[str] | None, typer.Option(metavar="VIEW=FILE", help="What an engine gave for a view. May be repeated.")
+    ] = None,
     manifest: Annotated[bool, typer.Option(help="Write the manifest at the end.")] = True,
 ) -> None:
     """Make the views of a range of events. What is there already in the same recipe is kept."""
-    from resim.config import load_config
-    from resim.simulate import Simulation, check_config, choose_views, part_ranges, simulate_part
+    from resim.simulate import choose_views, part_ranges, simulate_part
     from resim.store import write_manifest
 
-    settings = load_config(config)
-    check_config(settings, str(config))
-    if sample not in settings.samples:
-        raise UserError(f"--sample {sample}: not in {config}; it has {', '.join(settings.samples)}")
-    simulation = Simulation(settings, sample, pool)
+    simulation = _simulation(config, sample, pool, incoming)
+    settings = simulation.config
     chosen = choose_views(simulation.all_views, views.split(",") if views else None)
     available = settings.samples[sample].events
     if available is None:
         raise UserError(f"--sample {sample}: has a source in {config}, so there is nothing to simulate")
     first, stop = _event_range(events, available)
     ranges = part_ranges(first, stop, shard_size or settings.events_per_part, settings.block_size)
+    if incoming and len(ranges) > 1:
+        raise UserError(f"--incoming: is of one part, and {first}:{stop} are {len(ranges)}; give --events of one part")
     _make_folder(out)
     with _bar(stop - first, f"{sample}", "event") as advance:
         parts = [simulate_part(simulation, *r, out, chosen, advance) for r in ranges]
     if manifest:
         write_manifest(out, _with_earlier_parts(out, [part.path for part in parts]))
+
+
+@app.command()
+def outgoing(
+    config: ConfigPath,
+    sample: SampleName,
+    view: ViewName,
+    out: Annotated[Path, typer.Option(help="File to write: .lhe, .lhe.gz, or .hepmc3, .hepmc3.gz, .hepmc3.zst.")],
+    events: PartRange,
+    pool: Annotated[Path | None, typer.Option(help="Pool of pile-up, where the view has some.")] = None,
+    incoming: Annotated[
+        list[str] | None, typer.Option(metavar="VIEW=FILE", help="What another engine gave, upstream.")
+    ] = None,
+) -> None:
+    """Write what goes out to a view's engine, for a part."""
+    from resim.jets.external import write_outgoing
+    from resim.simulate import outgoing as made
+
+    simulation = _simulation(config, sample, pool, incoming)
+    first, stop = _part(simulation, view, events)
+    write_outgoing(made(simulation, view, first, stop), out, simulation.lane.energy)
+
+
+@app.command()
+def engine(
+    config: ConfigPath,
+    sample: SampleName,
+    view: ViewName,
+    out: Annotated[Path, typer.Option(help="Where to put what the engine gives.")],
+    events: PartRange,
+    given: Annotated[Path | None, typer.Option("--input", help="What `resim outgoing` wrote, if it takes any.")] = None,
+    scratch: Annotated[Path | None, typer.Option(help="What `resim prepare` filled, if it needs any.")] = None,
+    log: Annotated[Path | None, typer.Option(help="Where its words go. [default: OUT.log]")] = None,
+) -> None:
+    """Run a view's engine for a part, in the environment that is active."""
+    from resim.engines import run_job
+    from resim.jets.external import read_incoming
+
+    simulation = _simulation(config, sample)
+    first, stop = _part(simulation, view, events)
+    job, sent = simulation.job(view, first, stop), simulation.sent(view, first, stop)
+    if (given is None) != (job.engine.input == "none"):
+        raise UserError(f"--input: engine {job.name!r} takes {job.engine.input}; `resim outgoing` writes it")
+    if (scratch is None) != (job.engine.prepare is None):
+        raise UserError(f"--scratch: engine {job.name!r} has {'no' if scratch else 'a'} `prepare`; see `resim prepare`")
+    log = log or out.with_name(f"{out.name}.log")
+    run_job(job, given, out, log, scratch, partial(read_incoming, engine=job.engine, expected=sent))
+
+
+@app.command()
+def prepare(
+    config: ConfigPath,
+    engine: Annotated[str, typer.Option(help="Which engine of the config.")],
+    out: Annotated[Path, typer.Option(help="Folder to fill.")],
+    log: Annotated[Path | None, typer.Option(help="Where its words go. [default: OUT.log]")] = None,
+) -> None:
+    """Make what an engine needs once for all its parts, in the environment that is active."""
+    from resim.config import load_config
+    from resim.engines import prepare_engine
+
+    settings = load_config(config)
+    if engine not in settings.engines:
+        raise UserError(f"--engine {engine}: not in {config}; it has {', '.join(settings.engines) or 'none'}")
+    prepare_engine(engine, settings.engines[engine], settings.seed, out, log or out.with_name(f"{out.name}.log"))
 
 
 @app.command()
@@ -226,6 +295,23 @@ def check(config: ConfigPath) -> None:
 
 
 @app.command()
+def chain(
+    config: ConfigPath,
+    sample: Annotated[str | None, typer.Option(help="Which sample. [default: the first]")] = None,
+) -> None:
+    """Print the chain of a sample, where its views cut it, and what each runs again and shares."""
+    from resim.config import load_config
+    from resim.describe import describe
+    from resim.simulate import Simulation, check_config
+
+    settings = load_config(config)
+    check_config(settings, str(config))
+    if sample is not None and sample not in settings.samples:
+        raise UserError(f"--sample {sample}: not in {config}; it has {', '.join(settings.samples)}")
+    print(describe(Simulation(settings, sample or next(iter(settings.samples)))))
+
+
+@app.command()
 def processes() -> None:
     """List the hard processes that a sample can name."""
     from resim.jets.lane import processes as library
@@ -240,6 +326,32 @@ def schema() -> None:
     from resim.config import Config
 
     print(json.dumps(Config.model_json_schema(), indent=2))
+
+
+def _simulation(config: Path, sample: str, pool: Path | None = None, incoming: list[str] | None = None) -> Any:
+    """Make a sample of a config ready, all of it checked."""
+    from resim.config import load_config
+    from resim.engines import named_files
+    from resim.simulate import Simulation, check_config
+
+    settings = load_config(config)
+    check_config(settings, str(config))
+    if sample not in settings.samples:
+        raise UserError(f"--sample {sample}: not in {config}; it has {', '.join(settings.samples)}")
+    simulation = Simulation(settings, sample, pool)
+    files = named_files("--incoming", dict(_assigned("--incoming", incoming or [])), simulation.engine_steps)
+    return replace(simulation, incoming=files)
+
+
+def _part(simulation: Any, view: str, events: str) -> tuple[int, int]:
+    """Read the range of a part, for a view that an engine makes."""
+    from resim.engines import named_files
+    from resim.simulate import part_ranges
+
+    named_files("--view", {view: ""}, simulation.engine_steps)
+    first, stop = _event_range(events, 0)
+    part_ranges(first, stop, stop - first or 1, simulation.config.block_size)
+    return first, stop
 
 
 def _parts_in(path: Path) -> list[Path]:

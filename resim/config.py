@@ -1,6 +1,8 @@
 """The typed contract of config.yaml, simulation side. `resim schema` prints it as a JSON schema."""
 
 import re
+import shlex
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -88,6 +90,57 @@ Role = Literal["any", "evaluation"]
 _ROLE = "evaluation: held out, made for the test split alone, and refused wherever something is trained"
 
 
+PLACEHOLDERS = ("input", "output", "seed", "part_seed", "first", "stop", "events", "scratch", "work")
+_PLACEHOLDER = re.compile(r"(?<!\$)\{(\w*)\}")  # ${...} is the shell's
+_IN_AND_OUT = (("lhe", "hepmc3"), ("hepmc3", "delphes_root"), ("none", "hepmc3"))
+
+
+class Engine(_Model):
+    """A program that runs by itself: how it is called, what it takes and what it gives (docs/engines.md)."""
+
+    command: str = Field(description=f"shell command, with {', '.join(f'{{{word}}}' for word in PLACEHOLDERS)}")
+    input: Literal["lhe", "hepmc3", "none"] = Field(description="what it takes; none: it makes whole events by itself")
+    output: Literal["hepmc3", "delphes_root"] = Field(description="what it gives")
+    prepare: str | None = Field(None, description="shell command that fills the folder {scratch} once, for all parts")
+    env: str | None = Field(None, description="conda environment (envs/x.yaml), in place of the project's own")
+    minutes: float = Field(60, gt=0, le=10_000, description="longest run for a part; then it is ended")
+    numbers: Literal["event", "order"] = Field(
+        "event", description="event: what comes back has the event numbers that went out; order: it has their order"
+    )
+    may_lose: float = Field(
+        0.0, ge=0, lt=1, description="share of a part's events that may be missing from what comes back"
+    )
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "Engine":
+        if (self.input, self.output) not in _IN_AND_OUT:
+            pairs = ", ".join(" to ".join(pair) for pair in _IN_AND_OUT)
+            raise ValueError(f"no engine makes {self.output} of {self.input}; allowed: {pairs}")
+        if self.prepare is not None:
+            _check_template("prepare", self.prepare, ("scratch", "seed"), ("scratch",))
+        allowed = [word for word in PLACEHOLDERS if word != "input" or self.input != "none"]
+        allowed = [word for word in allowed if word != "scratch" or self.prepare is not None]
+        _check_template("command", self.command, allowed, ["output", *(["input"] if self.input != "none" else [])])
+        return self
+
+
+def _check_template(what: str, template: str, allowed: Collection[str], needed: Collection[str]) -> None:
+    """Refuse a command that has other placeholders than those allowed, or lacks one that is needed."""
+    found = _PLACEHOLDER.findall(template)
+    unknown = [word for word in found if word not in allowed]
+    lacking = [word for word in needed if word not in found]
+    if unknown:
+        known = ", ".join(f"{{{word}}}" for word in allowed)
+        raise ValueError(f"{what}: there is no {{{unknown[0]}}} here; allowed: {known} (${{NAME}} is the shell's)")
+    if lacking:
+        raise ValueError(f"{what}: lacks {{{lacking[0]}}}, which says where it is; put it into the command")
+
+
+def filled(template: str, values: Mapping[str, str]) -> str:
+    """Put values, quoted for the shell, in place of the placeholders of a command."""
+    return _PLACEHOLDER.sub(lambda found: shlex.quote(values[found[1]]), template)
+
+
 class Source(_Model):
     """A data set that exists, in place of a simulation: one of ours, or files of the published RS3L layout."""
 
@@ -120,6 +173,7 @@ class Sample(_Model):
     lhe: str | None = Field(
         None, description="a Les Houches file (.lhe, .lhe.gz) that the hard processes are read from"
     )
+    engine: Name | None = Field(None, description="the engine that makes its events, hard process and all that follows")
     role: Role = Field("any", description=_ROLE)
     source: Source | None = Field(None, description="a data set that takes the place of the simulation")
     hard: dict[str, Value] = Field(
@@ -141,6 +195,7 @@ class ViewConfig(_Model):
 
     cut: str | None = Field(None, alias="from", description="stage to cut before; it and all later stages run again")
     base: Name = Field("nominal", description="the view that it is, up to its cut, and whose settings it changes")
+    engine: Name | None = Field(None, description="the engine that stands in for the stages from the cut on, or some")
     set: dict[str, Value] = Field(default_factory=dict, description="settings of the re-run stages that change")
     replicas: int = Field(
         1, ge=1, le=1000, description="independent repetitions; more than one are named NAME_1, NAME_2 ..."
@@ -181,6 +236,10 @@ class Config(_Model):
     splits: Splits = Splits()
     samples: dict[Name, Sample] = Field(min_length=1)
     pileup: PileupConfig = PileupConfig()
+    checkpoint: Literal["hard", "parton"] = Field(
+        "hard", description="what is kept in a part to add views later: the hard processes; and nominal's parton levels"
+    )
+    engines: dict[Name, Engine] = Field(default_factory=dict, description="programs that run by themselves, by name")
     chain: dict[str, dict[str, Value]] = Field(default_factory=dict, description="nominal settings by stage")
     views: dict[Name, ViewConfig] = Field(description="interventions by name; `nominal` has none")
     training: Any = Field(None, description="read by resim-train")
@@ -203,6 +262,20 @@ class Config(_Model):
             if taken:
                 raise ValueError(f"replicas of {name!r} would be named {min(taken)}, as another view is; rename one")
         return views
+
+    @model_validator(mode="after")
+    def _engines_are_there(self) -> "Config":
+        named = {f"samples.{name}": sample.engine for name, sample in self.samples.items()}
+        named |= {f"views.{name}": view.engine for name, view in self.views.items()}
+        for where, name in named.items():
+            if name is None:
+                continue
+            if name not in self.engines:
+                raise ValueError(f"{where}.engine: there is no engine {name!r}; engines: {', '.join(self.engines)}")
+            if where.startswith("samples") != (self.engines[name].input == "none"):
+                wanted = "input none" if where.startswith("samples") else "input lhe or hepmc3"
+                raise ValueError(f"{where}.engine: {name!r} has input {self.engines[name].input}; give one of {wanted}")
+        return self
 
     @model_validator(mode="after")
     def _whole_blocks(self) -> "Config":

@@ -4,7 +4,7 @@ import hashlib
 import json
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from resim.chain import (
 )
 from resim.config import SPLITS, Config, check_whole_blocks, replica_names
 from resim.cost import START, CostRecord, Meter, from_json, to_json
+from resim.engines import STAGE, Job, engine_step, kind_of, read_beside
 from resim.errors import OtherVersion, UserError
 from resim.jets.lane import JetsLane
 from resim.keys import uniform_of_event
@@ -84,6 +85,7 @@ def check_config(config: Config, where: str) -> None:
     for name, view in config.views.items():
         if view.cut is not None:
             _check_view(lane, view.cut, dict(view.set), f"{where}: views.{name}")
+    _check_paths(lane, config, where)
 
 
 def _check_values(lane: type[JetsLane], stage: str, settings: Mapping[str, Any], where: str) -> None:
@@ -108,6 +110,48 @@ def _check_view(lane: type[JetsLane], cut: str, changes: dict[str, Any], where: 
         _check_values(lane, stage, settings, f"{where}.set")
 
 
+def _check_paths(lane: type[JetsLane], config: Config, where: str) -> None:
+    """Check that each view has a path: that no engine stands where it is cut, or in for a stage that it sets."""
+    paths = {view.name: view.path for view in plan_views(config)}
+    for name, view in config.views.items():
+        if view.cut is None:
+            continue
+        before, place = paths[view.base], f"{where}: views.{name}"
+        if not _can_cut(lane, before, view.cut):
+            allowed = ", ".join(_covered(lane, step)[0] for step in before)
+            raise UserError(f"{place}.from: an engine of {view.base!r} stands in for {view.cut!r}; allowed: {allowed}")
+        kind = (config.engines[view.engine].input, config.engines[view.engine].output) if view.engine else None
+        if kind and lane.replaced[kind][0] != view.cut:
+            words = f"{view.engine!r} takes {kind[0]} and stands in for {', '.join(lane.replaced[kind])}"
+            raise UserError(f"{place}.from: the engine {words}; cut at {lane.replaced[kind][0]!r}")
+        label = replica_names(name, view.replicas)[0]
+        own = [step for step in paths[label] if step.stage == STAGE and step.view == name]
+        if len(own) > 1:
+            raise UserError(f"{place}: runs {len(own)} engines of its own; make two views, one the base of the other")
+        there = {step.stage for step in paths[label]}
+        for stage, settings in _routed(lane, view.cut, dict(view.set), f"{place}.set").items():
+            if stage not in there:
+                raise UserError(f"{place}.set: {min(settings)!r} acts on {stage!r}, for which an engine stands in here")
+
+
+def _covered(lane: type[JetsLane], step: Step) -> tuple[str, ...]:
+    """Give the stages that a step is, or stands in for."""
+    return lane.replaced[kind_of(step)] if step.stage == STAGE else (step.stage,)
+
+
+def _can_cut(lane: type[JetsLane], path: Sequence[Step], cut: str) -> bool:
+    """Tell whether a path can be cut before a stage: not within an engine, nor before one that makes whole events."""
+    steps = [step for step in path if step.stage != STAGE or kind_of(step)[0] != "none"]
+    return any(_covered(lane, step)[0] == cut for step in steps)
+
+
+def _put_in(lane: type[JetsLane], path: Sequence[Step], engine: Step) -> tuple[Step, ...]:
+    """Put an engine in place of the steps that it stands in for."""
+    covered = _covered(lane, engine)
+    there = [engine if _covered(lane, step)[0] == covered[0] else step for step in path]
+    return tuple(step for step in there if step is engine or _covered(lane, step)[0] not in covered)
+
+
 def _routed(lane: type[JetsLane], cut: str, changes: dict[str, Any], where: str) -> dict[str, dict[str, Any]]:
     """Sort the changes of a view by stage, and refuse those that lie upstream of its cut."""
     routed: dict[str, dict[str, Any]] = {}
@@ -120,22 +164,33 @@ def _routed(lane: type[JetsLane], cut: str, changes: dict[str, Any], where: str)
     return routed
 
 
-def plan_views(config: Config) -> list[View]:
+def plan_views(config: Config, sample: str | None = None) -> list[View]:
     """Resolve the views of a config into paths; replicas become views of their own.
 
     Up to its cut a view is its base, nominal if it names none; from there on it has the settings of its base, changed.
+    Where an engine makes the whole events of the sample, views that are cut within it are left out.
     """
     lane = LANES[config.lane]
     nominal = tuple(Step(stage, settings_of(config.chain.get(stage, {})), NOMINAL) for stage in lane.stages[1:])
+    source = config.samples[sample].engine if sample else None
+    if source:
+        nominal = _put_in(lane, nominal, engine_step(source, config.engines[source], NOMINAL, 0))
     paths = {NOMINAL: nominal}
     views = []
     for name, wanted in config.views.items():
+        if wanted.cut and not _can_cut(lane, paths.get(wanted.base, ()), wanted.cut):
+            continue
         changes = _routed(lane, wanted.cut, dict(wanted.set), f"views.{name}.set") if wanted.cut else {}
         for replica, label in enumerate(replica_names(name, wanted.replicas)):
             path = paths[wanted.base]
             if wanted.cut:
-                kept, again = path[: lane.stages.index(wanted.cut) - 1], path[lane.stages.index(wanted.cut) - 1 :]
-                path = (*kept, *(_changed(step, changes.get(step.stage, {}), name, replica) for step in again))
+                cut = next(i for i, step in enumerate(path) if _covered(lane, step)[0] == wanted.cut)
+                again = tuple(_changed(step, changes.get(step.stage, {}), name, replica) for step in path[cut:])
+                if wanted.engine:
+                    again = _put_in(
+                        lane, again, engine_step(wanted.engine, config.engines[wanted.engine], name, replica)
+                    )
+                path = (*path[:cut], *again)
             paths[label] = path
             views.append(View(label, wanted.cut, wanted.base, settings_of(wanted.set), replica, path, wanted.made_for))
     return views
@@ -169,6 +224,8 @@ class Simulation:
     sample: str
     pool: Path | None = None
     """Where the pool of pile-up lies, if any view has some."""
+    incoming: Mapping[str, Path] = field(default_factory=dict)
+    """What engines gave, by the view that they make (of one part)."""
 
     @cached_property
     def lane(self) -> JetsLane:
@@ -178,7 +235,40 @@ class Simulation:
     @cached_property
     def all_views(self) -> list[View]:
         """Every view of the config."""
-        return plan_views(self.config)
+        return plan_views(self.config, self.sample)
+
+    @cached_property
+    def engine_steps(self) -> dict[str, Step]:
+        """The engine that each view runs by itself: view -> step."""
+        steps = [(view, step) for view in self.all_views for step in view.path if step.stage == STAGE]
+        return {view.name: step for view, step in steps if (step.view, step.replica) == _key(view)}
+
+    def engine_recipe(self, name: str) -> str:
+        """Digest all that what an engine gives for a view depends on."""
+        view = next(view for view in self.all_views if view.name == name)
+        path = view.path[: view.path.index(self.engine_steps[name]) + 1]
+        words = [(*self._resolved(s.stage, s.settings), s.view, s.replica) for s in path]
+        pile_up = self.lane.pileup_recipe(view) if "pileup" in [step.stage for step in path] else None
+        shares = self.config.splits.model_dump()
+        sent = sorted(self.splits_of(self.engine_steps[name]))
+        return _digest({**self._root_words, "path": words, "pileup": pile_up, "splits": sent, "split_shares": shares})
+
+    def splits_of(self, step: Step) -> frozenset[str]:
+        """Give the splits for which a step is run."""
+        return frozenset(name for view in self.all_views if step in view.path for name in view.splits)
+
+    def sent(self, name: str, first: int, stop: int) -> NDArray[np.int64]:
+        """Give the events that go out to the engine of a view."""
+        events = np.arange(first, stop, dtype=np.int64)
+        return events[_splits_of_part(self, first, stop)(events, self.splits_of(self.engine_steps[name]))]
+
+    def job(self, name: str, first: int, stop: int) -> Job:
+        """Describe the run of a view's engine for a part."""
+        step = self.engine_steps[name]
+        engine = dict(step.settings)["engine"]
+        draws, n = step.stream(self.config.seed, self.sample), len(self.sent(name, first, stop))
+        settings, recipe = self.config.engines[engine], self.engine_recipe(name)
+        return Job(engine, settings, recipe, draws, self.sample, name, first, stop, n)
 
     def recipe(self, view: View) -> str:
         """Digest all that the numbers of a view depend on."""
@@ -198,6 +288,23 @@ class Simulation:
         """Digest all that the first stage, which all views share, depends on."""
         return _digest(self._root_words)
 
+    @cached_property
+    def kept_step(self) -> Step | None:
+        """The step of nominal whose states can be kept; an engine that makes whole events has none."""
+        nominal = next(view for view in self.all_views if view.name == NOMINAL)
+        return next((step for step in nominal.path if step.stage == self.lane.kept), None)
+
+    @cached_property
+    def checkpoint_recipes(self) -> dict[str, str]:
+        """Digest, by stage, all that the states depend on that are kept in a part."""
+        recipes = {ROOT: self.root_recipe}
+        if self.config.checkpoint == "parton" and self.kept_step is not None:
+            path = next(view for view in self.all_views if view.name == NOMINAL).path
+            upstream = path[: path.index(self.kept_step) + 1]
+            words = {**self._root_words, "path": [self._resolved(s.stage, s.settings) for s in upstream]}
+            recipes[self.lane.kept] = _digest(words)
+        return recipes
+
     @property
     def _root_words(self) -> dict[str, Any]:
         return {
@@ -206,9 +313,16 @@ class Simulation:
             "block_size": self.config.block_size,
             "sample": self.sample,
             "hard": self._resolved(ROOT, settings_of(self.lane.root_settings)),
+            **({"engine": self._source_words} if self.config.samples[self.sample].engine else {}),
             "software": self.lane.software(),
             "source": self.lane.source_digest,
         }
+
+    @property
+    def _source_words(self) -> tuple[Any, ...]:
+        """Give what whole events that an engine makes depend on."""
+        step = plan_views(self.config, self.sample)[0].path[0]
+        return self._resolved(step.stage, step.settings)
 
     def _resolved(self, stage: str, settings: Settings) -> tuple[Any, ...]:
         """Give all that the numbers of a stage depend on, but the key."""
@@ -310,19 +424,19 @@ def simulate_part(
     kept = _still_good(old, every) if old else []
     asked = {view.name for view in views}
     recipes = {name: recipe for name, recipe in every.items() if name in asked or name in kept}
-    stored = _stored_root(old, simulation.root_recipe) if old else None
+    stored = _stored(old, simulation.checkpoint_recipes) if old else {}
     missing = [view for view in views if view.name not in kept]
-    if old and stored is not None and not missing and set(old.views) == set(recipes):
+    if old and ROOT in stored and not missing and set(old.views) == set(recipes):
         progress(stop - first)
         return old
     made = _make(simulation, first, stop, missing, stored, progress)
     costs, failed = made.costs, made.failed
     if old:
         new = [cost for cost in made.costs if cost.view not in kept or cost.stage == ROOT]  # not what only ran again
-        costs = [*new, *_costs_of(old, kept, with_root=stored is not None)]
+        costs = [*new, *_costs_of(old, kept, with_root=ROOT in stored)]
         failed = made.failed | {name: lost for name, lost in old.attributes["failed"].items() if name in kept}
     attributes = _attributes(simulation, first, stop, recipes) | {"cost": to_json(costs), "failed": failed}
-    schema, checkpoints = simulation.lane.schema, {ROOT: made.checkpoint}
+    schema, checkpoints = simulation.lane.schema, stored | made.checkpoints
     return write_part(
         out, made.objects, made.views, schema, attributes, checkpoints=checkpoints, keep=old, keep_views=kept
     )
@@ -360,16 +474,20 @@ def _still_good(part: Part, recipes: dict[str, str]) -> list[str]:
     return [name for name in same if intact and found["views"][name] == part.digest["views"][name]]
 
 
-def _stored_root(part: Part, recipe: str) -> Checkpoint | None:
-    """Read the states that all views start from, if they are of this recipe and what was written."""
-    if part.attributes.get("checkpoint_recipes", {}).get(ROOT) != recipe:
-        return None
-    try:
-        stored = part.checkpoint(ROOT)
-        intact = digest_checkpoint(stored, part.attributes) == part.digest["checkpoints"][ROOT]
-    except Exception:  # noqa: BLE001 - as above
-        return None
-    return stored if intact else None
+def _stored(part: Part, recipes: dict[str, str]) -> dict[str, Checkpoint]:
+    """Read the checkpoints that are of the wanted recipes and what was written."""
+    found = {}
+    for stage, recipe in recipes.items():
+        if stage not in part.checkpoints or part.attributes.get("checkpoint_recipes", {}).get(stage) != recipe:
+            continue
+        try:
+            stored = part.checkpoint(stage)
+            intact = digest_checkpoint(stored, part.attributes) == part.digest["checkpoints"][stage]
+        except Exception:  # noqa: BLE001 - as above
+            continue
+        if intact:
+            found[stage] = stored
+    return found
 
 
 def _costs_of(part: Part, views: Sequence[str], with_root: bool) -> list[CostRecord]:
@@ -384,7 +502,8 @@ class _Made:
 
     objects: ObjectTable
     views: dict[str, ViewTable]
-    checkpoint: Checkpoint
+    checkpoints: dict[str, Checkpoint]
+    """Stage -> states, of those that were made or wanted."""
     costs: list[CostRecord]
     failed: dict[str, list[list[Any]]]
 
@@ -404,7 +523,7 @@ def _make(
     first: int,
     stop: int,
     views: Sequence[View],
-    stored: Checkpoint | None,
+    stored: Mapping[str, Checkpoint],
     progress: Callable[[int], None],
 ) -> _Made:
     meter = Meter()
@@ -427,9 +546,12 @@ def _make(
         simulation.continuation,
         lost,
     )
+    kept: list[Checkpoint] = []
+    context = _with_partons(context, simulation, stored.get(lane.kept), views, kept)
     nodes = tree(views)
-    source = _generated(simulation, meter, first) if stored is None else _restored(simulation, stored)
-    _warm_up(nodes, source(first // config.block_size).take(np.array([0])), context)
+    _receive(simulation, views, ROOT not in stored, first, stop, meter)
+    source = _restored(simulation, stored[ROOT]) if ROOT in stored else _generated(simulation, meter, first)
+    _warm_up(nodes, _one_of_all(source(first // config.block_size), views, in_splits), context)
     checkpoints: list[Checkpoint] = []
     tables: list[dict[str, NDArray[Any]]] = []
     rows = {view.name: _Rows([], [], [], [], []) for view in views}
@@ -444,7 +566,87 @@ def _make(
     descriptions = tuple(common.get(name) or lane.object_column(name) for name in columns)
     objects = ObjectTable(columns, descriptions)
     made = {v.name: rows[v.name].table(_view_attributes(v)) for v in views}
-    return _Made(objects, made, join(checkpoints), list(meter.records), failed)
+    made_checkpoints = {ROOT: join(checkpoints)} | ({lane.kept: join(kept)} if kept else {})
+    return _Made(objects, made, made_checkpoints, list(meter.records), failed)
+
+
+def _with_partons(
+    context: Walk, simulation: Simulation, stored: Checkpoint | None, views: Sequence[View], kept: list[Checkpoint]
+) -> Walk:
+    """Let the walk take nominal's parton levels from a checkpoint, or put them into `kept` if the config says so."""
+    step, lane = simulation.kept_step, simulation.lane
+
+    def restore(asked: Step, before: Any) -> Any:
+        assert stored is not None  # asked for only where `has` says so
+        return lane.bring_back(stored, before, asked.settings)
+
+    if step is None:
+        return context
+    if stored is not None:
+        return replace(context, has=lambda asked: asked == step, restore=restore)
+    # where nominal is not made, some events' parton levels may not be
+    if simulation.config.checkpoint == "parton" and any(view.name == NOMINAL for view in views):
+        return replace(context, to_keep=(step,), keep=lambda _, state: kept.append(lane.keep(state)))
+    return context
+
+
+def _receive(
+    simulation: Simulation, views: Sequence[View], with_root: bool, first: int, stop: int, meter: Meter
+) -> None:
+    """Read what engines gave for the events of a part, and enter what they took."""
+    steps = {step for view in views for step in view.path}
+    for name, step in simulation.engine_steps.items():
+        if step not in steps and not (with_root and name == NOMINAL):
+            continue
+        job = simulation.job(name, first, stop)
+        if name not in simulation.incoming:
+            raise UserError(
+                f"view {name!r}: is made by the engine {job.name!r}; give what it made with --incoming {name}=FILE"
+            )
+        path = simulation.incoming[name]
+        for record in read_beside(path, job.recipe, name):
+            meter.record(record)
+        with meter.measure(STAGE, name, events=0):
+            simulation.lane.external.receive(job.stream, path, job.engine, simulation.sent(name, first, stop))
+
+
+def outgoing(simulation: Simulation, name: str, first: int, stop: int) -> Any:
+    """Make what goes out to the engine of a view, for a range of whole blocks.
+
+    Returns
+    -------
+    The state that the engine starts from, for the events of the splits that need it.
+
+    Raises
+    ------
+    UserError
+        If the engine takes nothing, or starts from what another engine gives and that is not given.
+    """
+    step = simulation.engine_steps[name]
+    view = next(view for view in simulation.all_views if view.name == name)
+    path = view.path[: view.path.index(step)]
+    if kind_of(step)[0] == "none":
+        raise UserError(f"--view {name}: its engine takes nothing; run it without --input")
+    in_splits, meter, lane = _splits_of_part(simulation, first, stop), Meter(), simulation.lane
+    before = [replace(view, path=path, splits=tuple(simulation.splits_of(step)))] if path else []
+    _receive(simulation, before, True, first, stop, meter)
+    context = Walk(
+        lane.runs,
+        lane.fused_runs,
+        simulation.config.seed,
+        simulation.sample,
+        in_splits,
+        meter,
+        simulation.continuation,
+        lambda *_: None,
+    )
+    source = _generated(simulation, meter, first)
+    states = []
+    for block in range(first // simulation.config.block_size, stop // simulation.config.block_size):
+        state = source(block)
+        states += [last for _, last in walk(tree(before), state, context)] if path else [state]
+    joined = states[0].join(states)
+    return joined.take(np.isin(joined.event, simulation.sent(name, first, stop)))
 
 
 def _generated(simulation: Simulation, meter: Meter, first: int) -> Callable[[int], Any]:
@@ -467,6 +669,12 @@ def _restored(simulation: Simulation, stored: Checkpoint) -> Callable[[int], Any
     return lambda block: whole.take(blocks == block)
 
 
+def _one_of_all(state: Any, views: Sequence[View], in_splits: Callable[..., NDArray[np.bool_]]) -> Any:
+    """Give an event that all views have, if there is one: an engine was only given those of its view's splits."""
+    common = frozenset(SPLITS).intersection(*(view.splits for view in views))
+    return state.take(np.append(np.flatnonzero(in_splits(state.event, common)), 0)[:1])
+
+
 def _warm_up(nodes: Sequence[Node], state: Any, context: Walk) -> None:
     """Start every engine that the tree needs, on one event.
 
@@ -475,7 +683,11 @@ def _warm_up(nodes: Sequence[Node], state: Any, context: Walk) -> None:
     """
     meter = Meter()
     everything = replace(
-        context, meter=meter, in_splits=lambda events, _: np.ones(len(events), dtype=bool), lost=lambda *_: None
+        context,
+        meter=meter,
+        in_splits=lambda events, _: np.ones(len(events), dtype=bool),
+        lost=lambda *_: None,
+        keep=lambda *_: None,
     )
     for option in range(_most_options(nodes)):
         for _ in walk(nodes, state, replace(everything, option=option)):
@@ -533,7 +745,8 @@ def _place(found: Any, wanted: NDArray[np.int64], rows: _Rows) -> None:
 
 def _view_attributes(view: View) -> dict[str, Any]:
     changes = {name: value._asdict() if isinstance(value, Draw) else value for name, value in view.changes}
-    origin = {"from": view.cut, "base": view.base, "set": changes}
+    engine = next((dict(step.settings)["engine"] for step in view.path if step.stage == STAGE), None)
+    origin = {"from": view.cut, "base": view.base, "set": changes} | ({"engine": engine} if engine else {})
     return origin | {"replica": view.replica, "splits": list(view.splits)}
 
 
@@ -548,7 +761,7 @@ def _attributes(simulation: Simulation, first: int, stop: int, recipes: dict[str
         "seed": config.seed,
         "config": config.model_dump(mode="json", by_alias=True, exclude={"training", "evaluation"}),
         "recipes": recipes,
-        "checkpoint_recipes": {ROOT: simulation.root_recipe},
+        "checkpoint_recipes": simulation.checkpoint_recipes,
         "software": simulation.lane.software(),
         "commit": _commit(),
         "splits": list(SPLITS),

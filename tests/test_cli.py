@@ -224,3 +224,34 @@ def test_full_disk(write_config: Any, tmp_path: Path) -> None:
         assert not list((small / "qcd").glob("*"))
     finally:
         subprocess.run(["umount", str(small)], check=True)
+
+
+def test_chain_is_told(write_config: Any) -> None:
+    values = small_config()
+    drawn = {"ecal.scale": {"uniform": [0.8, 1.2], "values": 4}}
+    values["views"]["drawn"] = {"base": "fsr_mur_2", "from": "detector", "set": drawn}
+    done = resim("chain", "--config", write_config(values), "--sample", "hbb")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("hbb: hard > shower > hadronization > decays > pileup > detector > jets\n")
+    assert "├─ shower > hadronization > decays > pileup [fsr_mur_2]\n" in done.stdout
+    assert "└─ detector > jets [drawn]: drawn\n" in done.stdout
+    line = next(line for line in done.stdout.splitlines() if line.startswith("drawn "))
+    assert "fsr_mur_2 up to pileup" in line
+    assert "ecal.scale = uniform of 4 values, 0.85 to 1.15" in line
+
+
+def test_a_pool_of_pile_up_is_made_once_and_wanted_where_there_is_some(write_config: Any, tmp_path: Path) -> None:
+    values = small_config(pileup={"events": 500})
+    values["views"] = {"nominal": {}, "busy": {"from": "pileup", "set": {"mu": 5}}}
+    config, pool = write_config(values), tmp_path / "pool"
+    refused = _simulate(config, tmp_path / "out")
+    assert refused.returncode == 2
+    assert "pile-up is asked for (mu > 0) and no pool is given; add --pool, made with `resim pool`" in refused.stderr
+    assert resim("pool", "--config", config, "--out", pool).returncode == 0
+    written = {path: path.stat().st_mtime_ns for path in pool.rglob("*")}
+    assert resim("pool", "--config", config, "--out", pool).returncode == 0
+    assert {path: path.stat().st_mtime_ns for path in pool.rglob("*")} == written
+    assert _simulate(config, tmp_path / "out", "--pool", pool).returncode == 0
+    other = _simulate(write_config(values | {"seed": 1}), tmp_path / "other", "--pool", pool)
+    assert other.returncode == 2
+    assert "is not the pool that the config describes; make it again with `resim pool`" in other.stderr

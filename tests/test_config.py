@@ -39,11 +39,11 @@ def _shower(**changes: Any) -> dict[str, Any]:
 
 MISTAKES = [
     ("sede", 1, r"unknown key 'sede'; allowed here: lane, seed, block_size"),
-    ("samples/qcd/event", 1, r"unknown key 'samples.qcd.event'; allowed here: events, process, lhe, role"),
+    ("samples/qcd/event", 1, r"unknown key 'samples.qcd.event'; allowed here: events, process, lhe, engine, role"),
     (
         "views/redetected/form",
         "x",
-        r"unknown key 'views.redetected.form'; allowed here: from, base, set, replicas, splits",
+        r"unknown key 'views.redetected.form'; allowed here: from, base, engine, set, replicas, splits",
     ),
     ("seed", "abc", r"seed: .*integer.*not 'abc'"),
     ("lane", "tracks", r"lane: .*'jets'.*not 'tracks'"),

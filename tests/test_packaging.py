@@ -16,7 +16,11 @@ from packaging.version import Version
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS: dict[str, list[str]] = PROJECT["optional-dependencies"]
-MODULES = {"yaml": "pyyaml", "sklearn": "scikit-learn"}  # where the module is called otherwise than the package
+MODULES = {
+    "yaml": "pyyaml",
+    "sklearn": "scikit-learn",
+    "backports": "backports.zstd",
+}  # where the module is called otherwise than the package
 SIMULATORS = {"fastjet", "pythia8mc"}
 INSTALLERS = ["pyproject.toml", "constraints.txt", "Makefile", ".ci/run", "envs/base.yaml", "envs/train.yaml"]
 

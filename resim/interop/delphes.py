@@ -93,6 +93,12 @@ def without_particles(event: NDArray[np.int64]) -> Hadrons:
     return Hadrons(event, HardEvents.unknown(event), particles, heavy, np.empty(0, dtype=np.int8))
 
 
+def no_candidates() -> Candidates:
+    """Give no events."""
+    rows = Ragged(np.zeros(1, dtype=np.int64), dict.fromkeys(_TOWER, np.empty(0)))
+    return Candidates(without_particles(np.empty(0, dtype=np.int64)), _towers(rows, PHOTON))
+
+
 def _read(tree: Any, start: int, stop: int, hadrons: Hadrons, path: Path) -> Candidates:
     """Read the events [start, stop) of the tree."""
     if not np.array_equal(_ids(tree, start, min(stop, tree.num_entries)), hadrons.event):

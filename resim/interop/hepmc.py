@@ -7,7 +7,8 @@ done on the arrays of a whole batch.
 import gzip
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import IO, Any, NoReturn, cast
 
 import numpy as np
 import pyhepmc
+from backports import zstd
 from numpy.typing import NDArray
 
 from resim.errors import UserError
@@ -27,6 +29,7 @@ from resim.ragged import offsets_of, row_of, select_elements
 pyhepmc.Setup.print_errors = False
 pyhepmc.Setup.debug_level = 0
 
+_Columns = dict[str, NDArray[Any]]
 _FINAL = 1
 _HARD = {21: -21, 22: -22, 23: 23}  # HepMC has Pythia's codes without their sign
 _MOMENTUM = ("px", "py", "pz", "e")
@@ -37,7 +40,7 @@ _MARKS = re.compile(rb"^(?:(E) |(U) (?:GEV|MEV) (?:MM|CM)[ \r]*$|(HepMC::Asciiv3
 
 
 def read_hepmc(path: Path, batch: int = 1000) -> Iterator[Hadrons]:
-    """Read a file (plain or .gz) in batches of events, ids kept; GeV, mm.
+    """Read a file (plain, .gz or .zst) in batches of events, ids kept; GeV, mm.
 
     The hard process is told from Pythia's status codes 21 to 23, which other generators do not use: their events have
     no hard partons. What an outgoing gluon splits into is not known.
@@ -59,7 +62,9 @@ def read_hepmc(path: Path, batch: int = 1000) -> Iterator[Hadrons]:
 
 def _opened(path: Path) -> IO[bytes]:
     if not path.is_file():
-        raise UserError(f"{path}: no such file; give a HepMC3 ASCII file, plain or .gz")
+        raise UserError(f"{path}: no such file; give a HepMC3 ASCII file, plain, .gz or .zst")
+    if path.suffix == ".zst":
+        return cast(IO[bytes], zstd.ZstdFile(path))
     return cast(IO[bytes], gzip.open(path)) if path.suffix == ".gz" else path.open("rb")
 
 
@@ -294,3 +299,116 @@ def _hard(batch: _Batch) -> HardEvents:
 def _attribute(batch: _Batch, name: str, missing: float) -> NDArray[np.float64]:
     """Give a number that stands with each event, or `missing`."""
     return np.array([float(attributes.get(name, missing)) for attributes in batch.attributes])
+
+
+# --- writing ------------------------------------------------------------------------------------------------------
+
+_DIGITS = 16  # behind the point: every number comes back to the bit
+_GZIP_LEVEL = 4
+_BEAM, _PROTON, _PROTON_MASS = 4, 2212, 0.93827
+_DECAYED, _PSEUDOPARTICLE = 2, 90  # PDG ids 81 to 100 are a generator's own
+_SCALES = {"event_scale": "scale", "alphaQCD": "alpha_qcd", "alphaQED": "alpha_qed"}
+
+
+def write_hepmc(batches: Hadrons | Iterable[Hadrons], path: Path, energy: float) -> None:
+    """Write events as HepMC3 ASCII (plain, .gz or .zst by the name), event numbers kept; GeV, mm.
+
+    What `read_hepmc` reads of it is the same to the bit, but for the order of the particles and what HepMC has no room
+    for (colours, second mothers). Written are beams, hard process, heavy hadrons (decayed) and stable particles, of
+    pile-up, too. A pseudoparticle (PDG id 90, decayed) leads to each place where stable particles come from, for the
+    decays between are not kept.
+
+    Parameters
+    ----------
+    energy
+        Of the collision, GeV.
+    """
+    run = pyhepmc.GenRunInfo()
+    run.weight_names = ["Weight"]
+    with _created(path) as file, pyhepmc.io.pyiostream(file) as words, pyhepmc.io.WriterAscii(words, run) as writer:
+        writer.precision = _DIGITS
+        for hadrons in [batches] if isinstance(batches, Hadrons) else batches:
+            for event in _events(hadrons, energy):
+                event.run_info = run
+                writer.write_event(event)
+
+
+@contextmanager
+def _created(path: Path) -> Iterator[IO[bytes]]:
+    """Open a file to be written; the same events give the same bytes, compressed or not."""
+    with path.open("wb") as raw:
+        if path.suffix == ".gz":
+            with gzip.GzipFile("", "wb", _GZIP_LEVEL, raw, mtime=0) as file:
+                yield cast(IO[bytes], file)
+        elif path.suffix == ".zst":
+            with zstd.ZstdFile(raw, "wb") as file:
+                yield cast(IO[bytes], file)
+        else:
+            yield raw
+
+
+def _events(hadrons: Hadrons, energy: float) -> Iterator[Any]:
+    """Turn events into HepMC's, one by one: their rows are put together from flat columns."""
+    hard, seen = hadrons.hard, hadrons.seen
+    tables = (hard.partons, hadrons.heavy, seen)
+    for i, number in enumerate(hadrons.event.tolist()):
+        partons, heavy, particles = (
+            {name: column[rows.offsets[i] : rows.offsets[i + 1]] for name, column in rows.columns.items()}
+            for rows in tables
+        )
+        event = pyhepmc.GenEvent(pyhepmc.Units.GEV, pyhepmc.Units.MM)
+        event.from_hepevt(number, **_rows(partons, heavy, particles, energy))
+        event.weights = [float(hard.weight[i])]
+        event.attributes["signal_process_id"] = int(hard.process[i])
+        for theirs, ours in _SCALES.items():
+            if np.isfinite(value := getattr(hard, ours)[i]):
+                event.attributes[theirs] = repr(float(value))  # of a number the library writes eight digits
+        yield event
+
+
+def _rows(partons: _Columns, heavy: _Columns, particles: _Columns, energy: float) -> dict[str, NDArray[Any]]:
+    """Lay an event out in HEPEVT's manner: two beams, hard process, heavy hadrons, pseudoparticles, particles.
+
+    A row's mothers are a stretch of rows, counted from 1; all that has none of its own comes from the beams.
+    """
+    places = np.stack([particles[axis] for axis in "xyzt"], axis=1)
+    vertices, vertex = np.unique(places, axis=0, return_inverse=True)
+    away = vertices.any(axis=1)
+    counts = (2, len(partons["id"]), len(heavy["id"]), int(away.sum()), len(vertex))
+    first = offsets_of(np.array(counts)) + 1
+    number = np.where(away, np.cumsum(away) - 1 + first[3], 0)[vertex]
+    parents = np.tile(np.array([[1, 2]], dtype=np.int32), (sum(counts), 1))
+    parents[:2] = 0
+    mother = partons["mother1"] + first[1]
+    own = np.flatnonzero(partons["mother1"] >= 0)
+    parents[first[1] - 1 + own] = np.stack([mother, mother], axis=1)[own]
+    displaced = np.flatnonzero(number)
+    parents[first[4] - 1 + displaced] = number[displaced, None]
+    columns = {n: np.zeros(sum(counts)) for n in ("px", "py", "pz", "en", "m", "vx", "vy", "vz", "vt")}
+    pid, status = np.zeros((2, sum(counts)), dtype=np.int32)
+    tables = {1: partons, 2: heavy, 4: particles}
+    for k, table in tables.items():
+        rows = slice(first[k] - 1, first[k + 1] - 1)
+        pid[rows] = table["id"]
+        for theirs, ours in zip(("px", "py", "pz", "en"), _MOMENTUM, strict=True):
+            columns[theirs][rows] = table[ours]
+        if "m" in table:
+            columns["m"][rows] = table["m"]
+    heavy_rows = slice(first[2] - 1, first[3] - 1)
+    columns["m"][heavy_rows] = _masses(heavy)
+    for theirs, axis in zip(("vx", "vy", "vz", "vt"), range(4), strict=True):
+        columns[theirs][first[4] - 1 :] = places[:, axis]
+    between = slice(first[3] - 1, first[4] - 1)
+    for theirs, ours in zip(("px", "py", "pz", "en"), _MOMENTUM, strict=True):
+        columns[theirs][between] = np.bincount(vertex, weights=particles[ours], minlength=len(vertices))[away]
+    pz = np.sqrt((energy / 2) ** 2 - _PROTON_MASS**2)
+    columns["pz"][:2], columns["en"][:2], columns["m"][:2] = (pz, -pz), energy / 2, _PROTON_MASS
+    pid[:2], pid[between] = _PROTON, _PSEUDOPARTICLE
+    status[:2], status[heavy_rows], status[between], status[first[4] - 1 :] = _BEAM, _DECAYED, _DECAYED, _FINAL
+    status[first[1] - 1 : first[2] - 1] = np.abs(partons["status"])
+    return {**columns, "pid": pid, "status": status, "parents": parents}
+
+
+def _masses(rows: _Columns) -> NDArray[np.float64]:
+    squared = rows["e"] ** 2 - sum(rows[name] ** 2 for name in ("px", "py", "pz"))
+    return np.sqrt(np.maximum(squared, 0.0))

@@ -194,12 +194,12 @@ def write_lhe(hard: HardEvents, path: Path, energy: float) -> None:
     Parameters
     ----------
     hard
-        Events; their ids stand in a comment of each (`# event N`).
+        Events; their ids stand in a comment of each (`#event N`; `# event` Pythia takes for a line of its own).
     energy
         Of the collision, GeV.
     """
     beams = pylhe.LHEInitInfo(_PROTON, _PROTON, energy / 2, energy / 2, 0, 0, 0, 0, _UNIT_WEIGHTS, 1)
-    init = pylhe.LHEInit(beams, [pylhe.LHEProcInfo(1.0, 0.0, 1.0, int(p)) for p in np.unique(hard.process)[:1]], [])
+    init = pylhe.LHEInit(beams, [pylhe.LHEProcInfo(1.0, 0.0, 1.0, p) for p in np.unique(hard.process).tolist()], [])
     form = replace(_FORMAT, compress=path.suffix == ".gz")
     pylhe.LHEFile(init=init, events=_events(hard)).tofile(path, lheformat=form)
 
@@ -221,4 +221,4 @@ def _events(hard: HardEvents) -> Iterator[pylhe.LHEEvent]:
         further = {name: float(values[i]) for name, values in hard.further.items()}
         weights = {n.removeprefix("weight_"): v * info.weight for n, v in further.items() if n.startswith("weight_")}
         scales = {n.removeprefix("scale_"): v for n, v in further.items() if n.startswith("scale_")}
-        yield pylhe.LHEEvent(info, particles, weights, scales, optional=[f"# event {event}"])
+        yield pylhe.LHEEvent(info, particles, weights, scales, optional=[f"#event {event}"])

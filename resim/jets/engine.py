@@ -24,7 +24,7 @@ from resim.jets.states import F8, Hadrons, HardEvents, Origin, Records
 from resim.keys import Stream
 
 STAGES = ("shower", "hadronization", "decays")
-_NO_SHOWER = {
+NO_SHOWER = {
     **{f"PartonLevel:{part}": False for part in ("MPI", "ISR", "FSR", "Remnants")},
     "Check:event": False,
     "UncertaintyBands:doVariations": False,
@@ -46,8 +46,8 @@ class Cuts(pythia8.UserHooks):
     def load(self, entry: int, kept: Records | None, streams: Sequence[Stream], keep: Sequence[bool]) -> None:
         """Set where the events enter (a place in `STAGES`), with what, the streams from there on, and what to keep."""
         self._entry, self._kept = entry, kept
-        self._streams = dict(zip(range(entry, len(STAGES)), streams, strict=True))
-        self._keep = dict(zip(range(entry, len(STAGES)), keep, strict=True))
+        self._streams = dict(zip(range(entry, len(STAGES)), streams, strict=False))  # none where nothing is drawn
+        self._keep = dict(zip(range(entry, len(STAGES)), keep, strict=False))
         self._attempts = dict(enumerate(kept.attempts)) if kept else {}
         self.records: dict[int, dict[int, tuple[Any, int]]] = {stage: {} for stage in range(len(STAGES))}
 
@@ -148,11 +148,11 @@ class Pythia:
         pieces = []
         for number, origin in enumerate(state.origins):
             kept = state.take(state.origin == number)
-            own = (*origin.settings, *_flat(settings), *_NO_SHOWER.items())
+            own = (*origin.settings, *_flat(settings), *NO_SHOWER.items())
             pythia, source, cuts = _instance(own, self._energy)
             source.load(kept.hard, None)  # what is drawn before the hook is thrown away with the empty parton level
             cuts.load(len(STAGES) - len(streams), kept, streams, keep)
-            pieces.append(_collect(pythia, source, cuts, origin.settings, settings, keep))
+            pieces.append(_collect(pythia, source, cuts, origin.settings, settings, keep, kept))
         return [joined(states) for states in zip(*pieces, strict=True)]
 
 
@@ -194,17 +194,27 @@ def _collect(
     upstream: Settings,
     settings: Sequence[Settings],
     keep: Sequence[bool],
+    entered: Records | None = None,
 ) -> list[Any]:
-    """Run Pythia over the loaded events; give what was kept after each stage but the last, and the hadrons."""
+    """Run Pythia over the loaded events; give what was kept after each stage but the last, and the hadrons.
+
+    What hard gluons split into is told by the shower, once: records that enter behind it bring it along.
+    """
     batches = next_batches(pythia, source)
     hard = replace(source.hard, variations=source.hard.variations | _variations(batches, pythia))
     made, hadrons = read_hadrons(batches, hard, pythia)
+    if entered is not None:
+        hadrons = replace(hadrons, splitting=entered.take(made).splitting)
     states: list[Any] = []
     for i, wanted in enumerate(keep[:-1]):
-        found = cuts.records[len(STAGES) - len(keep) + i] if wanted else {}
-        kept = [found[row] for row in made.tolist()] if wanted else []
+        found = cuts.records[len(STAGES) - len(keep) + i]
         origin = Origin((*upstream, *_flat(settings[: i + 1])), pythia)
-        records, attempts = [record for record, _ in kept], [attempt for _, attempt in kept]
-        nobody = np.zeros(len(kept), dtype=np.int64)
-        states.append(Records(hadrons.event, hadrons.hard, records, attempts, (origin,), nobody) if wanted else None)
+        states.append(_records(hadrons, [found[row] for row in made.tolist()], origin) if wanted else None)
     return [*states, hadrons]
+
+
+def _records(hadrons: Hadrons, kept: Sequence[tuple[Any, int]], origin: Origin) -> Records:
+    """Put records and attempts together that were kept of the events of `hadrons`."""
+    records, attempts = [record for record, _ in kept], [attempt for _, attempt in kept]
+    nobody = np.zeros(len(kept), dtype=np.int64)
+    return Records(hadrons.event, hadrons.hard, records, attempts, (origin,), nobody, hadrons.splitting)

@@ -11,17 +11,18 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel
 
+from resim import engines
 from resim.chain import Draw, FusedStage, Settings, Stage, View, settings_of
 from resim.config import Config
 from resim.errors import UserError
 from resim.interop.lhe import LesHouchesFile, file_digest
-from resim.jets import engine, hard, pileup, pythia
+from resim.jets import engine, external, hard, kept, pileup, pythia
 from resim.jets.cards import DetectorSettings, detector_settings
 from resim.jets.clustering import JetSettings, from_hard_vertex, make_objects
 from resim.jets.detector import detect
 from resim.jets.features import FEATURES, JET_COLUMNS
 from resim.jets.pileup import PileupSettings, overlay, read_pool
-from resim.jets.states import Candidates, Hadrons, HardEvents, Objects
+from resim.jets.states import Candidates, Hadrons, HardEvents, Objects, Records
 from resim.jets.truth import OBJECT_COLUMNS, object_table
 from resim.keys import Stream, stream
 from resim.store import Checkpoint, Column, Schema
@@ -92,10 +93,13 @@ class JetsLane:
     name = "jets"
     stages = ("hard", "shower", "hadronization", "decays", "pileup", "detector", "jets")
     fused = engine.STAGES
+    kept = "shower"
+    """The stage whose states of nominal can be kept in a part, with `checkpoint: parton`."""
+    replaced = external.REPLACED
     schema = Schema(tuple(Column(*c) for c in JET_COLUMNS), tuple(Column(*f) for f in FEATURES))
     common = ("object_pt_min", "object_eta_max")
     """Settings that say which objects there are: the same for all views, so no view may change them."""
-    revisions: Mapping[str, int] = dict.fromkeys(stages, 1) | {"detector": 2, "jets": 2}
+    revisions: Mapping[str, int] = dict.fromkeys((*stages, engines.STAGE), 1) | {"detector": 2, "jets": 2}
     """Raised when a change of a stage's code changes its numbers: what was made before is then made again."""
     packages = ("pythia8mc", "fastjet", "numpy", "numba", "scipy", "awkward")
 
@@ -112,12 +116,15 @@ class JetsLane:
             if k.startswith(pythia.INHERITED) or pythia.is_particle_data(k)
         )
         pythia_run = engine.Pythia(self.energy, self.inherited)
+        self.external = external.External()
+        self._engine = config.samples[sample].engine
         self._pool = pool_recipe(config)
         self.runs: Mapping[str, Stage] = {
             "decays": pythia_run,
             "pileup": Pileup(pool, self._pool),
             "detector": Detector(),
             "jets": Jets(),
+            engines.STAGE: self.external,
         }
         self.fused_runs: Mapping[str, FusedStage] = {"shower": pythia_run, "hadronization": pythia_run}
 
@@ -139,6 +146,9 @@ class JetsLane:
 
     def source(self, block: int) -> HardEvents:
         """Make the hard processes of a block, or read them."""
+        if self._engine:
+            events = np.arange(self._block_size, dtype=np.int64) + block * self._block_size
+            return self.external.hard(stream(self._seed, self._sample, engines.STAGE), events)
         if self._file is None:
             return hard.generate(self.root_settings, self._seed, self._sample, block, self._block_size)
         draws = stream(self._seed, self._sample, self.stages[0])
@@ -153,6 +163,16 @@ class JetsLane:
     def restore(checkpoint: Checkpoint) -> HardEvents:
         """Give the hard processes back, to the bit."""
         return hard.from_checkpoint(checkpoint)
+
+    def keep(self, state: Records) -> Checkpoint:
+        """Lay the states after the stage `kept` out for the store."""
+        return kept.to_checkpoint(state, self.energy)
+
+    def bring_back(self, checkpoint: Checkpoint, before: HardEvents, settings: Settings) -> Records:
+        """Give the states after the stage `kept` back, for those of its events that are in the state before it."""
+        found = checkpoint.take(np.isin(checkpoint.events["event"], before.event))
+        hard = before.take(np.isin(before.event, found.events["event"]))
+        return kept.from_checkpoint(found, hard, (*self.inherited, *settings))
 
     def objects(self, state: HardEvents) -> dict[str, NDArray[Any]]:
         """Give the rows of the data set that these hard processes make, whatever a view does with them."""
@@ -224,6 +244,14 @@ class JetsLane:
             If its process is not in the library, or it has no process at all, or no energy.
         """
         wanted, library = config.samples[sample], processes()
+        if wanted.engine is not None:
+            if wanted.process is not None or wanted.lhe is not None or wanted.hard:
+                raise UserError(
+                    f"{where}: has engine beside process, lhe or hard; the engine makes whole events: keep it"
+                )
+            if pythia.ENERGY not in hard_settings(config, sample):
+                raise UserError(f"{where}: {pythia.ENERGY} (GeV) is missing; set it in chain.hard")
+            return
         if wanted.process is not None and wanted.process not in library:
             raise UserError(f"{where}.process: there is no {wanted.process!r}; the library has {', '.join(library)}")
         if wanted.process is None and wanted.lhe is None and not wanted.hard:

@@ -11,7 +11,8 @@ import pythia8mc as pythia8
 from resim.jets.states import HardEvents
 from resim.keys import Stream
 
-REPLAY_SETTINGS = {"Beams:frameType": 5}
+# Where it sets vertices of partons, Pythia turns the event by a random angle, away from the hard process that we know.
+REPLAY_SETTINGS = {"Beams:frameType": 5, "PartonVertex:randomPlane": False}
 PROTON = 2212
 _UNIT_WEIGHTS = 3  # Les Houches strategy: events come unweighted; our weights stay with the hard process
 _PROCESS = 9999  # Les Houches process number; Pythia needs one and only one here

@@ -127,12 +127,15 @@ class Records:
     origins: tuple[Origin, ...]
     origin: I8
     """Which of the origins each event has, (n,)."""
+    splitting: NDArray[np.int8]
+    """As in `Hadrons`."""
 
     def take(self, rows: NDArray[Any]) -> "Records":
         """Select events by index or mask."""
         chosen = np.arange(len(self.event))[rows].tolist()
         records, attempts = [self.records[i] for i in chosen], [self.attempts[i] for i in chosen]
-        return Records(self.event[rows], self.hard.take(rows), records, attempts, self.origins, self.origin[rows])
+        hard, splitting = self.hard.take(rows), self.splitting[select_rows(self.hard.partons.offsets, rows)[1]]
+        return Records(self.event[rows], hard, records, attempts, self.origins, self.origin[rows], splitting)
 
     @classmethod
     def join(cls, pieces: "Sequence[Records]") -> "Records":
@@ -146,6 +149,7 @@ class Records:
             [attempt for piece in pieces for attempt in piece.attempts],
             origins,
             np.concatenate([piece.origin + n for piece, n in zip(pieces, first, strict=False)]),
+            np.concatenate([piece.splitting for piece in pieces]),
         )
 
 

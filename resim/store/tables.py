@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from resim.ragged import offsets_of
+from resim.ragged import offsets_of, select_rows
 
 FORMAT = "resim-part"
 VERSION = 1
@@ -100,6 +100,12 @@ class Checkpoint:
     def __len__(self) -> int:
         """Give the number of events."""
         return len(self.events["event"])
+
+    def take(self, rows: NDArray[Any]) -> "Checkpoint":
+        """Select events by index or mask."""
+        offsets, elements = select_rows(self.offsets, rows)
+        events = {name: values[rows] for name, values in self.events.items()}
+        return Checkpoint(events, offsets, {n: v[elements] for n, v in self.particles.items()}, self.descriptions)
 
 
 def join(checkpoints: Sequence[Checkpoint]) -> Checkpoint:

@@ -3,7 +3,9 @@ import json
 from pathlib import Path
 
 from resim.config import Config
+from resim.engines import SUFFIXES
 from resim.errors import UserError
+from resim.jets.lane import pool_recipe
 from resim.published import check_sources, import_options
 from resim.simulate import Simulation, check_config, part_ranges
 from resim.typed import parse as checked
@@ -35,6 +37,7 @@ SEEDS = list(range(TRAINING.seeds))
 
 wildcard_constraints:
     sample="|".join(SAMPLES),
+    view="[a-z][a-z0-9_]*",
     part=r"\d{8}-\d{8}",
     method="|".join(METHODS),
     seed=r"\d+",
@@ -46,13 +49,31 @@ onstart:
     Path(RESOLVED).write_text(json.dumps(config, indent=2))
 
 
-def recipes(sample):
-    """Digest what the numbers of each view of a sample depend on, so that a change runs its jobs again."""
-    simulation = Simulation(CONFIG, sample)
-    return {view.name: simulation.recipe(view) for view in simulation.all_views}
+# What the numbers of each view depend on is digested, so that a change runs its jobs again.
+SIMULATIONS = {sample: Simulation(CONFIG, sample) for sample in SIMULATED}
+RECIPES = {name: {v.name: sample.recipe(v) for v in sample.all_views} for name, sample in SIMULATIONS.items()}
 
 
-RECIPES = {sample: recipes(sample) for sample in SIMULATED}
+def events_of_part(wildcards):
+    """Give the events of a part, FIRST:STOP."""
+    return ":".join(str(int(n)) for n in wildcards.part.split("-"))
+
+
+def engine_of(sample, view):
+    """Give the engine that makes a view: its name, and what the config says of it."""
+    name = dict(SIMULATIONS[sample].engine_steps[view].settings)["engine"]
+    return name, CONFIG.engines[name]
+
+
+def incoming_file(wildcards, view):
+    """Name what the engine of a view gives for a part."""
+    name, engine = engine_of(wildcards.sample, view)
+    return f"results/incoming/{wildcards.sample}/{view}/{name}-{wildcards.part}{SUFFIXES[engine.output]}"
+
+
+def incoming(wildcards):
+    """Name what engines give for a part: view -> file."""
+    return {view: incoming_file(wildcards, view) for view in SIMULATIONS[wildcards.sample].engine_steps}
 
 
 def part_stamps(sample):
@@ -69,6 +90,8 @@ def listed(sample):
     return [str(Path(source.store or f"results/imported/{sample}") / "manifest.json")]
 
 
+# Only where some view has pile-up.
+POOL = ["results/pool.done"] if any(s.lane.has_pileup(v) for s in SIMULATIONS.values() for v in s.all_views) else []
 STAMPS = [stamp for sample in SIMULATED for stamp in part_stamps(sample)]
 MANIFESTS = expand("results/data/{sample}/manifest.json", sample=TRAINED_ON)
 DATA = " ".join(f"--data {sample}=results/data/{sample}" for sample in TRAINED_ON)

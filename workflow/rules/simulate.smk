@@ -1,4 +1,29 @@
+rule pool:
+    output:
+        touch("results/pool.done"),
+    log:
+        "results/logs/pool.log",
+    benchmark:
+        "results/benchmarks/pool.tsv"
+    conda:
+        "../../envs/base.yaml"
+    threads: 1
+    resources:
+        mem_mb=lambda wildcards, attempt: 2000 * attempt,
+        runtime=60,
+    params:
+        config=RESOLVED,
+        recipe=pool_recipe(CONFIG),
+    message:
+        "Generating collisions for pile-up ({threads} thread, {resources.mem_mb} MB, {resources.runtime} min)"
+    shell:
+        "resim pool --config {params.config} --out results/pool > {log} 2>&1"
+
+
 rule simulate:
+    input:
+        POOL,
+        lambda wildcards: incoming(wildcards).values(),
     output:
         # Inside the part's folder: when the part is deleted, so is this, and the part is made again.
         touch("results/data/{sample}/part-{part}/done"),
@@ -14,14 +39,17 @@ rule simulate:
         runtime=60,
     params:
         config=RESOLVED,
-        events=lambda wildcards: ":".join(str(int(n)) for n in wildcards.part.split("-")),
+        events=events_of_part,
+        incoming=lambda wildcards: [f"--incoming {view}={file}" for view, file in incoming(wildcards).items()],
         size=lambda wildcards: CONFIG.events_per_part,
+        pool="--pool results/pool" if POOL else "",
         recipes=lambda wildcards: RECIPES[wildcards.sample],
     message:
         "Simulating {wildcards.sample}, events {params.events}, in all views ({threads} thread, {resources.mem_mb} MB, {resources.runtime} min)"
     shell:
         "resim simulate --config {params.config} --sample {wildcards.sample} --events {params.events} "
-        "--shard-size {params.size} --out results/data/{wildcards.sample} --no-manifest > {log} 2>&1"
+        "--shard-size {params.size} {params.pool} {params.incoming} --out results/data/{wildcards.sample} "
+        "--no-manifest > {log} 2>&1"
 
 
 rule manifest:
