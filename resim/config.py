@@ -16,7 +16,7 @@ NAME = re.compile(r"^[a-z][a-z0-9_]{0,39}$")
 Name = Annotated[str, Field(pattern=NAME.pattern)]
 SplitName = Literal["train", "validation", "test"]
 SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
-Scalar = bool | int | float | str
+Scalar = bool | int | float | str | None
 
 
 class _Model(BaseModel):
