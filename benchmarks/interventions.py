@@ -141,7 +141,7 @@ def _spent(simulation: Simulation, first: int, stop: int, names: set[str]) -> di
 
 
 def _from_disk(simulation: Simulation, first: int, stop: int) -> float:
-    """Hadronize again what lies in a part: all CPU seconds of the call, reading and writing among them, less the start."""
+    """Hadronize again what lies in a part: CPU seconds of the call, reading and writing among them, less the start."""
     with tempfile.TemporaryDirectory() as folder:
         simulate_part(simulation, first, stop, Path(folder), choose_views(simulation.all_views, [NOMINAL]))
         before = time.process_time()
