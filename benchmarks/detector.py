@@ -26,10 +26,10 @@ def detector_cost(config: Config, events: int = 500, repeats: int = 5) -> dict[s
     Returns
     -------
     dict
-        Of the dearer sample `ms_per_event` and `ratio_to_pythia` of detector, jets and features; `with_generator_jets`,
-        the ratio to Pythia when the truth's generator-level jets are found as well; `ratio_to_delphes`, which finds
-        them, too; `large_over_small`, the time per event in one large block over that in blocks of the usual size
-        (1: linear); and `samples` with all of it.
+        Of the dearer sample `ms_per_event` and `ratio_to_pythia` of detector, jets and features, the truth's
+        generator-level jets among them; `without_generator_jets`, the ratio to Pythia when these are not wanted;
+        `ratio_to_delphes`, which finds them, too; `large_over_small`, the time per event in one large block over that
+        in blocks of the usual size (1: linear); and `samples` with all of it.
     """
     measured = [sample for sample in config.samples if sample in DELPHES_OVER_PYTHIA]
     found = {sample: _of_sample(config, sample, events, repeats) for sample in measured}
@@ -51,9 +51,9 @@ def _of_sample(config: Config, sample: str, events: int, repeats: int) -> dict[s
         at_once = _seconds(large, [_hadrons(large, turn)])
         found.append(
             {
-                "ms_per_event": 1e3 * ours / events,
-                "ratio_to_pythia": ours / pythia,
-                "with_generator_jets": whole / pythia,
+                "ms_per_event": 1e3 * whole / events,
+                "ratio_to_pythia": whole / pythia,
+                "without_generator_jets": ours / pythia,
                 "ratio_to_delphes": whole / pythia / DELPHES_OVER_PYTHIA[sample],
                 "large_over_small": at_once / whole,
             }

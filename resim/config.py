@@ -16,7 +16,7 @@ NAME = re.compile(r"^[a-z][a-z0-9_]{0,39}$")
 Name = Annotated[str, Field(pattern=NAME.pattern)]
 SplitName = Literal["train", "validation", "test"]
 SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
-Scalar = bool | int | float | str
+Scalar = bool | int | float | str | None
 
 
 class _Model(BaseModel):
@@ -254,6 +254,8 @@ class Config(_Model):
             allowed = [n for n, v in list(views.items())[:i] if v.replicas == 1] or ["nominal"]
             if view.base not in allowed:
                 raise ValueError(f"{name}.base: {view.base!r} is none of the views above it: {', '.join(allowed)}")
+            if views[view.base].role == "evaluation" and view.role != "evaluation":
+                raise ValueError(f"{name}: its base {view.base!r} has role evaluation; give it `role: evaluation`, too")
         without = [name for name, view in views.items() if name != "nominal" and view.cut is None]
         if without:
             raise ValueError(f"view {without[0]!r} has no `from`: name the stage to cut before")

@@ -243,6 +243,11 @@ def test_hard_settings_of_a_sample_lie_over_its_process_and_these_over_the_chain
             {"from": "shower", "base": "y"},
             r"x.base: 'y' is none of the views above it: nominal, shower_seed",
         ),
+        (
+            "views/x",
+            {"from": "detector", "base": "vincia"},
+            r"x: its base 'vincia' has role evaluation; give it `role:",
+        ),
         ("views/x", {"from": "shower", "base": "x"}, r"x.base: 'x' is none of the views above it"),
         (
             "views/x",

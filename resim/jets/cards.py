@@ -122,6 +122,9 @@ class Ring(_Settings):
     phi_cells: int = Field(ge=1, description="cells around")
 
 
+_MOST_CELLS = 5_000_000
+
+
 class Calorimeter(_Settings):
     """Cells, response and thresholds of one calorimeter.
 
@@ -157,6 +160,9 @@ class Calorimeter(_Settings):
     @model_validator(mode="after")
     def _check(self) -> Self:
         _require_rising("rings.eta_max", tuple(ring.eta_max for ring in self.rings))
+        cells = 2 * sum(ring.eta_cells * ring.phi_cells for ring in self.rings)
+        if cells > _MOST_CELLS:
+            raise ValueError(f"rings make {cells} cells, at most {_MOST_CELLS} are allowed; make them wider")
         _require_regions(self.dead)
         return self
 
@@ -187,6 +193,14 @@ class DetectorSettings(_Settings):
     identification: Identification = Field(description="identification of leptons")
     ecal: Calorimeter = Field(description="electromagnetic calorimeter")
     hcal: Calorimeter = Field(description="hadronic calorimeter")
+
+    @model_validator(mode="after")
+    def _energy_is_left_once(self) -> Self:
+        for name in ("electromagnetic", "long_lived", "hadron"):
+            total = getattr(self.ecal, name) + getattr(self.hcal, name)
+            if total > 1 + 1e-9:
+                raise ValueError(f"ecal.{name} + hcal.{name} = {total:.3g}: shares of one energy, at most 1 together")
+        return self
 
 
 def load_card(name: str) -> dict[str, Any]:

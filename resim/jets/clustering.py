@@ -1,9 +1,8 @@
 """Jets of a block of events: anti-kT by FastJet, heavy hadrons as ghosts, matching to the hard partons.
 
 Reconstructed jets are made of the detector's candidates; generator jets of the stable particles, muons among them but
-no neutrinos. FastJet's time goes with the number of particles, so of the latter it is given those within three radii
-of an object's parton. Of 864 generator jets 12 were not the same as among all particles, by less than 5e-4 of their pT:
-particles at the edge had gone to another jet.
+no neutrinos. FastJet's time goes with the number of particles: it is given only what is near an object's parton.
+docs/physics.md says what that changes.
 """
 
 import math
@@ -24,13 +23,11 @@ from resim.ragged import offsets_of, row_of, select_elements, select_rows
 fastjet._swig.ClusterSequence.set_fastjet_banner_stream(None)
 
 _NEUTRINOS = (12, 14, 16)
-# Radii around an object's parton in which particles are clustered. FastJet takes a microsecond a particle, and of 1,500
-# dijet objects one in twenty changes, by less than 0.3 % of its pT, when everything is clustered.
-_REACH = 2.5
+_MARGIN = 1.5  # radii around the farthest axis of a matched jet in which particles are clustered
 _GHOST_SCALE = 1e-18  # far below the rounding of a jet's momentum, far above the smallest double
 
 
-class JetSettings(BaseModel, extra="forbid", frozen=True):
+class JetSettings(BaseModel, extra="forbid", frozen=True, allow_inf_nan=False):
     """How jets are found, groomed and matched."""
 
     radius: float = Field(0.8, gt=0, le=2, description="radius parameter R of the anti-kT algorithm")
@@ -127,7 +124,7 @@ def _reconstructed_and_generated(
     particles, heavy = candidates.hadrons.particles, candidates.hadrons.heavy
     kind = np.abs(particles["id"])
     wanted = ~np.logical_or.reduce([kind == neutrino for neutrino in _NEUTRINOS]) & settings.generator_jets
-    reach = _REACH * settings.radius
+    reach = settings.match_distance + _MARGIN * settings.radius
     (real, place), (stable, twin_place) = (
         _within(candidates.candidates, partons, reach),
         _within(particles, partons, reach, wanted),

@@ -32,6 +32,7 @@ _NEUTRINOS = (12, 14, 16)
 _K0S, _LAMBDA = 310, 3122  # they shower partly in the ECAL
 _TURN = 2 * math.pi
 _ON_AXIS = 1e-9  # mm: at the end caps, eta beyond 29
+_STRAIGHT = 1e5  # radii of the volume: a circle this large bends by less than 10 um in it
 _GUESSES = 4096  # steps in eta in which strips are looked up: more than one a strip
 
 
@@ -158,7 +159,8 @@ def _propagate(particles: _Particles, volume: _Volume) -> tuple[F8, F8, F8, F8, 
         flight = _Flight(p.x[i], p.y[i], p.z[i], p.px[i], p.py[i], p.pz[i], pt[i])
         if not _is_visible(abs(p.id[i]), flight, volume):
             continue
-        if p.charge[i] != 0 and volume.curvature > 0:
+        # a circle too large for its bending to be told in double precision is a straight line
+        if abs(p.charge[i]) * volume.curvature * volume.radius * _STRAIGHT > pt[i]:
             x[i], y[i], z, d0[i], dz[i] = _along_helix(flight, p.charge[i], volume)
         else:
             x[i], y[i], z, d0[i], dz[i] = _along_line(flight, volume)
@@ -435,7 +437,9 @@ def _measure(
     best = _combine(in_tracks[owner], variance[owner], energy[owner], sigma[owner] ** 2)
     ratio = np.ones(len(cell))
     ratio[deposits] = np.where(neutral[owner], 1.0, best)
-    scaled = tracks._replace(**{name: getattr(tracks, name) * ratio for name in ("px", "py", "pz", "e")})
+    px, py, pz = (getattr(tracks, name) * ratio for name in ("px", "py", "pz"))
+    energies = np.sqrt(px**2 + py**2 + pz**2 + p.m[tracks.particle] ** 2)  # a track keeps its mass
+    scaled = tracks._replace(px=px, py=py, pz=pz, e=energies)
     return scaled, _point(p, hits, cells, np.flatnonzero(neutral), excess, settings.spread, uniform[:, 1:3])
 
 
@@ -498,12 +502,10 @@ def _read_out(hits: _Hits, cells: _Cells, settings: Calorimeter, normal: F8) -> 
 
 
 def _combine(first: F8, variance: F8, second: F8, other_variance: F8) -> F8:
-    """Give the weighted mean of two measurements over the first; a measurement without an error weighs nothing."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        weight = np.where(variance > 0, 1 / variance, 0.0)
-        other = np.where(other_variance > 0, 1 / other_variance, 0.0)
-        ratio = (weight * first + other * second) / (weight + other) / first
-    return np.where(weight + other > 0, ratio, 1.0)
+    """Give the weighted mean of two measurements over the first; an exact one is taken as it is, of two the first."""
+    total = variance + other_variance
+    share = np.divide(variance, total, out=np.zeros(len(total)), where=total > 0)  # of the second measurement
+    return 1 + share * (second / first - 1)
 
 
 def _point(p: _Particles, hits: _Hits, cells: _Cells, kept: I8, energy: F8, spread: float, uniform: F8) -> _Neutrals:

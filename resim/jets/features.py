@@ -43,7 +43,7 @@ JET_COLUMNS: tuple[tuple[str, str, str], ...] = (
     ("n_constituents", "", "constituents, before any are left out"),
     ("dr_parton", "", "distance to the hard parton in eta and phi"),
     ("n_b_hadrons", "", "weakly decaying b hadrons, ghost-matched"),
-    ("n_c_hadrons", "", "weakly decaying c hadrons, ghost-matched"),
+    ("n_c_hadrons", "", "weakly decaying c hadrons, ghost-matched; those of b hadrons' decays among them"),
     ("splitting", "", "of a gluon: 5 light quarks, 6 cc, 7 bb, 8 gg; 0 for all else, and where it is not known"),
     ("softdrop_pt", "GeV", "transverse momentum after soft drop"),
     ("zg", "", "share of the softer branch where soft drop ends; NaN for a single constituent, as all of the branches"),

@@ -99,7 +99,7 @@ class JetsLane:
     schema = Schema(tuple(Column(*c) for c in JET_COLUMNS), tuple(Column(*f) for f in FEATURES))
     common = ("object_pt_min", "object_eta_max")
     """Settings that say which objects there are: the same for all views, so no view may change them."""
-    revisions: Mapping[str, int] = dict.fromkeys((*stages, engines.STAGE), 1) | {"detector": 2, "jets": 2}
+    revisions: Mapping[str, int] = dict.fromkeys((*stages, engines.STAGE), 1) | {"detector": 3, "jets": 3}
     """Raised when a change of a stage's code changes its numbers: what was made before is then made again."""
     packages = ("pythia8mc", "fastjet", "numpy", "numba", "scipy", "awkward")
 

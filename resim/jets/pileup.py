@@ -34,7 +34,7 @@ _NEUTRINOS = (12, 14, 16)
 _KEPT = ("id", "charge", "px", "py", "pz", "m", "x", "y", "z", "t")
 
 
-class PileupSettings(BaseModel, extra="forbid", frozen=True):
+class PileupSettings(BaseModel, extra="forbid", frozen=True, allow_inf_nan=False):
     """How many collisions are laid over an event, and where they lie."""
 
     mu: float = Field(0.0, ge=0, le=1000, description="mean number of collisions; 0 is none")

@@ -18,6 +18,8 @@ JETTYPES = {1: 1, 2: 1, 3: 1, 4: 2, 5: 3, 25: 4, 21: 5, 6: 9, 23: 10, 24: 11}
 and 9 the top, which the published set lacks. The published 5..8 tell what a gluon splits into: that is a matter of the
 shower and so of the view (`splitting_class`), while an object's label is the same in all views."""
 
+_JETTYPE_OF = np.array([JETTYPES.get(i, 0) for i in range(max(JETTYPES) + 1)], dtype=np.int8)
+
 OBJECT_COLUMNS: tuple[tuple[str, str, str], ...] = (
     ("object", "", "id, 8 x event + slot; the slot counts the event's objects in the order of its hard process"),
     ("event", "", "event id"),
@@ -62,7 +64,7 @@ def object_table(hard: HardEvents, settings: "JetSettings") -> dict[str, NDArray
         "object": SLOTS * hard.event[event] + slot,
         "event": hard.event[event],
         "weight": hard.weight[event],
-        "jettype": np.array([JETTYPES[abs(i)] for i in partons["id"].tolist()], dtype=np.int8),
+        "jettype": _JETTYPE_OF[np.abs(partons["id"])],
         "parton_id": partons["id"],
         "parton_pt": pt,
         "parton_eta": np.arcsinh(partons["pz"] / pt),
@@ -97,9 +99,10 @@ def _decay(hard: HardEvents) -> NDArray[np.int8]:
 def splitting_class(particle: I4, first: NDArray[np.int8], n_b: I8, n_c: I8) -> NDArray[np.int8]:
     """Tell what a gluon's jet holds, in the published codes: 5 g -> light quarks, 6 cc, 7 bb, 8 gg.
 
-    Two b (c) hadrons in the jet make it 7 (6), whatever came first: most heavy pairs come from later branchings, and
-    what can be told from the jet is that they are in it. The others go by the gluon's first branching, 8 for two gluons
-    and 5 for a pair of quarks (a heavy pair of which the jet lost a hadron is among these).
+    Two b hadrons in the jet make it 7; two c hadrons make it 6 where there is no b hadron, which would decay to them:
+    whatever came first, for most heavy pairs come from later branchings, and what can be told from the jet is that they
+    are in it. The others go by the gluon's first branching, 8 for two gluons and 5 for a pair of quarks (a heavy pair
+    of which the jet lost a hadron is among these).
 
     Parameters
     ----------
@@ -110,7 +113,7 @@ def splitting_class(particle: I4, first: NDArray[np.int8], n_b: I8, n_c: I8) -> 
     n_b, n_c
         (n,) ghost-matched hadrons in the jet.
     """
-    code = np.select([n_b >= 2, n_c >= 2, first == _GLUON, first > 0], [7, 6, 8, 5], 0)
+    code = np.select([n_b >= 2, (n_c >= 2) & (n_b == 0), first == _GLUON, first > 0], [7, 6, 8, 5], 0)
     return np.where(particle == _GLUON, code, 0).astype(np.int8)
 
 

@@ -120,3 +120,18 @@ def test_resolution_terms_follow_the_zones() -> None:
 def test_an_end_cap_may_have_terms_of_its_own() -> None:
     terms = detector_settings({"card": "atlas"}, "test").hcal.terms(np.array([1.0, 2.0, 4.0]))
     np.testing.assert_allclose(terms, [[0.0302, 0.05, 0.0942], [0.5205, 0.706, 1.0], [1.59, 0, 0]])
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"ecal": {"long_lived": 0.9}}, r"ecal.long_lived \+ hcal.long_lived = 1.6: shares of one energy, at most 1"),
+        (
+            {"ecal": {"rings": [{"eta_max": 3.0, "eta_cells": 170000, "phi_cells": 360000}]}},
+            r"cells, at most 5000000 are",
+        ),
+    ],
+)
+def test_what_no_detector_can_be_is_refused(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        detector_settings(values, "test")

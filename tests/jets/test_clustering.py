@@ -11,7 +11,7 @@ import pytest
 
 from resim.jets.cards import detector_settings
 from resim.jets.clustering import Jets, JetSettings, cluster, make_objects
-from resim.jets.detector import detect
+from resim.jets.detector import PHOTON, detect
 from resim.jets.features import JET_COLUMNS
 from resim.jets.states import Candidates
 from resim.jets.truth import object_table
@@ -103,6 +103,14 @@ def test_objects_are_matched_sorted_and_lost_where_there_is_no_jet() -> None:
     corner = math.hypot(0.05, 0.1)
     np.testing.assert_allclose(out.columns[:, COLUMN["dr_parton"]], [corner, 0.05, corner], rtol=1e-5)
     assert out.constituents.offsets.tolist() == [0, 1, 2, 3]
+
+
+def test_a_small_jet_far_from_its_parton_is_whole() -> None:
+    """What is clustered reaches beyond the farthest jet that can be matched, whatever the radius."""
+    hard = hard_events([[(1, 23, -1, 400.0, 0.0, 0.0, 0.0)]])
+    photons = [(PHOTON, 0, 300.0, 0.70, 0.0, 0, 0), (PHOTON, 0, 20.0, 1.05, 0.0, 0, 0)]
+    out = make_objects(candidates_of([photons], hard), JetSettings(radius=0.4))
+    np.testing.assert_allclose(out.columns[:, COLUMN["pt"]], [320], rtol=1e-6)
 
 
 def slow_generator_jets(candidates: Candidates, event: int) -> list[fastjet.PseudoJet]:

@@ -9,7 +9,7 @@ from resim.jets.cards import DetectorSettings, detector_settings
 from resim.jets.detector import detect
 from resim.jets.states import Candidates, Hadrons
 from resim.keys import stream
-from tests.jets.handmade import hadrons_of, random_particles
+from tests.jets.handmade import SPECIES, hadrons_of, random_particles
 from tests.jets.perfect import PERFECT, changed
 
 N_GRID = 150 * 36
@@ -337,3 +337,36 @@ def test_the_cells_are_the_cards() -> None:
     np.testing.assert_allclose(np.diff(ecal.edges)[11:-11], 0.0174)
     forward = [2.958, 3.125, 3.3, 3.475, 3.65, 3.825, 4, 4.175, 4.35, 4.525, 4.7, 5]
     np.testing.assert_allclose(ecal.edges[-12:], forward)
+
+
+@pytest.mark.parametrize("particle", [211, 2212])
+def test_a_track_keeps_its_mass_when_it_is_scaled_to_its_tower(particle: int) -> None:
+    """Delphes's energy-flow tracks have their particle's mass, too."""
+    mass = SPECIES[particle][1]
+    flow = detect(hadrons_of([[(particle, 3.0, 0.3, 0.1)]] * 50), CARD, STREAM).candidates
+    tracks = flow["charge"] != 0
+    p2 = sum(flow[name][tracks] ** 2 for name in ("px", "py", "pz"))
+    assert tracks.sum() > 30
+    assert np.ptp(np.sqrt(p2)) > 0.1
+    np.testing.assert_allclose(np.sqrt(flow["e"][tracks] ** 2 - p2), mass, atol=1e-6)
+
+
+@pytest.mark.parametrize("what", ["tracking", "hcal"])
+def test_an_exact_measurement_is_the_limit_of_a_good_one(what: str) -> None:
+    """With no error at all the combination takes the exact one, as it nearly does with a very small error."""
+    pions = hadrons_of([[(211, 20.0, 0.3, 0.1)]] * 400)
+    good, exact = (
+        detect(pions, changed(CARD, {what: {"resolution_factor": factor}}), STREAM).candidates for factor in (1e-5, 0)
+    )
+    assert len(good["e"]) == len(exact["e"])
+    np.testing.assert_allclose(exact["e"], good["e"], rtol=1e-3)
+
+
+def test_a_very_weak_field_is_like_none() -> None:
+    """Circles of 10^8 times the volume's radius were not to be told from straight lines, and came out anywhere."""
+    particles = hadrons_of([[(211, pt, 0.7, 0.3)] for pt in (0.5, 20.0, 500.0, 7000.0)])
+    straight, weak = (
+        detect(particles, changed(PERFECT, {"magnetic_field": field}), STREAM).candidates for field in (0.0, 1e-6)
+    )
+    np.testing.assert_allclose(weak["px"], straight["px"], rtol=1e-6)
+    np.testing.assert_allclose(weak["e"], straight["e"], rtol=1e-6)

@@ -140,7 +140,7 @@ def test_the_top_is_one_object_with_the_mass_of_a_top_jet() -> None:
     ("particle", "first", "n_b", "n_c", "code"),
     [
         (21, 21, 0, 0, 8), (21, 1, 0, 0, 5), (21, 3, 1, 1, 5), (21, 5, 1, 0, 5), (21, 21, 2, 2, 7), (21, 4, 0, 2, 6),
-        (21, 21, 1, 2, 6), (21, 0, 0, 0, 0), (21, 0, 2, 0, 7), (5, 0, 2, 2, 0), (-1, 0, 0, 2, 0), (25, 0, 2, 2, 0),
+        (21, 21, 1, 2, 8), (21, 0, 0, 0, 0), (21, 0, 2, 0, 7), (5, 0, 2, 2, 0), (-1, 0, 0, 2, 0), (25, 0, 2, 2, 0),
     ],
 )  # fmt: skip
 def test_splitting_classes(particle: int, first: int, n_b: int, n_c: int, code: int) -> None:

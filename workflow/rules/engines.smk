@@ -35,6 +35,7 @@ def prepare_command(name):
 
 rule outgoing:
     input:
+        POOL,
         lambda wildcards: upstream(wildcards).values(),
     output:
         temp("results/outgoing/{sample}/{view}/part-{part}{suffix}"),
@@ -54,12 +55,13 @@ rule outgoing:
         config=RESOLVED,
         events=events_of_part,
         incoming=lambda wildcards: [f"--incoming {name}={file}" for name, file in upstream(wildcards).items()],
+        pool=POOL_OPTION,
         recipe=lambda wildcards: SIMULATIONS[wildcards.sample].engine_recipe(wildcards.view),
     message:
         "Writing {wildcards.sample}, events {params.events}, for the engine of {wildcards.view} ({threads} thread, {resources.mem_mb} MB, {resources.runtime} min)"
     shell:
         "resim outgoing --config {params.config} --sample {wildcards.sample} --view {wildcards.view} "
-        "--events {params.events} --out {output} {params.incoming} > {log} 2>&1"
+        "--events {params.events} --out {output} {params.incoming} {params.pool} > {log} 2>&1"
 
 
 # A rule for each engine, because each has an environment and a time limit of its own.

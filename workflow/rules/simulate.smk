@@ -42,7 +42,7 @@ rule simulate:
         events=events_of_part,
         incoming=lambda wildcards: [f"--incoming {view}={file}" for view, file in incoming(wildcards).items()],
         size=lambda wildcards: CONFIG.events_per_part,
-        pool="--pool results/pool" if POOL else "",
+        pool=POOL_OPTION,
         recipes=lambda wildcards: RECIPES[wildcards.sample],
     message:
         "Simulating {wildcards.sample}, events {params.events}, in all views ({threads} thread, {resources.mem_mb} MB, {resources.runtime} min)"
