@@ -220,7 +220,7 @@ def test_a_recipe_covers_defaults_and_the_revision_of_the_code(monkeypatch: pyte
     simulation = _simulation()
     view = simulation.all_views[0]
     before = simulation.recipe(view)
-    monkeypatch.setitem(lane.JetsLane.revisions, "detector", 3)
+    monkeypatch.setitem(lane.JetsLane.revisions, "detector", lane.JetsLane.revisions["detector"] + 1)
     assert simulation.recipe(view) != before
     assert simulation.lane.resolved("detector", ())[1]["magnetic_field"] == 3.8
 
