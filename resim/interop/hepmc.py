@@ -5,6 +5,7 @@ done on the arrays of a whole batch.
 """
 
 import gzip
+import io
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -79,7 +80,7 @@ def _require_rising(event: I8, last: int, path: Path) -> int:
     return int(ids[-1])
 
 
-class _Tally:
+class _Tally(io.BufferedIOBase):
     """Hands a file's bytes on to the C++ reader, and counts the lines that tell whether it is whole.
 
     The reader takes GeV and mm where a file names no units, and a file that was cut between events for a whole one.
@@ -96,10 +97,6 @@ class _Tally:
         lines, end, self._rest = (self._rest + piece).rpartition(b"\n")
         self.marks.update(word for found in _MARKS.findall(lines + end) for word in found if word)
         return len(piece)
-
-    def write(self, _: Any) -> int:
-        """Refuse to write (the reader wants to have a way)."""
-        raise NotImplementedError("opened for reading")
 
 
 class _Reader:
