@@ -174,8 +174,17 @@ class Walk:
 def walk(nodes: Sequence[Node], state: State, context: Walk) -> Iterator[tuple[View, Any]]:
     """Run every node once, depth first, and yield each view with its last state."""
     for node in nodes:
-        wanted = state.take(context.in_splits(state.event, node.splits))
-        yield from _descend(node, wanted, context)
+        yield from _descend(node, _of_splits(state, node.splits, context), context)
+
+
+def _of_splits(state: Any, splits: frozenset[str], context: Walk) -> Any:
+    """Select the events of some splits."""
+    return _take(state, np.flatnonzero(context.in_splits(state.event, splits)))
+
+
+def _take(state: Any, rows: NDArray[np.int64]) -> Any:
+    """Select events in their order; where that is all of them the state itself, for what it has derived is shared."""
+    return state if len(rows) == len(state.event) else state.take(rows)
 
 
 def _descend(node: Node, state: State, context: Walk) -> Iterator[tuple[View, Any]]:
@@ -203,7 +212,7 @@ def _descend(node: Node, state: State, context: Walk) -> Iterator[tuple[View, An
     for current, fork, after in zip(nodes, forks, states, strict=True):
         yield from walk(fork, after, context)
         if current is not None and not current.children:
-            mine = after.take(context.in_splits(after.event, current.splits))
+            mine = _of_splits(after, current.splits, context)
             yield from ((view, mine) for view in current.leaves)
 
 
@@ -220,7 +229,7 @@ def _run(steps: Sequence[Step], state: State, keep: Sequence[bool], context: Wal
     pieces = []
     for rows, concrete in _drawn(steps, state.event, context):
         streams = [step.stream(context.seed, context.sample) for step in concrete]
-        chosen, first = state.take(rows), concrete[0]
+        chosen, first = _take(state, rows), concrete[0]
         if len(concrete) > 1:
             pieces.append(context.fused[first.stage].run_fused(chosen, concrete, streams, keep))
         else:

@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 
@@ -31,3 +32,19 @@ def select_elements(offsets: NDArray[np.int64], keep: NDArray[np.bool_]) -> NDAr
     """Give the offsets that remain when only the elements marked in `keep` stay."""
     kept = np.concatenate([[0], np.cumsum(keep)])
     return kept[offsets].astype(np.int64)
+
+
+@njit(cache=True)
+def interleave(
+    first: NDArray[Any], first_offsets: NDArray[np.int64], second: NDArray[Any], second_offsets: NDArray[np.int64]
+) -> NDArray[Any]:
+    """Put the elements of each row of a second column behind the ones of the same row of the first."""
+    joined, end = np.empty(len(first) + len(second), dtype=first.dtype), 0
+    for row in range(len(first_offsets) - 1):
+        for i in range(first_offsets[row], first_offsets[row + 1]):
+            joined[end] = first[i]
+            end += 1
+        for i in range(second_offsets[row], second_offsets[row + 1]):
+            joined[end] = second[i]
+            end += 1
+    return joined

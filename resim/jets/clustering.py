@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, Field
 
 from resim.jets import features, truth
-from resim.jets.states import F8, I8, Candidates, Objects, Ragged
+from resim.jets.states import F8, I8, Candidates, Hadrons, Objects, Ragged
 from resim.ragged import offsets_of, row_of, select_elements, select_rows
 
 # FastJet's own switch for the banner that it would print into our standard output
@@ -24,6 +24,7 @@ fastjet._swig.ClusterSequence.set_fastjet_banner_stream(None)
 
 _NEUTRINOS = (12, 14, 16)
 _MARGIN = 1.5  # radii around the farthest axis of a matched jet in which particles are clustered
+_OF_CANDIDATES = ("vertex_dz_max", "n2_beta", "max_constituents")  # settings that do nothing to generator jets
 _GHOST_SCALE = 1e-18  # far below the rounding of a jet's momentum, far above the smallest double
 
 
@@ -87,69 +88,79 @@ class Jets:
         return Jets(**{n: getattr(self, n)[rows] for n in names}, offsets=offsets, members=self.members[elements])
 
 
+@dataclass(frozen=True)
+class Partons:
+    """The outgoing partons of a block that are objects, (n,) each: object, place in `hard.partons`, row, direction."""
+
+    object: I8
+    place: I8
+    row: I8
+    eta: F8
+    phi: F8
+
+    @classmethod
+    def of(cls, hadrons: Hadrons, settings: JetSettings) -> "Partons":
+        """Find them."""
+        table = truth.object_table(hadrons.hard, settings)
+        order = np.argsort(hadrons.event, kind="stable")
+        row = order[np.searchsorted(hadrons.event, table["event"], sorter=order)]
+        place = truth.object_rows(hadrons.hard, settings)
+        return cls(table["object"], place, row, table["parton_eta"], table["parton_phi"])
+
+    def match(self, jets: Jets, settings: JetSettings) -> tuple[I8, F8]:
+        """Give the jet of each (-1: none) and its distance."""
+        return truth.match(self.row, self.eta, self.phi, jets.row, jets.eta, jets.phi, settings.match_distance)
+
+
 def make_objects(candidates: Candidates, settings: JetSettings) -> Objects:
     """Find the jets of the block's objects: clustering, matching, jet columns and constituent features.
 
     An object is there if it has a reconstructed jet; its generator jet may be missing.
     """
     hadrons = candidates.hadrons
-    table, place = truth.object_table(hadrons.hard, settings), truth.object_rows(hadrons.hard, settings)
-    order = np.argsort(candidates.event, kind="stable")
-    row = order[np.searchsorted(candidates.event, table["event"], sorter=order)]
-    partons = (row, table["parton_eta"], table["parton_phi"])
-    jets, generated = _reconstructed_and_generated(candidates, partons, settings)
-    (jet, distance), (twin, _) = (
-        truth.match(*partons, j.row, j.eta, j.phi, settings.match_distance) for j in (jets, generated)
-    )
+    partons = Partons.of(hadrons, settings)
+    jets = _cluster_near(candidates.candidates, hadrons, partons, settings)
+    jet, distance = partons.match(jets, settings)
     found = np.flatnonzero(jet >= 0)
-    found = found[np.argsort(table["object"][found], kind="stable")]
+    found = found[np.argsort(partons.object[found], kind="stable")]
+    generated = _generator_jets(hadrons, partons, settings)
     matched = features.Matched(
-        object=table["object"][found],
-        parton=place[found],
+        object=partons.object[found],
+        parton=partons.place[found],
         distance=distance[found],
         jets=jets.take(jet[found]),
-        with_twin=np.flatnonzero(twin[found] >= 0),
-        twins=generated.take(twin[found][twin[found] >= 0]),
+        generated={name: values[found] for name, values in generated.items()},
     )
     return features.objects(matched, candidates, settings)
 
 
-def _reconstructed_and_generated(
-    candidates: Candidates, partons: tuple[I8, F8, F8], settings: JetSettings
-) -> tuple[Jets, Jets]:
-    """Cluster candidates and stable visible particles, by one call of FastJet: the latter as further events.
+def _generator_jets(hadrons: Hadrons, partons: Partons, settings: JetSettings) -> dict[str, F8]:
+    """Describe the jets of the stable visible particles, (n,) a column; once for all views of the same hadrons."""
+    key = "generator jets", settings.model_copy(update=dict.fromkeys(_OF_CANDIDATES))
+    if key not in hadrons.derived:
+        kind = np.abs(hadrons.particles["id"])
+        visible = ~np.logical_or.reduce([kind == neutrino for neutrino in _NEUTRINOS]) & settings.generator_jets
+        jets = _cluster_near(hadrons.particles, hadrons, partons, settings, visible)
+        jet, _ = partons.match(jets, settings)
+        there = jet >= 0
+        hadrons.derived[key] = features.generated(jets.take(jet[there]), there, hadrons.particles, settings)
+    found: dict[str, F8] = hadrons.derived[key]
+    return found
 
-    `partons` are event, eta and phi of the objects; jets are right near them only.
-    """
-    particles, heavy = candidates.hadrons.particles, candidates.hadrons.heavy
-    kind = np.abs(particles["id"])
-    wanted = ~np.logical_or.reduce([kind == neutrino for neutrino in _NEUTRINOS]) & settings.generator_jets
+
+def _cluster_near(
+    table: Ragged, hadrons: Hadrons, partons: Partons, settings: JetSettings, wanted: NDArray[np.bool_] | None = None
+) -> Jets:
+    """Cluster what lies near the objects' partons, where alone the jets are right; members are places in the table."""
     reach = settings.match_distance + _MARGIN * settings.radius
-    (real, place), (stable, twin_place) = (
-        _within(candidates.candidates, partons, reach),
-        _within(particles, partons, reach, wanted),
-    )
-    jets = cluster(Ragged.join([real, stable]), Ragged.join([heavy, heavy]), settings)
-    first = np.searchsorted(jets.row, len(real))
-    reconstructed, generated = jets.take(np.arange(first)), jets.take(np.arange(first, len(jets.row)))
-    twins = twin_place[generated.members - real.offsets[-1]]
-    return (
-        replace(reconstructed, members=place[reconstructed.members]),
-        replace(generated, row=generated.row - len(real), members=twins),
-    )
-
-
-def _within(
-    table: Ragged, partons: tuple[I8, F8, F8], reach: float, wanted: NDArray[np.bool_] | None = None
-) -> tuple[Ragged, I8]:
-    """Select the momenta of what lies near the partons of its event, and give its places in the table."""
-    row, eta, phi = partons
     px, py, pz = (table[n] for n in _NAMES[:3])
-    chosen = _near(table.offsets, px, py, pz, row, eta, phi, reach)
+    chosen = _near(table.offsets, px, py, pz, partons.row, partons.eta, partons.phi, reach)
     if wanted is not None:
         chosen &= wanted
     place = np.flatnonzero(chosen)
-    return Ragged(select_elements(table.offsets, chosen), {n: table[n][place] for n in _NAMES}), place
+    near = Ragged(select_elements(table.offsets, chosen), {n: table[n][place] for n in _NAMES})
+    jets = cluster(near, hadrons.heavy, settings)
+    return replace(jets, members=place[jets.members])
 
 
 @njit(cache=True)

@@ -93,10 +93,8 @@ class Matched:
     """dR between jet and parton."""
     jets: "Jets"
     """Reconstructed; their members are places in the candidates."""
-    with_twin: I8
-    """Those of the n that have a generator jet, too."""
-    twins: "Jets"
-    """The generator jets of these; their members are places in the stable particles."""
+    generated: dict[str, F8]
+    """Columns of their generator jets, NaN for those without one."""
 
 
 def objects(matched: Matched, candidates: Candidates, settings: "JetSettings") -> Objects:
@@ -117,7 +115,7 @@ def objects(matched: Matched, candidates: Candidates, settings: "JetSettings") -
         ),
         **_shape(jets, candidates.candidates, settings),
         **_displacement(jets, candidates.candidates),
-        **_generated(matched, hadrons.particles, settings),
+        **matched.generated,
         **{name: column[jets.row] for name, column in event_columns(candidates.candidates).items()},
     }
     columns = np.empty((len(matched.object), len(JET_COLUMNS)), dtype=np.float32)
@@ -157,14 +155,13 @@ def _ratio(above: F8, below: F8) -> F8:
     return np.divide(above, below, out=np.full(len(above), np.nan), where=below > 0)
 
 
-def _generated(matched: Matched, particles: Ragged, settings: "JetSettings") -> dict[str, F8]:
-    """Describe the generator jets; NaN for objects without one."""
-    twins = matched.twins
-    groomed = substructure.softdrop(_kinematics(twins, particles), twins.offsets, *_grooming(settings))
+def generated(jets: "Jets", there: NDArray[np.bool_], particles: Ragged, settings: "JetSettings") -> dict[str, F8]:
+    """Describe generator jets, one row for each of `there`: those marked have a jet, the others get NaN."""
+    groomed = substructure.softdrop(_kinematics(jets, particles), jets.offsets, *_grooming(settings))
     columns = {}
-    for name, values in {**_momentum(twins), "softdrop_mass": groomed["softdrop_mass"]}.items():
-        columns[f"gen_{name}"] = np.full(len(matched.object), np.nan)
-        columns[f"gen_{name}"][matched.with_twin] = values
+    for name, values in {**_momentum(jets), "softdrop_mass": groomed["softdrop_mass"]}.items():
+        columns[f"gen_{name}"] = np.full(len(there), np.nan)
+        columns[f"gen_{name}"][there] = values
     return columns
 
 

@@ -7,15 +7,18 @@ collision stays at the origin.
 
 import hashlib
 import json
+import math
 import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import zarr
+from numba import njit
+from numpy.typing import NDArray
 from pydantic import BaseModel, Field
 from scipy.stats import poisson
 from tqdm import tqdm
@@ -23,7 +26,7 @@ from tqdm import tqdm
 from resim.errors import UserError
 from resim.jets.pythia import initialise, make
 from resim.jets.records import read_hadrons
-from resim.jets.states import Hadrons, HardEvents, Ragged
+from resim.jets.states import F8, I8, Hadrons, HardEvents, Ragged
 from resim.keys import Stream, block_seed, to_normal
 from resim.ragged import offsets_of, row_of
 
@@ -31,7 +34,6 @@ FORMAT, VERSION = "resim-pool", 1
 BLOCK = 500  # events a seed
 _ETA_MAX = 6.0  # what goes further forward misses every calorimeter
 _NEUTRINOS = (12, 14, 16)
-_KEPT = ("id", "charge", "px", "py", "pz", "m", "x", "y", "z", "t")
 
 
 class PileupSettings(BaseModel, extra="forbid", frozen=True, allow_inf_nan=False):
@@ -157,21 +159,65 @@ def overlay(hadrons: Hadrons, settings: PileupSettings, pool: Pool, stream: Stre
     one = np.ones(len(hadrons.event), dtype=np.int64)
     number = poisson.ppf(stream.child("number").uniform(hadrons.event, one, 1)[:, 0], settings.mu).astype(np.int64)
     draws = stream.child("collisions").uniform(hadrons.event, number, 4)
-    chosen = (draws[:, 0] * len(pool)).astype(np.int64)
-    taken = pool.particles.take(chosen)
-    collision = row_of(taken.offsets)
-    columns = {name: _large(taken[name]) for name in _KEPT}
-    turn = (2 * np.pi * draws[:, 1])[collision]
-    for x, y in (("px", "py"), ("x", "y")):
-        columns[x], columns[y] = (
-            columns[x] * np.cos(turn) - columns[y] * np.sin(turn),
-            columns[x] * np.sin(turn) + columns[y] * np.cos(turn),
-        )
-    columns["z"] = columns["z"] + (settings.vertex_z * to_normal(draws[:, 2]))[collision]
-    columns["t"] = columns["t"] + (settings.vertex_t * to_normal(draws[:, 3]))[collision]
-    columns["e"] = np.sqrt(columns["px"] ** 2 + columns["py"] ** 2 + columns["pz"] ** 2 + columns["m"] ** 2)
-    return replace(hadrons, pileup=Ragged(taken.offsets[offsets_of(number)], columns))
+    turn = 2 * np.pi * draws[:, 1]
+    along, late = settings.vertex_z * to_normal(draws[:, 2]), settings.vertex_t * to_normal(draws[:, 3])
+    collisions = _Collisions((draws[:, 0] * len(pool)).astype(np.int64), np.cos(turn), np.sin(turn), along, late)
+    table = _Table(**{name: pool.particles[name] for name in _KEPT})
+    offsets, columns = _move(collisions, pool.particles.offsets, table)
+    return replace(hadrons, pileup=Ragged(offsets[offsets_of(number)], dict(zip(_LAID, columns, strict=True))))
 
 
-def _large(values: Any) -> Any:
-    return values.astype(np.float64) if values.dtype.kind == "f" else values
+class _Collisions(NamedTuple):
+    """Collisions to be laid over, (c,) each: place in the pool, turn about the beam, shift along it (mm), in time."""
+
+    chosen: I8
+    cos: F8
+    sin: F8
+    along: F8
+    late: F8
+
+
+class _Table(NamedTuple):
+    """The columns of a pool."""
+
+    id: NDArray[np.int32]
+    charge: NDArray[np.int8]
+    px: NDArray[np.float32]
+    py: NDArray[np.float32]
+    pz: NDArray[np.float32]
+    m: NDArray[np.float32]
+    x: NDArray[np.float32]
+    y: NDArray[np.float32]
+    z: NDArray[np.float32]
+    t: NDArray[np.float32]
+
+
+_KEPT = _Table._fields
+_LAID = ("px", "py", "pz", "e", "m", "x", "y", "z", "t", "id", "charge")
+
+
+@njit(cache=True)
+def _move(c: _Collisions, starts: I8, pool: _Table) -> tuple[I8, tuple[NDArray[Any], ...]]:
+    """Turn and shift collisions of the pool: gives offsets by collision, and the columns `_LAID` of their particles."""
+    offsets = np.zeros(len(c.chosen) + 1, dtype=np.int64)
+    for k, chosen in enumerate(c.chosen):
+        offsets[k + 1] = offsets[k] + starts[chosen + 1] - starts[chosen]
+    n = offsets[-1]
+    px, py, pz, e, m = np.empty(n), np.empty(n), np.empty(n), np.empty(n), np.empty(n)
+    x, y, z, t = np.empty(n), np.empty(n), np.empty(n), np.empty(n)
+    kind, charge = np.empty(n, dtype=np.int32), np.empty(n, dtype=np.int8)
+    for k, chosen in enumerate(c.chosen):
+        for i in range(offsets[k], offsets[k + 1]):
+            j = starts[chosen] + i - offsets[k]
+            ax, ay, bx, by = float(pool.px[j]), float(pool.py[j]), float(pool.x[j]), float(pool.y[j])
+            px[i], py[i], pz[i], m[i] = (
+                ax * c.cos[k] - ay * c.sin[k],
+                ax * c.sin[k] + ay * c.cos[k],
+                pool.pz[j],
+                pool.m[j],
+            )
+            e[i] = math.sqrt(px[i] * px[i] + py[i] * py[i] + pz[i] * pz[i] + m[i] * m[i])
+            x[i], y[i] = bx * c.cos[k] - by * c.sin[k], bx * c.sin[k] + by * c.cos[k]
+            z[i], t[i] = pool.z[j] + c.along[k], pool.t[j] + c.late[k]
+            kind[i], charge[i] = pool.id[j], pool.charge[j]
+    return offsets, (px, py, pz, e, m, x, y, z, t, kind, charge)

@@ -7,7 +7,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from resim.ragged import offsets_of, row_of, select_rows
+from resim.ragged import interleave, offsets_of, select_rows
 
 F8 = NDArray[np.float64]
 I4 = NDArray[np.int32]
@@ -36,14 +36,8 @@ class Ragged:
 
     def beside(self, other: "Ragged") -> "Ragged":
         """Put the elements of each row of another table behind the ones of the same row; columns as here."""
-        offsets = self.offsets + other.offsets
-        mine = np.arange(self.offsets[-1]) + other.offsets[row_of(self.offsets)]
-        theirs = np.arange(other.offsets[-1]) + self.offsets[row_of(other.offsets) + 1]
-        columns = {}
-        for name, values in self.columns.items():
-            columns[name] = np.empty(offsets[-1], dtype=values.dtype)
-            columns[name][mine], columns[name][theirs] = values, other[name]
-        return Ragged(offsets, columns)
+        columns = {n: interleave(c, self.offsets, other[n], other.offsets) for n, c in self.columns.items()}
+        return Ragged(self.offsets + other.offsets, columns)
 
     def take(self, rows: NDArray[Any]) -> Self:
         """Select rows by index or mask."""
@@ -171,6 +165,8 @@ class Hadrons:
     quark pair; 0 for all else, and where it is not known."""
     pileup: Ragged | None = None
     """Particles of other collisions, with the columns of `particles`: seen by the detector, no part of the truth."""
+    derived: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
+    """What a stage has computed of the hard collisions alone, for the views that start from the same ones."""
 
     @property
     def seen(self) -> Ragged:
