@@ -88,7 +88,7 @@ def main() -> None:
     """Measure, and print the conditions, the table and the line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.interventions", description=__doc__)
     parser.add_argument("--config", type=Path, default=Path("config.yaml"))
-    parser.add_argument("--events", type=int, default=100, help="events a turn")
+    parser.add_argument("--events", type=int, default=100, help="events a turn, that is a part")
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--views", nargs="+", choices=list(VIEWS), default=list(VIEWS), help="only these")
     arguments = parser.parse_args()
@@ -124,11 +124,12 @@ def _of_sample(config: Config, sample: str, events: int, turns: int, names: set[
 def _simulation(
     config: Config, sample: str, events: int, turns: int, views: dict[str, Any], shower: Any = (), **changes: Any
 ) -> Simulation:
-    """Bind the shipped config with other views, in blocks of a turn."""
+    """Bind the shipped config with other views, in parts of a turn."""
     values = config.model_dump(by_alias=True, exclude_none=True)
     values["chain"]["shower"] = {**values["chain"].get("shower", {}), **dict(shower)}
     values["samples"] = {sample: {**values["samples"][sample], "events": events * turns}}
-    ours = {"views": views, "pileup": {"events": 500}, "block_size": events, "events_per_part": events}
+    ours = {"views": views, "pileup": {"events": 500}, "block_size": min(events, config.block_size)}
+    ours["events_per_part"] = events
     return Simulation(parse(Config, {**values, **ours, **changes}, "benchmark"), sample)
 
 

@@ -33,6 +33,7 @@ _K0S, _LAMBDA = 310, 3122  # they shower partly in the ECAL
 _TURN = 2 * math.pi
 _ON_AXIS = 1e-9  # mm: at the end caps, eta beyond 29
 _STRAIGHT = 1e5  # radii of the volume: a circle this large bends by less than 10 um in it
+_AT_ONCE = 100_000  # particles: their columns fit in the cache
 _GUESSES = 4096  # steps in eta in which strips are looked up: more than one a strip
 
 
@@ -47,6 +48,17 @@ def detect(hadrons: Hadrons, settings: DetectorSettings, stream: Stream) -> Cand
     UserError
         If a particle's momentum, energy or vertex is not finite.
     """
+    n, total = len(hadrons.event), hadrons.particles.offsets[-1]
+    if hadrons.pileup is not None:
+        total += hadrons.pileup.offsets[-1]
+    if n <= 1 or total <= _AT_ONCE:
+        return Candidates(hadrons, _flow(hadrons, settings, stream))
+    pieces = np.array_split(np.arange(n), min(n, math.ceil(total / _AT_ONCE)))
+    return Candidates(hadrons, Ragged.join([_flow(hadrons.take(rows), settings, stream) for rows in pieces]))
+
+
+def _flow(hadrons: Hadrons, settings: DetectorSettings, stream: Stream) -> Ragged:
+    """Give the candidates of some events."""
     particles = _particles(hadrons)
     _require_finite(particles)
     volume = _Volume(_CURVATURE * settings.magnetic_field, settings.radius, settings.half_length)
@@ -60,7 +72,7 @@ def detect(hadrons: Hadrons, settings: DetectorSettings, stream: Stream) -> Cand
         _of_neutrals(photons, PHOTON),
         _of_neutrals(neutrals, NEUTRAL_HADRON),
     ]
-    return Candidates(hadrons, _gather(flow, len(hadrons.event)))
+    return _gather(flow, len(hadrons.event))
 
 
 # --- particles ---------------------------------------------------------------------------------------------------

@@ -30,9 +30,9 @@ from resim.jets.states import F8, I8, Hadrons, HardEvents, Ragged
 from resim.keys import Stream, block_seed, to_normal
 from resim.ragged import offsets_of, row_of
 
-FORMAT, VERSION = "resim-pool", 1
+FORMAT, VERSION = "resim-pool", 2
 BLOCK = 500  # events a seed
-_ETA_MAX = 6.0  # what goes further forward misses every calorimeter
+_ETA_MAX = 5.3  # from 10 sigma behind the middle it still passes a calorimeter that ends, 3 m off, at 5.0
 _NEUTRINOS = (12, 14, 16)
 
 

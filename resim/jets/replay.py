@@ -17,6 +17,7 @@ PROTON = 2212
 _UNIT_WEIGHTS = 3  # Les Houches strategy: events come unweighted; our weights stay with the hard process
 _PROCESS = 9999  # Les Houches process number; Pythia needs one and only one here
 _BATCH = 25  # events a call: their records fit in the cache, a hundred do not (3 % of a whole event)
+_KEPT_BATCH = 100  # of what starts from kept records, which are shorter: there each call counts for more
 _INCOMING = -21  # Pythia's status code
 
 
@@ -35,6 +36,11 @@ class Replay(pythia8.LHAup):
         self._seeds = [stream.pythia_seed(event) for event in hard.event] if stream else None
         self._particles = _les_houches(hard)
         self.position = -1
+
+    @property
+    def has_shower(self) -> bool:
+        """Tell whether the loaded events are to be showered."""
+        return self._seeds is not None
 
     def setInit(self) -> bool:
         """Tell Pythia the beams (its callback)."""
@@ -84,7 +90,8 @@ def next_batches(pythia: Any, source: Replay) -> list[Any]:
         If Pythia asked for more or fewer events than it gave back: rows and event ids would not match.
     """
     total = len(source.hard.event)
-    batches = [pythia.nextBatch(min(_BATCH, total - done), "none") for done in range(0, total, _BATCH)]
+    size = _BATCH if source.has_shower else _KEPT_BATCH
+    batches = [pythia.nextBatch(min(size, total - done), "none") for done in range(0, total, size)]
     if source.position != total - 1:
         asked = f"Pythia asked for {source.position + 1} hard processes for {total} events"
         raise RuntimeError(f"{asked}: ids would be mixed up")
