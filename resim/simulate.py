@@ -114,6 +114,8 @@ def _check_paths(lane: type[JetsLane], config: Config, where: str) -> None:
     """Check that each view has a path: that no engine stands where it is cut, or in for a stage that it sets."""
     paths = {view.name: view.path for view in plan_views(config)}
     for name, view in config.views.items():
+        label = replica_names(name, view.replicas)[0]
+        lane.check_path(paths[label], f"{where}: views.{name}")
         if view.cut is None:
             continue
         before, place = paths[view.base], f"{where}: views.{name}"
@@ -124,7 +126,6 @@ def _check_paths(lane: type[JetsLane], config: Config, where: str) -> None:
         if kind and lane.replaced[kind][0] != view.cut:
             words = f"{view.engine!r} takes {kind[0]} and stands in for {', '.join(lane.replaced[kind])}"
             raise UserError(f"{place}.from: the engine {words}; cut at {lane.replaced[kind][0]!r}")
-        label = replica_names(name, view.replicas)[0]
         own = [step for step in paths[label] if step.stage == STAGE and step.view == name]
         if len(own) > 1:
             raise UserError(f"{place}: runs {len(own)} engines of its own; make two views, one the base of the other")

@@ -109,6 +109,11 @@ MISTAKES = [
         r"acts on the stage 'shower', upstream of the",
     ),
     ("views/x", {**_shower(TimeShower__pTmin=1), "from": "hadronization"}, r"use `from: shower`, or remove the line"),
+    (
+        "views/x",
+        {"from": "hadronization", "set": {"Ropewalk:RopeHadronization": True}},
+        r"views.x: Ropewalk:RopeHadronization does nothing without the vertices.*set `PartonVertex:setVertex: on` in",
+    ),
     ("views/x", _shower(Random__seed=5), r"'Random:seed' is set by the project itself"),
     ("views/x", {"from": "detector", "set": {"ecall.x": 1}}, r"views.x.set: unknown key 'ecall'; allowed here: "),
     (

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel
 
 from resim import engines
-from resim.chain import Draw, FusedStage, Settings, Stage, View, settings_of
+from resim.chain import Draw, FusedStage, Settings, Stage, Step, View, first_values, settings_of
 from resim.config import Config
 from resim.errors import UserError
 from resim.interop.lhe import LesHouchesFile, file_digest
@@ -233,6 +233,25 @@ class JetsLane:
             allowed = pythia.stages_of(name)
             if stage not in allowed:
                 raise UserError(f"{where}: {name!r} does not act on the stage {stage!r}; it belongs to {allowed[0]!r}")
+
+    @staticmethod
+    def check_path(path: Sequence[Step], where: str) -> None:
+        """Check what the settings of a view's stages need of each other.
+
+        Raises
+        ------
+        UserError
+            If its strings are to be ropes and the shower sets no vertices: Pythia does nothing then, and says nothing.
+        """
+        steps = {step.stage: dict(first_values(step.settings)) for step in path if step.stage in engine.STAGES}
+        ropes, vertices = "Ropewalk:RopeHadronization", "PartonVertex:setVertex"
+        if "shower" not in steps or not pythia.is_on(steps["hadronization"].get(ropes, False)):
+            return
+        if not pythia.is_on(steps["shower"].get(vertices, False)):
+            raise UserError(
+                f"{where}: {ropes} does nothing without the vertices of partons; set `{vertices}: on` in chain.shower, "
+                "or in a view that it names as its base"
+            )
 
     @staticmethod
     def check_sample(config: Config, sample: str, where: str) -> None:

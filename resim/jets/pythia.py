@@ -36,6 +36,7 @@ HADRONIZATION = (
     "StringPT:",
     "StringFlav:",
     "StringFragmentation:",
+    "ClosePacking:",
     "MiniStringFragmentation:",
     "FragmentationSystems:",
     "HadronLevel:",
@@ -79,7 +80,8 @@ HARD = (
 )
 WEAK_SHOWER = "WeakShower:"
 ENERGY = "Beams:eCM"  # the one setting of the beams: the replay is of protons
-_SWITCH = ("on", "off", "yes", "no", "true", "false", "0", "1")
+_ON, _OFF = ("on", "yes", "true", "1"), ("off", "no", "false", "0")
+_SWITCH = (*_ON, *_OFF)
 _INTEGER = re.compile(r"[+-]?\d+")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 # What the hard process has in common with the shower: set for the former, known to the latter, which may change it.
@@ -95,6 +97,11 @@ def _text(value: Any) -> str:
     if isinstance(value, list | tuple):
         return "{" + ",".join(_text(v) for v in value) + "}"
     return {True: "on", False: "off"}[value] if isinstance(value, bool) else str(value)
+
+
+def is_on(value: Any) -> bool:
+    """Tell how Pythia reads the value of a flag."""
+    return str(value).lower() in _ON
 
 
 def is_particle_data(name: str) -> bool:

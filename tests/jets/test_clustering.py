@@ -167,6 +167,23 @@ def test_an_object_may_lack_its_generator_jet_but_not_the_reconstructed_one() ->
     assert lone.object.tolist() == [1]
 
 
+def test_views_of_the_same_hadrons_share_their_generator_jets(real: Candidates) -> None:
+    """They are found once for settings that matter to them, and are what a view that finds them itself gets."""
+    hadrons = real.take(np.arange(len(real.event))).hadrons
+    other = detect(hadrons, detector_settings({"ecal": {"scale": 1.3}}, "test"), stream(1, "qcd", "detector"))
+    for candidates, changes, found in (
+        (Candidates(hadrons, real.candidates), {}, 1),
+        (other, {"n2_beta": 2.0, "max_constituents": 5}, 1),
+        (other, {"radius": 0.6}, 2),
+    ):
+        settings = JetSettings(**changes)
+        shared = make_objects(candidates, settings)
+        assert len(hadrons.derived) == found
+        alone = make_objects(Candidates(dataclasses.replace(hadrons, derived={}), candidates.candidates), settings)
+        np.testing.assert_array_equal(shared.columns, alone.columns)
+        assert np.isfinite(shared.columns[:, COLUMN["gen_mass"]]).any()
+
+
 def test_objects_of_an_event_do_not_depend_on_its_block(real: Candidates) -> None:
     block = make_objects(real, SETTINGS)
     alone = [make_objects(real.take(np.array([row])), SETTINGS) for row in range(len(real.event))]

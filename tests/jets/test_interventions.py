@@ -95,7 +95,7 @@ CUT = [view for view in PLAN.values() if view.cut]
 
 
 def _numbers(state: Any) -> Iterator[bytes]:
-    """Give all that a state holds, but the engine that made it."""
+    """Give all that a state holds, but the engine that made it and what was computed of it."""
     if isinstance(state, np.ndarray):
         yield state.tobytes()
     elif isinstance(state, pythia8.Event):
@@ -104,7 +104,7 @@ def _numbers(state: Any) -> Iterator[bytes]:
         for value in state.values() if isinstance(state, dict) else state:
             yield from _numbers(value)
     elif hasattr(state, "__dict__") and not isinstance(state, Origin):
-        yield from _numbers(vars(state))
+        yield from _numbers({name: value for name, value in vars(state).items() if name != "derived"})
 
 
 def fingerprint(state: Any) -> str:
