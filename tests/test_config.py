@@ -114,6 +114,11 @@ MISTAKES = [
         {"from": "hadronization", "set": {"Ropewalk:RopeHadronization": True}},
         r"views.x: Ropewalk:RopeHadronization does nothing without the vertices.*set `PartonVertex:setVertex: on` in",
     ),
+    (
+        "views/x",
+        {"from": "detector", "set": {"hcal.dead": [[0.0, 0.5, 0.0, 0.5], [0.0, 0.01, 0.0, 0.01]]}},
+        r"views.x.set: hcal.dead: \[0.0, 0.01, 0.0, 0.01\] has no centre of a cell in it; make it larger",
+    ),
     ("views/x", _shower(Random__seed=5), r"'Random:seed' is set by the project itself"),
     ("views/x", {"from": "detector", "set": {"ecall.x": 1}}, r"views.x.set: unknown key 'ecall'; allowed here: "),
     (

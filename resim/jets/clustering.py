@@ -16,13 +16,12 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, Field
 
 from resim.jets import features, truth
-from resim.jets.states import F8, I8, Candidates, Hadrons, Objects, Ragged
+from resim.jets.states import F8, I8, NEUTRINOS, Candidates, Hadrons, Objects, Ragged
 from resim.ragged import offsets_of, row_of, select_elements, select_rows
 
 # FastJet's own switch for the banner that it would print into our standard output
 fastjet._swig.ClusterSequence.set_fastjet_banner_stream(None)
 
-_NEUTRINOS = (12, 14, 16)
 _MARGIN = 1.5  # radii around the farthest axis of a matched jet in which particles are clustered
 _OF_CANDIDATES = ("vertex_dz_max", "n2_beta", "max_constituents")  # settings that do nothing to generator jets
 _GHOST_SCALE = 1e-18  # far below the rounding of a jet's momentum, far above the smallest double
@@ -139,7 +138,7 @@ def _generator_jets(hadrons: Hadrons, partons: Partons, settings: JetSettings) -
     key = "generator jets", settings.model_copy(update=dict.fromkeys(_OF_CANDIDATES))
     if key not in hadrons.derived:
         kind = np.abs(hadrons.particles["id"])
-        visible = ~np.logical_or.reduce([kind == neutrino for neutrino in _NEUTRINOS]) & settings.generator_jets
+        visible = ~np.logical_or.reduce([kind == neutrino for neutrino in NEUTRINOS]) & settings.generator_jets
         jets = _cluster_near(hadrons.particles, hadrons, partons, settings, visible)
         jet, _ = partons.match(jets, settings)
         there = jet >= 0

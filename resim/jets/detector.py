@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from resim.errors import UserError
 from resim.jets.cards import Calorimeter, DetectorSettings, Efficiency, PtResolution, Region, Tracking
-from resim.jets.states import F8, I4, I8, Candidates, Hadrons, Ragged
+from resim.jets.states import F8, I4, I8, NEUTRINOS, Candidates, Hadrons, Ragged
 from resim.keys import Stream, to_normal
 from resim.ragged import offsets_of, row_of
 
@@ -28,7 +28,6 @@ Bools = NDArray[np.bool_]
 
 _CURVATURE = 0.299792458e-3  # GeV / (T mm): pT = _CURVATURE * B * radius
 _NUMBERS = ("px", "py", "pz", "e", "m", "x", "y", "z")
-_NEUTRINOS = (12, 14, 16)
 _K0S, _LAMBDA = 310, 3122  # they shower partly in the ECAL
 _TURN = 2 * math.pi
 _ON_AXIS = 1e-9  # mm: at the end caps, eta beyond 29
@@ -184,7 +183,7 @@ def _propagate(particles: _Particles, volume: _Volume) -> tuple[F8, F8, F8, F8, 
 def _is_visible(kind: int, at: _Flight, volume: _Volume) -> bool:
     """Leave out neutrinos, what does not move away from the beam, and what is made outside."""
     inside = at.x * at.x + at.y * at.y < volume.radius * volume.radius and abs(at.z) < volume.half_length
-    return inside and at.pt > 0 and kind not in _NEUTRINOS
+    return inside and at.pt > 0 and kind not in NEUTRINOS
 
 
 @njit(cache=True, error_model="numpy")
@@ -403,6 +402,20 @@ def _cells(settings: Calorimeter) -> _Cells:
     guess = np.searchsorted(edges, np.linspace(edges[0], edges[-1], _GUESSES, endpoint=False), side="right") - 1
     dead = _is_within(settings.dead, centre[strip], phi)
     return _Cells(edges, guess, phi_cells, first, *settings.terms(centre), dead)
+
+
+def check_dead(settings: DetectorSettings, where: str) -> None:
+    """Check that every dead region kills something.
+
+    Raises
+    ------
+    UserError
+        If a region of a calorimeter has no centre of a cell in it.
+    """
+    for name, calorimeter in (("ecal", settings.ecal), ("hcal", settings.hcal)):
+        for region in calorimeter.dead:
+            if not _cells(calorimeter.model_copy(update={"dead": (region,)})).dead.any():
+                raise UserError(f"{where}: {name}.dead: {list(region)} has no centre of a cell in it; make it larger")
 
 
 def _strips(settings: Calorimeter) -> tuple[F8, I8]:

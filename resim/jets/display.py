@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from resim.errors import UserError
 from resim.jets.clustering import JetSettings
+from resim.jets.geometry import wrapped
 from resim.store import Dataset, Part, StoredView
 
 COLUMNS = 4
@@ -123,7 +124,7 @@ def _panel(axis: Axes, view: StoredView, row: int, centre: tuple[float, float], 
     features = {n: table.constituents[:, i] for i, n in enumerate(names)}
     jet = dict(zip(view.column_names, table.columns[0], strict=True))
     _scatter(axis, features, centre)
-    jet_centre = (jet["eta"] - centre[0], _wrapped(jet["phi"] - centre[1]))
+    jet_centre = (jet["eta"] - centre[0], wrapped(jet["phi"] - centre[1]))
     axis.add_patch(mpl.patches.Circle(jet_centre, _radius(view.part), fill=False, lw=0.8, color="0.6"))
     axis.plot(0, 0, "k+", ms=9, label="hard parton")
     axis.set(
@@ -143,12 +144,7 @@ def _panel(axis: Axes, view: StoredView, row: int, centre: tuple[float, float], 
 
 def _scatter(axis: Axes, features: dict[str, NDArray[Any]], centre: tuple[float, float]) -> None:
     """Put a disc for each constituent, its area proportional to pT."""
-    x, y = features["eta"] - centre[0], _wrapped(features["phi"] - centre[1])
+    x, y = features["eta"] - centre[0], wrapped(features["phi"] - centre[1])
     for flag, (_, colour) in KINDS.items():
         of = features[flag] > 0
         axis.scatter(x[of], y[of], s=3 * features["pt"][of], color=colour, alpha=0.55, lw=0)
-
-
-def _wrapped(angle: Any) -> Any:
-    """Bring an angle into [-pi, pi)."""
-    return (angle + np.pi) % (2 * np.pi) - np.pi

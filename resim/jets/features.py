@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from resim.jets import substructure, truth
 from resim.jets.detector import CHARGED_HADRON, ELECTRON, MUON, NEUTRAL_HADRON, PHOTON
+from resim.jets.geometry import wrapped
 from resim.jets.states import F8, I8, Candidates, Objects, Ragged
 from resim.ragged import row_of, select_elements, select_rows
 
@@ -235,7 +236,7 @@ def _isolation(candidates: Ragged, pt: F8, event: I8, place: I8) -> F8:
     hard = (others != place[lepton]) & (pt[others] > _ISOLATION_PT_MIN)
     others, lepton = others[hard], lepton[hard]
     (eta, phi), (axis_eta, axis_phi) = _direction(candidates, others), _direction(candidates, place)
-    near = np.hypot(eta - axis_eta[lepton], _wrapped(phi - axis_phi[lepton])) < _ISOLATION_DR
+    near = np.hypot(eta - axis_eta[lepton], wrapped(phi - axis_phi[lepton])) < _ISOLATION_DR
     return np.bincount(lepton[near], weights=pt[others][near], minlength=len(place)) / pt[place]
 
 
@@ -243,11 +244,6 @@ def _direction(candidates: Ragged, place: I8) -> tuple[F8, F8]:
     """Give eta and phi of some candidates."""
     px, py, pz = (candidates[name][place] for name in ("px", "py", "pz"))
     return np.arcsinh(pz / np.hypot(px, py)), np.arctan2(py, px)
-
-
-def _wrapped(angle: F8) -> F8:
-    """Bring angles to [-pi, pi)."""
-    return (angle + np.pi) % (2 * np.pi) - np.pi
 
 
 def constituents(jets: "Jets", candidates: Ragged, most: int) -> Ragged:
@@ -267,7 +263,7 @@ def constituents(jets: "Jets", candidates: Ragged, most: int) -> Ragged:
 
 def _relative(chosen: dict[str, NDArray[Any]], pt: F8, jets: "Jets", owner: I8) -> dict[str, NDArray[Any]]:
     eta, phi = np.arcsinh(chosen["pz"] / pt), np.arctan2(chosen["py"], chosen["px"])
-    dphi = _wrapped(phi - jets.phi[owner])
+    dphi = wrapped(phi - jets.phi[owner])
     return {
         "pt": pt,
         "relpt": pt / jets.pt[owner],

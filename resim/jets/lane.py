@@ -19,7 +19,7 @@ from resim.interop.lhe import LesHouchesFile, file_digest
 from resim.jets import engine, external, hard, kept, pileup, pythia
 from resim.jets.cards import DetectorSettings, detector_settings
 from resim.jets.clustering import JetSettings, from_hard_vertex, make_objects
-from resim.jets.detector import detect
+from resim.jets.detector import check_dead, detect
 from resim.jets.features import FEATURES, JET_COLUMNS
 from resim.jets.pileup import PileupSettings, overlay, read_pool
 from resim.jets.states import Candidates, Hadrons, HardEvents, Objects, Records
@@ -226,7 +226,9 @@ class JetsLane:
             Naming the place, the setting and what is allowed.
         """
         if stage in _CARDS:
-            _card(_CARDS[stage], settings_of(settings), where)
+            card = _card(_CARDS[stage], settings_of(settings), where)
+            if isinstance(card, DetectorSettings):
+                check_dead(card, where)
             return
         pythia.check_settings(settings, where)
         for name in settings:

@@ -26,14 +26,13 @@ from tqdm import tqdm
 from resim.errors import UserError
 from resim.jets.pythia import initialise, make
 from resim.jets.records import read_hadrons
-from resim.jets.states import F8, I8, Hadrons, HardEvents, Ragged
+from resim.jets.states import F8, I8, NEUTRINOS, Hadrons, HardEvents, Ragged
 from resim.keys import Stream, block_seed, to_normal
 from resim.ragged import offsets_of, row_of
 
 FORMAT, VERSION = "resim-pool", 2
 BLOCK = 500  # events a seed
 _ETA_MAX = 5.3  # from 10 sigma behind the middle it still passes a calorimeter that ends, 3 m off, at 5.0
-_NEUTRINOS = (12, 14, 16)
 
 
 class PileupSettings(BaseModel, extra="forbid", frozen=True, allow_inf_nan=False):
@@ -103,7 +102,7 @@ def _block(pythia: Any, seed: int, block: int) -> Ragged:
     made, hadrons = read_hadrons([batch], HardEvents.unknown(np.arange(BLOCK)), pythia)
     particles = hadrons.particles
     pt = np.hypot(particles["px"], particles["py"])
-    keep = (np.abs(particles["pz"]) < pt * np.sinh(_ETA_MAX)) & ~np.isin(np.abs(particles["id"]), _NEUTRINOS)
+    keep = (np.abs(particles["pz"]) < pt * np.sinh(_ETA_MAX)) & ~np.isin(np.abs(particles["id"]), NEUTRINOS)
     row = row_of(particles.offsets)[keep]
     columns = {name: _small(particles[name][keep]) for name in _KEPT}
     return Ragged(offsets_of(np.bincount(row, minlength=len(made))), columns)

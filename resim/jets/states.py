@@ -12,6 +12,7 @@ from resim.ragged import interleave, offsets_of, select_rows
 F8 = NDArray[np.float64]
 I4 = NDArray[np.int32]
 I8 = NDArray[np.int64]
+NEUTRINOS = (12, 14, 16)  # PDG ids
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from resim.jets.geometry import wrapped
 from resim.jets.states import F8, I8
 
 Momenta = tuple[F8, F8, F8, F8]
@@ -51,7 +52,7 @@ def softdrop(particles: F8, offsets: I8, z_cut: float, beta: float, radius: floa
         for i, branch in enumerate((hard, soft), start=1)
         for name, values in zip(("pt", "eta", "phi", "mass"), _observables(branch), strict=True)
     }
-    turn = (hard[:, _PHI] - soft[:, _PHI] + np.pi) % (2 * np.pi) - np.pi
+    turn = wrapped(hard[:, _PHI] - soft[:, _PHI])
     zg, rg = soft[:, _PT] / (hard[:, _PT] + soft[:, _PT]), np.hypot(hard[:, _Y] - soft[:, _Y], turn)
     return {"softdrop_mass": _observables(jet)[3], "softdrop_pt": jet[:, _PT], **branches, "zg": zg, "rg": rg}
 

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resim.errors import UserError
+from resim.jets.geometry import wrapped
 from resim.jets.states import F8, I4, I8, HardEvents
 from resim.ragged import offsets_of, row_of
 from resim.store.tables import SLOTS
@@ -162,7 +163,7 @@ def match(row: I8, eta: F8, phi: F8, jet_row: I8, jet_eta: F8, jet_phi: F8, max_
     offsets = offsets_of(high - low)
     parton = row_of(offsets)
     jet = np.arange(offsets[-1]) - offsets[parton] + low[parton]
-    dphi = (phi[parton] - jet_phi[jet] + np.pi) % (2 * np.pi) - np.pi
+    dphi = wrapped(phi[parton] - jet_phi[jet])
     distance = np.hypot(eta[parton] - jet_eta[jet], dphi)
     order = np.argsort(distance, kind="stable")
     order = order[distance[order] < max_distance]
