@@ -133,7 +133,9 @@ class Calorimeter(_Settings):
     """
 
     rings: tuple[Ring, ...] = Field(min_length=1, description="cells, from the centre outwards")
-    coarsen: int = Field(ge=1, description="merges so many cells in eta and in phi; of what is left over at an edge fewer")
+    coarsen: int = Field(
+        ge=1, description="merges so many cells in eta and in phi; of what is left over at an edge fewer"
+    )
     spread: float = Field(ge=0, le=1, description="share of the cell over which directions are drawn; 0: centre")
     electromagnetic: float = Field(ge=0, le=1, description="share of their energy that electrons and photons leave")
     long_lived: float = Field(ge=0, le=1, description="share that K0S and Lambda leave")
