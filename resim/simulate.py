@@ -119,7 +119,7 @@ def _check_paths(lane: type[JetsLane], config: Config, where: str) -> None:
             continue
         before, place = paths[view.base], f"{where}: views.{name}"
         if not _can_cut(lane, before, view.cut):
-            allowed = ", ".join(_covered(lane, step)[0] for step in before)
+            allowed = ", ".join(covered(lane, step)[0] for step in before)
             raise UserError(f"{place}.from: an engine of {view.base!r} stands in for {view.cut!r}; allowed: {allowed}")
         kind = (config.engines[view.engine].input, config.engines[view.engine].output) if view.engine else None
         if kind and lane.replaced[kind][0] != view.cut:
@@ -135,7 +135,7 @@ def _check_paths(lane: type[JetsLane], config: Config, where: str) -> None:
                 raise UserError(f"{place}.set: {min(settings)!r} acts on {stage!r}, for which an engine stands in here")
 
 
-def _covered(lane: type[JetsLane], step: Step) -> tuple[str, ...]:
+def covered(lane: type[JetsLane] | JetsLane, step: Step) -> tuple[str, ...]:
     """Give the stages that a step is, or stands in for."""
     return lane.replaced[kind_of(step)] if step.stage == STAGE else (step.stage,)
 
@@ -143,14 +143,14 @@ def _covered(lane: type[JetsLane], step: Step) -> tuple[str, ...]:
 def _can_cut(lane: type[JetsLane], path: Sequence[Step], cut: str) -> bool:
     """Tell whether a path can be cut before a stage: not within an engine, nor before one that makes whole events."""
     steps = [step for step in path if step.stage != STAGE or kind_of(step)[0] != "none"]
-    return any(_covered(lane, step)[0] == cut for step in steps)
+    return any(covered(lane, step)[0] == cut for step in steps)
 
 
 def _put_in(lane: type[JetsLane], path: Sequence[Step], engine: Step) -> tuple[Step, ...]:
     """Put an engine in place of the steps that it stands in for."""
-    covered = _covered(lane, engine)
-    there = [engine if _covered(lane, step)[0] == covered[0] else step for step in path]
-    return tuple(step for step in there if step is engine or _covered(lane, step)[0] not in covered)
+    replaced = covered(lane, engine)
+    there = [engine if covered(lane, step)[0] == replaced[0] else step for step in path]
+    return tuple(step for step in there if step is engine or covered(lane, step)[0] not in replaced)
 
 
 def _routed(lane: type[JetsLane], cut: str, changes: dict[str, Any], where: str) -> dict[str, dict[str, Any]]:
@@ -185,7 +185,7 @@ def plan_views(config: Config, sample: str | None = None) -> list[View]:
         for replica, label in enumerate(replica_names(name, wanted.replicas)):
             path = paths[wanted.base]
             if wanted.cut:
-                cut = next(i for i, step in enumerate(path) if _covered(lane, step)[0] == wanted.cut)
+                cut = next(i for i, step in enumerate(path) if covered(lane, step)[0] == wanted.cut)
                 again = tuple(_changed(step, changes.get(step.stage, {}), name, replica) for step in path[cut:])
                 if wanted.engine:
                     again = _put_in(
@@ -665,7 +665,7 @@ def states_before(simulation: Simulation, part: Part, name: str, stage: str) -> 
     view = next(view for view in simulation.all_views if view.name == name)
     _require_same(simulation, part, view)
     lane = simulation.lane
-    path = view.path[: next(i for i, step in enumerate(view.path) if stage in _covered(type(lane), step))]
+    path = view.path[: next(i for i, step in enumerate(view.path) if stage in covered(lane, step))]
     engines = [dict(step.settings)["engine"] for step in path if step.stage == STAGE]
     if engines:
         there = f"the engine {engines[0]!r} made its events, and the data set does not keep them"
