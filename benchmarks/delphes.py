@@ -31,13 +31,13 @@ from benchmarks.response import (
     reference_values,
 )
 from resim.errors import UserError
-from resim.interop.delphes import read_delphes, without_particles
+from resim.interop.delphes import read_delphes
 from resim.interop.hepmc import read_hepmc
 from resim.jets.cards import DetectorSettings, detector_settings
 from resim.jets.detector import detect
 from resim.jets.pythia import initialise, make
 from resim.jets.records import read_hadrons
-from resim.jets.states import Candidates, Hadrons, Ragged
+from resim.jets.states import Candidates, Hadrons, HardEvents, Ragged
 from resim.keys import Stream, stream
 from resim.ragged import offsets_of, row_of
 
@@ -80,7 +80,7 @@ def settings_of(sample: Mapping[str, Any]) -> list[tuple[str, str]]:
 def generate(sample: Mapping[str, Any], n_events: int) -> Hadrons:
     """Make events of the reference again with Pythia, ids from 0."""
     pythia = initialise(make(settings_of(sample)), settings_of(sample))
-    return read_hadrons([pythia.nextBatch(n_events, "none")], without_particles(np.arange(n_events)).hard, pythia)[1]
+    return read_hadrons([pythia.nextBatch(n_events, "none")], HardEvents.unknown(np.arange(n_events)), pythia)[1]
 
 
 def require_same(made: Hadrons, read: Hadrons, sample: str) -> None:
@@ -117,7 +117,7 @@ def gun(n_events: int, keys: Stream) -> Hadrons:
     columns = {"id": (sign * pdg).astype(np.int32), "charge": (sign * charge).astype(np.int8), "m": mass}
     columns |= {"px": px, "py": py, "pz": pz, "e": np.sqrt(px**2 + py**2 + pz**2 + mass**2)}
     columns |= {name: np.zeros(len(pt)) for name in "xyzt"}
-    empty = without_particles(event)
+    empty = Hadrons.unknown(event)
     particles = Ragged(offsets_of(np.full(n_events, slots)), columns)
     return Hadrons(event, empty.hard, particles, empty.heavy, empty.splitting)
 

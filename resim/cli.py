@@ -214,19 +214,24 @@ def show(
 @app.command()
 def export(
     folder: Folder,
-    to: Annotated[Literal["rs3l", "parquet", "root"], typer.Option(help="Format; docs/exchange.md describes them.")],
+    to: Annotated[
+        Literal["rs3l", "parquet", "root", "hepmc3"], typer.Option(help="Format; docs/exchange.md describes them.")
+    ],
     out: Annotated[Path, typer.Option(help="File to write.")],
     views: Annotated[
-        str | None, typer.Option(help="Views by commas; root takes one. [default: all that the format can hold]")
+        str | None,
+        typer.Option(help="Views by commas; root and hepmc3 take one. [default: all that the format can hold]"),
     ] = None,
     constituents: Annotated[int, typer.Option(min=1, help="rs3l: room for so many constituents.")] = 100,
     vartype: Annotated[
         list[str] | None, typer.Option(metavar="NAME=CODE", help="rs3l: the code of a view. May be repeated.")
     ] = None,
     higgs: Annotated[str | None, typer.Option(help="root: JetClass's label of H, such as Hbb.")] = None,
+    pool: Annotated[Path | None, typer.Option(help="hepmc3: pool of pile-up, where the view has some.")] = None,
 ) -> None:
     """Write a data set in a format of others."""
     from resim.interop.columnar import export_parquet, export_root
+    from resim.interop.events import export_hepmc
     from resim.interop.rs3l import export_rs3l
     from resim.store import open_dataset
 
@@ -240,6 +245,8 @@ def export(
         print(f"left out: {', '.join(left_out) or 'no view'}")
     elif to == "parquet":
         export_parquet(dataset, out, names, bar)
+    elif to == "hepmc3":
+        print(f"{out}: {export_hepmc(dataset, out, names, pool, bar)} events")
     else:
         export_root(dataset, out, names, higgs, bar)
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from resim.chain import NOMINAL
-from resim.config import SPLITS, Config, Sample, Source, replica_names
+from resim.config import SPLITS, Config, Source
 from resim.errors import UserError
 from resim.store import open_part, read_manifest
 
@@ -69,9 +69,9 @@ def check_sources(config: Config, trained_on: Sequence[str], results: Path, wher
     learned = {name: sample for name, sample in config.samples.items() if sample.role != "evaluation"}
     known: dict[str, tuple[str, ...]] = {}
     for name, sample in learned.items():
-        views, certain = _views(config, sample)
+        views, certain = _views(config, name)
         missing = [view for view in (NOMINAL, *trained_on) if view not in views]
-        if missing and sample.source:
+        if missing and (sample.source or sample.engine):
             has = f"it has {', '.join(views)}" if certain else f"its layout knows {', '.join(views)} (see vartypes)"
             raise UserError(f"{where}: training.views: {missing[0]!r} is not in the data set of samples.{name}; {has}")
         known |= {name: views} if certain else {}
@@ -82,11 +82,14 @@ def _paths(source: Source | None) -> list[Path]:
     return [] if source is None else [Path(path) for path in (source.store, *(source.rs3l or ())) if path is not None]
 
 
-def _views(config: Config, sample: Sample) -> tuple[tuple[str, ...], bool]:
-    if sample.source is not None:
-        return _source_views(sample.source)
-    planned = [replica for name, view in config.views.items() for replica in replica_names(name, view.replicas)]
-    return tuple(planned), True
+def _views(config: Config, name: str) -> tuple[tuple[str, ...], bool]:
+    """Name the views that a sample has; where an engine makes its events, none that is cut within that engine."""
+    from resim.simulate import plan_views
+
+    source = config.samples[name].source
+    if source is not None:
+        return _source_views(source)
+    return tuple(view.name for view in plan_views(config, name)), True
 
 
 def _check_same(views: dict[str, tuple[str, ...]], where: str) -> None:

@@ -17,11 +17,11 @@ _OF_EVENT = ("event", "split", "weight")
 _FOUR_VECTOR = "Momentum4D"
 
 
-def read(folder: Path | str, view: str = NOMINAL) -> ak.Array:
-    """Read a view of a data set into memory.
+def read(where: Path | str, view: str = NOMINAL) -> ak.Array:
+    """Read a view of a data set into memory, from a folder or a URL that fsspec reads (`s3://...`, `https://...`).
 
     There is an entry for each event with objects, in every view the same, so that two views compare entry by entry:
-    `read(folder, "nominal")[i]` and `read(folder, "shower_seed")[i]` are one event. Its fields are `event`, `split`,
+    `read(where, "nominal")[i]` and `read(where, "shower_seed")[i]` are one event. Its fields are `event`, `split`,
     `weight` and `jets`, the jets that the view has: their `object`, what is known of the hard parton, the view's
     columns (`pt`, `eta`, `phi`, `e` ...) and `constituents` with the fifteen features. Jets and constituents are
     four-vectors of the vector package, GeV: `.mass`, `.px`, `.deltaR(...)`, sums.
@@ -31,10 +31,10 @@ def read(folder: Path | str, view: str = NOMINAL) -> ak.Array:
     UserError
         If there is no such data set or view, or it is damaged.
     """
-    return ak.concatenate(list(iterate(folder, view)))
+    return ak.concatenate(list(iterate(where, view)))
 
 
-def iterate(folder: Path | str, view: str = NOMINAL) -> Iterator[ak.Array]:
+def iterate(where: Path | str, view: str = NOMINAL) -> Iterator[ak.Array]:
     """Yield what `read` gives, part by part, so that a part is all that memory must hold.
 
     Raises
@@ -42,9 +42,9 @@ def iterate(folder: Path | str, view: str = NOMINAL) -> Iterator[ak.Array]:
     UserError
         As `read`; for a missing data set or view, at once.
     """
-    dataset = open_dataset(folder)
+    dataset = open_dataset(where)
     if view not in dataset.views:
-        raise UserError(f"{folder}: has no view {view!r}; it has {', '.join(dataset.views)}")
+        raise UserError(f"{where}: has no view {view!r}; it has {', '.join(dataset.views)}")
     return _parts(dataset, view)
 
 

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import subprocess
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -50,6 +50,7 @@ from resim.store import (
     part_name,
     write_part,
 )
+from resim.typed import parse
 
 LANES = {"jets": JetsLane}
 ROOT = "hard"  # the stage that all views share; its state is kept in the part
@@ -120,7 +121,7 @@ def _check_paths(lane: type[JetsLane], config: Config, where: str) -> None:
             continue
         before, place = paths[view.base], f"{where}: views.{name}"
         if not _can_cut(lane, before, view.cut):
-            allowed = ", ".join(_covered(lane, step)[0] for step in before)
+            allowed = ", ".join(covered(lane, step)[0] for step in before)
             raise UserError(f"{place}.from: an engine of {view.base!r} stands in for {view.cut!r}; allowed: {allowed}")
         kind = (config.engines[view.engine].input, config.engines[view.engine].output) if view.engine else None
         if kind and lane.replaced[kind][0] != view.cut:
@@ -135,7 +136,7 @@ def _check_paths(lane: type[JetsLane], config: Config, where: str) -> None:
                 raise UserError(f"{place}.set: {min(settings)!r} acts on {stage!r}, for which an engine stands in here")
 
 
-def _covered(lane: type[JetsLane], step: Step) -> tuple[str, ...]:
+def covered(lane: type[JetsLane] | JetsLane, step: Step) -> tuple[str, ...]:
     """Give the stages that a step is, or stands in for."""
     return lane.replaced[kind_of(step)] if step.stage == STAGE else (step.stage,)
 
@@ -143,14 +144,14 @@ def _covered(lane: type[JetsLane], step: Step) -> tuple[str, ...]:
 def _can_cut(lane: type[JetsLane], path: Sequence[Step], cut: str) -> bool:
     """Tell whether a path can be cut before a stage: not within an engine, nor before one that makes whole events."""
     steps = [step for step in path if step.stage != STAGE or kind_of(step)[0] != "none"]
-    return any(_covered(lane, step)[0] == cut for step in steps)
+    return any(covered(lane, step)[0] == cut for step in steps)
 
 
 def _put_in(lane: type[JetsLane], path: Sequence[Step], engine: Step) -> tuple[Step, ...]:
     """Put an engine in place of the steps that it stands in for."""
-    covered = _covered(lane, engine)
-    there = [engine if _covered(lane, step)[0] == covered[0] else step for step in path]
-    return tuple(step for step in there if step is engine or _covered(lane, step)[0] not in covered)
+    replaced = covered(lane, engine)
+    there = [engine if covered(lane, step)[0] == replaced[0] else step for step in path]
+    return tuple(step for step in there if step is engine or covered(lane, step)[0] not in replaced)
 
 
 def _routed(lane: type[JetsLane], cut: str, changes: dict[str, Any], where: str) -> dict[str, dict[str, Any]]:
@@ -185,7 +186,7 @@ def plan_views(config: Config, sample: str | None = None) -> list[View]:
         for replica, label in enumerate(replica_names(name, wanted.replicas)):
             path = paths[wanted.base]
             if wanted.cut:
-                cut = next(i for i, step in enumerate(path) if _covered(lane, step)[0] == wanted.cut)
+                cut = next(i for i, step in enumerate(path) if covered(lane, step)[0] == wanted.cut)
                 again = tuple(_changed(step, changes.get(step.stage, {}), name, replica) for step in path[cut:])
                 if wanted.engine:
                     again = _put_in(
@@ -537,16 +538,7 @@ def _make(
         failed[view.name].extend([int(event), stage] for event in mine)
 
     lane, config = simulation.lane, simulation.config
-    context = Walk(
-        lane.runs,
-        lane.fused_runs,
-        config.seed,
-        simulation.sample,
-        in_splits,
-        meter,
-        simulation.continuation,
-        lost,
-    )
+    context = replace(_quiet_walk(simulation, in_splits, meter), lost=lost)
     kept: list[Checkpoint] = []
     context = _with_partons(context, simulation, stored.get(lane.kept), views, kept)
     nodes = tree(views)
@@ -628,19 +620,10 @@ def outgoing(simulation: Simulation, name: str, first: int, stop: int) -> Any:
     path = view.path[: view.path.index(step)]
     if kind_of(step)[0] == "none":
         raise UserError(f"--view {name}: its engine takes nothing; run it without --input")
-    in_splits, meter, lane = _splits_of_part(simulation, first, stop), Meter(), simulation.lane
+    meter = Meter()
     before = [replace(view, path=path, splits=tuple(simulation.splits_of(step)))] if path else []
     _receive(simulation, before, True, first, stop, meter)
-    context = Walk(
-        lane.runs,
-        lane.fused_runs,
-        simulation.config.seed,
-        simulation.sample,
-        in_splits,
-        meter,
-        simulation.continuation,
-        lambda *_: None,
-    )
+    context = _quiet_walk(simulation, _splits_of_part(simulation, first, stop), meter)
     source = _generated(simulation, meter, first)
     states = []
     for block in range(first // simulation.config.block_size, stop // simulation.config.block_size):
@@ -648,6 +631,82 @@ def outgoing(simulation: Simulation, name: str, first: int, stop: int) -> Any:
         states += [last for _, last in walk(tree(before), state, context)] if path else [state]
     joined = states[0].join(states)
     return joined.take(np.isin(joined.event, simulation.sent(name, first, stop)))
+
+
+def simulation_of(part: Part, pool: Path | None = None) -> Simulation:
+    """Make the sample of a stored part ready again, from the config that it carries.
+
+    Raises
+    ------
+    UserError
+        If it carries none, being imported, or one that this version of the program does not take.
+    """
+    if "config" not in part.attributes:
+        raise UserError(
+            f"{part.path}: was imported without a config; its events cannot be made again from hard processes"
+        )
+    try:
+        config = parse(Config, part.attributes["config"], "config")
+    except UserError as error:
+        commit = part.attributes["commit"]
+        raise UserError(f"{part.path}: is of another version of this program ({error}); use commit {commit}") from error
+    return Simulation(config, part.attributes["sample"], pool)
+
+
+def states_before(simulation: Simulation, part: Part, name: str, stage: str) -> Iterator[Any]:
+    """Make again what a stage started from when a stored view was made: a state a block, of the view's splits.
+
+    It goes on from the checkpoints of the part, where they are good.
+
+    Raises
+    ------
+    UserError
+        If an engine stands upstream, or this program would not make the view as it is stored.
+    """
+    view = next(view for view in simulation.all_views if view.name == name)
+    _require_same(simulation, part, view)
+    lane = simulation.lane
+    path = view.path[: next(i for i, step in enumerate(view.path) if stage in covered(lane, step))]
+    engines = [dict(step.settings)["engine"] for step in path if step.stage == STAGE]
+    if engines:
+        there = f"the engine {engines[0]!r} made its events, and the data set does not keep them"
+        raise UserError(f"view {name!r}: {there}; take what the engine gave, or another view")
+    wanted, stored, meter = [replace(view, path=path)], _stored(part, simulation.checkpoint_recipes), Meter()
+    context = _quiet_walk(simulation, _splits_of_part(simulation, part.first, part.stop), meter)
+    if lane.kept in stored:
+        context = _with_partons(context, simulation, stored[lane.kept], wanted, [])
+    source = _restored(simulation, stored[ROOT]) if ROOT in stored else _generated(simulation, meter, part.first)
+    size = simulation.config.block_size
+    for block in range(part.first // size, part.stop // size):
+        yield from (last for _, last in walk(tree(wanted), source(block), context))
+
+
+def _require_same(simulation: Simulation, part: Part, view: View) -> None:
+    """Refuse a stored view of another recipe than it would have now."""
+    attributes, software = part.attributes, simulation.lane.software()
+    if attributes["recipes"][view.name] == simulation.recipe(view):
+        return
+    others = [f"{name} {v}" for name, v in attributes["software"].items() if software.get(name) != v]
+    made = f"made with {', '.join(others)}" if others else f"made by other code (commit {attributes['commit']})"
+    remedy = "use what it was made with, or simulate it again"
+    raise UserError(
+        f"{part.path}: view {view.name!r} was imported or {made}, so its events may come out different; {remedy}"
+    )
+
+
+def _quiet_walk(simulation: Simulation, in_splits: Callable[..., NDArray[np.bool_]], meter: Meter) -> Walk:
+    """Give what a walk of a part needs to know; of lost events nobody is told."""
+    lane, seed = simulation.lane, simulation.config.seed
+    return Walk(
+        lane.runs,
+        lane.fused_runs,
+        seed,
+        simulation.sample,
+        in_splits,
+        meter,
+        simulation.continuation,
+        lambda *_: None,
+    )
 
 
 def _generated(simulation: Simulation, meter: Meter, first: int) -> Callable[[int], Any]:

@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 
 from resim.errors import UserError
 from resim.jets.detector import CHARGED_HADRON, ELECTRON, MUON, NEUTRAL_HADRON, PHOTON
-from resim.jets.records import _HEAVY, _PARTICLE, _none
-from resim.jets.states import F8, Candidates, Hadrons, HardEvents, Ragged
+from resim.jets.states import F8, Candidates, Hadrons, Ragged
 from resim.ragged import offsets_of, row_of
 
 _TREE, _EVENT = "Delphes", "Event.Number"
@@ -78,25 +77,17 @@ def _names() -> list[str]:
 def _empty(tree: Any, batch: int) -> Iterator[Hadrons]:
     """Yield events without particles, with the ids of the file."""
     for start in range(0, tree.num_entries, batch):
-        yield without_particles(_ids(tree, start, min(start + batch, tree.num_entries)))
+        yield Hadrons.unknown(_ids(tree, start, min(start + batch, tree.num_entries)))
 
 
 def _ids(tree: Any, start: int, stop: int) -> NDArray[np.int64]:
     return np.asarray(tree[_EVENT].array(entry_start=start, entry_stop=stop)[:, 0], dtype=np.int64)
 
 
-def without_particles(event: NDArray[np.int64]) -> Hadrons:
-    """Give events of which nothing is known but their ids."""
-    n = len(event)
-    no_rows = np.zeros(n + 1, dtype=np.int64)
-    particles, heavy = (Ragged(no_rows, _none(columns).columns) for columns in (_PARTICLE, _HEAVY))
-    return Hadrons(event, HardEvents.unknown(event), particles, heavy, np.empty(0, dtype=np.int8))
-
-
 def no_candidates() -> Candidates:
     """Give no events."""
     rows = Ragged(np.zeros(1, dtype=np.int64), dict.fromkeys(_TOWER, np.empty(0)))
-    return Candidates(without_particles(np.empty(0, dtype=np.int64)), _towers(rows, PHOTON))
+    return Candidates(Hadrons.unknown(np.empty(0, dtype=np.int64)), _towers(rows, PHOTON))
 
 
 def _read(tree: Any, start: int, stop: int, hadrons: Hadrons, path: Path) -> Candidates:

@@ -129,7 +129,7 @@ def whole_file(path: Path) -> Iterator[Path]:
     path = path.absolute()
     if path.is_dir():
         raise UserError(f"--out {path}: is a folder; give the name of a file")
-    temporary = path.with_name(f".{path.name}-{os.getpid()}")
+    temporary = path.with_name(f".{os.getpid()}-{path.name}")  # some formats look at the suffix
     with storage_errors(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:

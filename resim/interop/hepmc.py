@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import IO, Any, NoReturn, cast
 
@@ -22,7 +23,7 @@ from numpy.typing import NDArray
 
 from resim.errors import UserError
 from resim.jets.pythia import make
-from resim.jets.records import _charges, _heavy
+from resim.jets.records import charges_of, heavy_hadrons
 from resim.jets.states import I4, I8, Hadrons, HardEvents, Ragged
 from resim.ragged import offsets_of, row_of, select_elements
 
@@ -213,14 +214,14 @@ def _hadrons(batch: _Batch, where: str) -> Hadrons:
     columns |= {"id": rows["pid"][final], "m": rows["mass"][final]} | _vertices(batch, np.flatnonzero(final))
     columns["charge"] = _known_charges(columns["id"], where)
     particles = Ragged(select_elements(batch.offsets, final), columns)
-    heavy = _heavy(batch.offsets, _record(batch))
+    heavy = heavy_hadrons(batch.offsets, _record(batch))
     hard = _hard(batch)
     splitting = np.zeros(int(hard.partons.offsets[-1]), dtype=np.int8)
     return Hadrons(batch.event, hard, particles, heavy, splitting)
 
 
 def _record(batch: _Batch) -> dict[str, NDArray[Any]]:
-    """Give what `_heavy` reads of Pythia's record, with a row behind the last event as mother of those without one."""
+    """Give what `heavy_hadrons` reads, with a row behind the last event as mother of particles without one."""
     n, first = len(batch.particles), batch.offsets[row_of(batch.offsets)]
     columns = {name: batch.particles[name] for name in _MOMENTUM} | {"id": batch.particles["pid"]}
     columns["mother1"] = np.where(batch.mother >= 0, batch.mother, n) - first
@@ -233,7 +234,7 @@ def _known_charges(ids: I4, where: str) -> NDArray[np.int8]:
     for particle in np.unique(ids).tolist():
         if not table.particleData.isParticle(particle):
             raise UserError(f"{where}: stable particle with PDG id {particle}, which Pythia's table lacks; decay it")
-    return _charges(ids, table)
+    return charges_of(ids, table)
 
 
 @cache
@@ -307,27 +308,37 @@ _DECAYED, _PSEUDOPARTICLE = 2, 90  # PDG ids 81 to 100 are a generator's own
 _SCALES = {"event_scale": "scale", "alphaQCD": "alpha_qcd", "alphaQED": "alpha_qed"}
 
 
-def write_hepmc(batches: Hadrons | Iterable[Hadrons], path: Path, energy: float) -> None:
+def write_hepmc(batches: Hadrons | Iterable[Hadrons], path: Path, energy: float) -> int:
     """Write events as HepMC3 ASCII (plain, .gz or .zst by the name), event numbers kept; GeV, mm.
 
     What `read_hepmc` reads of it is the same to the bit, but for the order of the particles and what HepMC has no room
     for (colours, second mothers). Written are beams, hard process, heavy hadrons (decayed) and stable particles, of
     pile-up, too. A pseudoparticle (PDG id 90, decayed) leads to each place where stable particles come from, for the
-    decays between are not kept.
+    decays between are not kept. The event's own weight comes first, then those of a Les Houches file and of variations
+    of the shower, by their names; `read_hepmc` reads the first.
 
     Parameters
     ----------
     energy
         Of the collision, GeV.
+
+    Returns
+    -------
+    int
+        Number of events written.
     """
+    pieces = iter([batches] if isinstance(batches, Hadrons) else batches)
+    first, n_events = next(pieces, None), 0
     run = pyhepmc.GenRunInfo()
-    run.weight_names = ["Weight"]
+    run.weight_names = ["Weight", *(_further_weights(first.hard) if first else {})]
     with _created(path) as file, pyhepmc.io.pyiostream(file) as words, pyhepmc.io.WriterAscii(words, run) as writer:
         writer.precision = _DIGITS
-        for hadrons in [batches] if isinstance(batches, Hadrons) else batches:
+        for hadrons in chain([first] if first else [], pieces):
             for event in _events(hadrons, energy):
                 event.run_info = run
                 writer.write_event(event)
+            n_events += len(hadrons.event)
+    return n_events
 
 
 @contextmanager
@@ -344,9 +355,16 @@ def _created(path: Path) -> Iterator[IO[bytes]]:
             yield raw
 
 
+def _further_weights(hard: HardEvents) -> _Columns:
+    """Give weights beside the event's own: those that came with the hard process, and the shower's variations."""
+    came = {name.removeprefix("weight_"): v for name, v in hard.further.items() if name.startswith("weight_")}
+    return {name: values * hard.weight for name, values in (came | hard.variations).items()}
+
+
 def _events(hadrons: Hadrons, energy: float) -> Iterator[Any]:
     """Turn events into HepMC's, one by one: their rows are put together from flat columns."""
     hard, seen = hadrons.hard, hadrons.seen
+    weights = np.stack([hard.weight, *_further_weights(hard).values()], axis=1).tolist()
     tables = (hard.partons, hadrons.heavy, seen)
     for i, number in enumerate(hadrons.event.tolist()):
         partons, heavy, particles = (
@@ -355,7 +373,7 @@ def _events(hadrons: Hadrons, energy: float) -> Iterator[Any]:
         )
         event = pyhepmc.GenEvent(pyhepmc.Units.GEV, pyhepmc.Units.MM)
         event.from_hepevt(number, **_rows(partons, heavy, particles, energy))
-        event.weights = [float(hard.weight[i])]
+        event.weights = weights[i]
         event.attributes["signal_process_id"] = int(hard.process[i])
         for theirs, ours in _SCALES.items():
             if np.isfinite(value := getattr(hard, ours)[i]):

@@ -186,10 +186,17 @@ def _word(name: str) -> str:
     return "".join(c if c.isalnum() or c in "._-" else "_" for c in str(name))
 
 
+class _AllDigits(float):
+    """A number that is written to the last digit, however few are asked for: of weights the library asks for five."""
+
+    def __format__(self, form: str) -> str:
+        return float.__repr__(self)
+
+
 def write_lhe(hard: HardEvents, path: Path, energy: float) -> None:
     """Write hard processes as a Les Houches file, `.gz` by the name.
 
-    Numbers come back to the bit, but further weights, of which the library writes five digits.
+    Numbers come back to the bit; further weights, which are written times the event's own, to the last digit or two.
 
     Parameters
     ----------
@@ -219,6 +226,7 @@ def _events(hard: HardEvents) -> Iterator[pylhe.LHEEvent]:
             len(particles), int(hard.process[i]), hard.weight[i], hard.scale[i], hard.alpha_qed[i], hard.alpha_qcd[i]
         )
         further = {name: float(values[i]) for name, values in hard.further.items()}
-        weights = {n.removeprefix("weight_"): v * info.weight for n, v in further.items() if n.startswith("weight_")}
+        came = {n.removeprefix("weight_"): v for n, v in further.items() if n.startswith("weight_")}
+        weights: dict[str, float] = {n: _AllDigits(v * info.weight) for n, v in came.items()}
         scales = {n.removeprefix("scale_"): v for n, v in further.items() if n.startswith("scale_")}
         yield pylhe.LHEEvent(info, particles, weights, scales, optional=[f"#event {event}"])

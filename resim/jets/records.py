@@ -7,18 +7,10 @@ import awkward as ak
 import numpy as np
 from numpy.typing import NDArray
 
-from resim.jets.states import Hadrons, HardEvents, Ragged
+from resim.jets.states import HEAVY_COLUMNS, PARTICLE_COLUMNS, Hadrons, HardEvents, Ragged
 from resim.ragged import row_of, select_elements
 
-_MOMENTUM: dict[str, type] = dict.fromkeys(("px", "py", "pz", "e"), np.float64)
-_PARTICLE: dict[str, type] = {
-    "id": np.int32,
-    "charge": np.int8,
-    **_MOMENTUM,
-    **dict.fromkeys(("m", "x", "y", "z", "t"), np.float64),
-}
 _LIGHT = 400  # no heavy hadron has a smaller PDG id, and most particles do
-_HEAVY: dict[str, type] = {"id": np.int32, "flavour": np.int8, **_MOMENTUM}
 _SYSTEM_ROWS = 3  # Pythia's record opens with the system and the two beams; the hard process follows
 _GLUON, _OUTGOING = 21, 23  # PDG id; Pythia's status code
 _SHOWER = (41, 59)  # Pythia's status codes of what the showers make
@@ -40,8 +32,8 @@ def read_hadrons(batches: Sequence[ak.Array], hard: HardEvents, pythia: Any) -> 
     full = [batch for batch, missing in zip(batches, gone, strict=True) if not missing.all()]
     records = [batch.layout.content["prt"] for batch in full]
     read = [_read(record, pythia) for record in records]
-    particles = Ragged.join([_none(_PARTICLE), *(p for p, _ in read)])
-    heavy = Ragged.join([_none(_HEAVY), *(h for _, h in read)])
+    particles = Ragged.join([Ragged.empty(0, PARTICLE_COLUMNS), *(p for p, _ in read)])
+    heavy = Ragged.join([Ragged.empty(0, HEAVY_COLUMNS), *(h for _, h in read)])
     kept = hard.take(made)
     return made, Hadrons(kept.event, kept, particles, heavy, _splittings(records, kept.partons))
 
@@ -53,13 +45,8 @@ def _read(record: Any, pythia: Any) -> tuple[Ragged, Ragged]:
     chosen = np.flatnonzero(final)  # taking by index is several times faster than by mask
     particles = {name: columns[name][chosen] for name in ("id", "px", "py", "pz", "e", "m")}
     particles |= _vertices(record.content["vProd"], chosen)
-    particles["charge"] = _charges(particles["id"], pythia)
-    return Ragged(select_elements(offsets, final), particles), _heavy(offsets, columns)
-
-
-def _none(columns: dict[str, type]) -> Ragged:
-    """Give columns for no events."""
-    return Ragged(np.zeros(1, dtype=np.int64), {name: np.empty(0, dtype=dtype) for name, dtype in columns.items()})
+    particles["charge"] = charges_of(particles["id"], pythia)
+    return Ragged(select_elements(offsets, final), particles), heavy_hadrons(offsets, columns)
 
 
 def _flat(records: Any) -> tuple[NDArray[np.int64], dict[str, NDArray[Any]]]:
@@ -84,7 +71,7 @@ def _vertices(vertex: Any, chosen: NDArray[np.int64]) -> dict[str, NDArray[np.fl
     return columns
 
 
-def _charges(ids: NDArray[np.int32], pythia: Any) -> NDArray[np.int8]:
+def charges_of(ids: NDArray[np.int32], pythia: Any) -> NDArray[np.int8]:
     """Look up charges in units of e."""
     known, where = np.unique(ids, return_inverse=True)
     return np.array([round(pythia.particleData.charge(int(i))) for i in known], dtype=np.int8)[where]
@@ -101,7 +88,7 @@ def _flavour(ids: NDArray[np.int32]) -> NDArray[np.int8]:
     return np.where(hadron & np.isin(leading, (4, 5)), leading, 0).astype(np.int8)
 
 
-def _heavy(offsets: NDArray[np.int64], columns: dict[str, NDArray[Any]]) -> Ragged:
+def heavy_hadrons(offsets: NDArray[np.int64], columns: dict[str, NDArray[Any]]) -> Ragged:
     """Select the last b (c) hadron of each decay chain: those with no b (c) hadron among their daughters."""
     candidates = np.flatnonzero(np.abs(columns["id"]) > _LIGHT)
     found = _flavour(columns["id"][candidates])
@@ -112,7 +99,7 @@ def _heavy(offsets: NDArray[np.int64], columns: dict[str, NDArray[Any]]) -> Ragg
     passed_on = mother[flavour[mother] == flavour[is_heavy]]
     last = flavour > 0
     last[passed_on] = False
-    chosen = {n: columns[n][last] for n in _HEAVY if n != "flavour"}
+    chosen = {n: columns[n][last] for n in HEAVY_COLUMNS if n != "flavour"}
     return Ragged(select_elements(offsets, last), {**chosen, "flavour": flavour[last]})
 
 

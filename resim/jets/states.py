@@ -1,6 +1,6 @@
 """The states between the stages of the jets lane. GeV, mm; a block of events in flat columns."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -27,6 +27,12 @@ class Ragged:
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
+
+    @classmethod
+    def empty(cls, n: int, columns: Mapping[str, type]) -> Self:
+        """Give n rows without any particle, with these columns and types."""
+        none: dict[str, NDArray[Any]] = {name: np.empty(0, dtype=dtype) for name, dtype in columns.items()}
+        return cls(np.zeros(n + 1, dtype=np.int64), none)
 
     @classmethod
     def join(cls, pieces: Sequence[Self]) -> Self:
@@ -85,9 +91,8 @@ class HardEvents:
     def unknown(cls, event: I8) -> "HardEvents":
         """Give events of whose hard process nothing is known: weight 1, no partons."""
         n = len(event)
-        none: dict[str, NDArray[Any]] = dict.fromkeys(PARTON_INTEGERS, np.empty(0, dtype=np.int32))
-        none |= dict.fromkeys(PARTON_NUMBERS, np.empty(0))
-        unknown, partons = np.full(n, np.nan), Ragged(np.zeros(n + 1, dtype=np.int64), none)
+        none: dict[str, type] = dict.fromkeys(PARTON_INTEGERS, np.int32) | dict.fromkeys(PARTON_NUMBERS, np.float64)
+        unknown, partons = np.full(n, np.nan), Ragged.empty(n, none)
         return cls(event, np.zeros(n, dtype=np.int32), np.ones(n), unknown, unknown, unknown, partons)
 
     @classmethod
@@ -148,6 +153,16 @@ class Records:
         )
 
 
+_MOMENTUM: dict[str, type] = dict.fromkeys(("px", "py", "pz", "e"), np.float64)
+PARTICLE_COLUMNS: dict[str, type] = {
+    "id": np.int32,
+    "charge": np.int8,
+    **_MOMENTUM,
+    **dict.fromkeys(("m", "x", "y", "z", "t"), np.float64),
+}
+HEAVY_COLUMNS: dict[str, type] = {"id": np.int32, "flavour": np.int8, **_MOMENTUM}
+
+
 @dataclass(frozen=True)
 class Hadrons:
     """Stable particles of the events, and what of the chain before them the truth of a jet needs.
@@ -173,6 +188,12 @@ class Hadrons:
     def seen(self) -> Ragged:
         """All that goes into the detector; in each event the particles of the hard collision come first."""
         return self.particles if self.pileup is None else self.particles.beside(self.pileup)
+
+    @classmethod
+    def unknown(cls, event: I8) -> "Hadrons":
+        """Give events of which nothing is known but their ids."""
+        particles, heavy = (Ragged.empty(len(event), columns) for columns in (PARTICLE_COLUMNS, HEAVY_COLUMNS))
+        return cls(event, HardEvents.unknown(event), particles, heavy, np.empty(0, dtype=np.int8))
 
     def take(self, rows: NDArray[Any]) -> "Hadrons":
         """Select events by index or mask."""

@@ -16,6 +16,7 @@ from resim.errors import UserError
 from resim.store.digests import BlockDigests, combine
 from resim.store.files import check_keys, is_sealed, read_json, replace_json, sealed, storage_errors
 from resim.store.part import Part, check_version, open_part, part_digests, schema_of
+from resim.store.places import Place, local, place_of
 from resim.store.tables import VERSION
 
 MANIFEST_FILE = "manifest.json"
@@ -56,7 +57,7 @@ _ENTRY_KINDS: dict[str, Any] = {field.name: get_origin(field.type) or field.type
 class Manifest:
     """The parts of a data set, in the order of their events."""
 
-    path: Path
+    place: Place
     """The manifest's own file."""
     sample: str
     views: tuple[str, ...]
@@ -64,6 +65,11 @@ class Manifest:
     digest: dict[str, Any]
     """As of `dataset_digest`."""
     parts: tuple[PartEntry, ...]
+
+    @property
+    def path(self) -> Path:
+        """Where it lies on disk."""
+        return local(self.place)
 
     @property
     def gaps(self) -> list[tuple[int, int]]:
@@ -191,12 +197,12 @@ def write_manifest(directory: Path | str, parts: Sequence[Path | str]) -> Manife
         part.check_sizes()
     first = opened[0].attributes
     manifest = Manifest(
-        path=directory / MANIFEST_FILE,
+        place=directory / MANIFEST_FILE,
         sample=first["sample"],
         views=opened[0].views,
         recipes=first["recipes"],
         digest=dataset_digest(opened),
-        parts=tuple(_entry(directory, part) for part in opened),
+        parts=tuple(_entry(_way(directory, part), part) for part in opened),
     )
     with storage_errors(directory):
         directory.mkdir(parents=True, exist_ok=True)
@@ -204,15 +210,15 @@ def write_manifest(directory: Path | str, parts: Sequence[Path | str]) -> Manife
     return manifest
 
 
-def read_manifest(path: Path | str) -> Manifest:
-    """Read a manifest, given its file or its folder; the parts are not looked at.
+def read_manifest(path: Place | str) -> Manifest:
+    """Read a manifest, given its file or its folder, or a URL of either; the parts are not looked at.
 
     Raises
     ------
     UserError
         If there is none, it has another version, or it is damaged.
     """
-    path = Path(path)
+    path = place_of(path)
     path = path if path.is_file() else path / MANIFEST_FILE
     if not path.is_file():
         raise UserError(f"{path.parent}: is no data set (it has no {MANIFEST_FILE}); write one with `resim manifest`")
@@ -225,7 +231,7 @@ def read_manifest(path: Path | str) -> Manifest:
     return Manifest(path, content["sample"], tuple(content["views"]), content["recipes"], content["digest"], entries)
 
 
-def _read_entry(path: Path, i: int, entry: Any) -> PartEntry:
+def _read_entry(path: Place, i: int, entry: Any) -> PartEntry:
     check_keys(path, entry, _ENTRY_KINDS, f"parts[{i}] ")
     unknown = sorted(entry.keys() - _ENTRY_KINDS.keys())
     if unknown:
@@ -233,8 +239,8 @@ def _read_entry(path: Path, i: int, entry: Any) -> PartEntry:
     return PartEntry(**entry)
 
 
-def open_dataset(path: Path | str) -> Dataset:
-    """Open a data set, given its folder or its manifest.
+def open_dataset(path: Place | str) -> Dataset:
+    """Open a data set, given its folder or its manifest, on disk or by a URL that fsspec reads (`s3://...`).
 
     Raises
     ------
@@ -242,32 +248,35 @@ def open_dataset(path: Path | str) -> Dataset:
         If there is no manifest, a part is missing or damaged, or a part is not what the manifest says.
     """
     manifest = read_manifest(path)
-    parts = [open_part(manifest.path.parent / entry.name) for entry in manifest.parts]
+    parts = [open_part(manifest.place.parent / entry.name) for entry in manifest.parts]
     for part, entry in zip(parts, manifest.parts, strict=True):
         wrong = differences(part, entry)
         if wrong:
-            raise UserError(f"{part.path}: {wrong[0]}; write the manifest again with `resim manifest`")
+            raise UserError(f"{part.place}: {wrong[0]}; write the manifest again with `resim manifest`")
     return Dataset(manifest, parts)
 
 
 def differences(part: Part, entry: PartEntry) -> list[str]:
     """Tell in what a part differs from what the manifest says of it, except in size."""
-    actual, expected = asdict(_entry(Path(), part)), asdict(entry)
-    keys = [key for key in actual if key not in ("name", "bytes") and actual[key] != expected[key]]
+    actual, expected = asdict(_entry(entry.name, part)), asdict(entry)
+    keys = [key for key in actual if key != "bytes" and actual[key] != expected[key]]
     return [f"{key} is not as {MANIFEST_FILE} says" for key in keys]
 
 
-def _entry(directory: Path, part: Part) -> PartEntry:
+def _way(directory: Path, part: Part) -> str:
     # resolved: a way up (..) out of a folder that is a link starts where the folder really lies
     folder = Path(os.path.relpath(part.path.parent.resolve(), directory.resolve()))
-    name = (folder / part.path.name).as_posix()
+    return (folder / part.path.name).as_posix()
+
+
+def _entry(name: str, part: Part) -> PartEntry:
     digest = part.digest
     counts = digest["n_present"], digest["bytes"]
     return PartEntry(name, part.first, part.stop, part.n_objects, *counts, dataset_digest([part]))
 
 
 def _to_json(manifest: Manifest) -> dict[str, Any]:
-    content = {key: value for key, value in asdict(manifest).items() if key != "path"}
+    content = {key: value for key, value in asdict(manifest).items() if key != "place"}
     return {"format": MANIFEST_FORMAT, "version": VERSION, **content}
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from resim.errors import UserError
+from resim.store.places import Place
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _NOT_WRITABLE = {errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST, errno.EISDIR}
@@ -100,7 +101,7 @@ def is_sealed(content: dict[str, Any]) -> bool:
         return False
 
 
-def check_keys(path: Path, content: Any, kinds: Mapping[str, type], where: str = "") -> None:
+def check_keys(path: Place, content: Any, kinds: Mapping[str, type], where: str = "") -> None:
     """Refuse a JSON object that lacks a key, or has another kind of value there; a seal does not tell of that.
 
     Parameters
@@ -125,7 +126,7 @@ def check_keys(path: Path, content: Any, kinds: Mapping[str, type], where: str =
             raise UserError(f"{path}: {where}{what}; it is not of this format, make it again")
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Place) -> dict[str, Any]:
     """Read a JSON object.
 
     Raises

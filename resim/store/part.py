@@ -13,6 +13,7 @@ from resim.cost import CostRecord, from_json
 from resim.errors import OtherVersion, UserError
 from resim.store.digests import BlockDigests, digest_checkpoint, digest_objects, digest_view
 from resim.store.files import check_keys, is_sealed, read_json, sha256
+from resim.store.places import Place, Remote, local, place_of
 from resim.store.tables import EXTRAS, FORMAT, VERSION, Checkpoint, Column, Extra, ObjectTable, Schema, ViewTable
 
 DIGEST_FILE = "digest.json"
@@ -103,7 +104,7 @@ class StoredView:
         """
         if name not in self.column_names:
             allowed = ", ".join(self.column_names)
-            raise UserError(f"{self.part.path}: view {self.name!r} has no column {name!r}; it has {allowed}")
+            raise UserError(f"{self.part.place}: view {self.name!r} has no column {name!r}; it has {allowed}")
         return self.columns[:, self.column_names.index(name)]
 
     def read(self, rows: slice) -> ViewTable:
@@ -128,26 +129,31 @@ class StoredView:
 
 
 class Part:
-    """A part on disk; `open_part` makes it. Safe to hand to another process, which opens it anew."""
+    """A part on disk, or behind a URL; `open_part` makes it. Safe to hand to another process, which opens it anew."""
 
-    def __init__(self, path: Path, digest: dict[str, Any]) -> None:
-        self.path = path
+    def __init__(self, place: Place, digest: dict[str, Any]) -> None:
+        self.place = place
         self.digest = digest
         self._views: dict[str, StoredView] = {}
 
-    def __reduce__(self) -> tuple[Callable[[Path], "Part"], tuple[Path]]:
-        """Pickle as the path: caches and file handles stay behind."""
-        return open_part, (self.path,)
+    def __reduce__(self) -> tuple[Callable[[Place], "Part"], tuple[Place]]:
+        """Pickle as the place: caches and file handles stay behind."""
+        return open_part, (self.place,)
 
     def __repr__(self) -> str:
         """Show where it lies."""
-        return f"Part({str(self.path)!r})"
+        return f"Part({str(self.place)!r})"
 
     @cached_property
     def attributes(self) -> dict[str, Any]:
         """Attributes of the Zarr group: sample, config, recipes, software ..."""
         attributes: dict[str, Any] = self.metadata()["attributes"]
         return attributes
+
+    @property
+    def path(self) -> Path:
+        """Where it lies on disk."""
+        return local(self.place)
 
     @property
     def first(self) -> int:
@@ -192,7 +198,7 @@ class Part:
             If the part has no such view.
         """
         if name not in self.digest["views"]:
-            raise UserError(f"{self.path}: has no view {name!r}; it has {', '.join(self.views)}")
+            raise UserError(f"{self.place}: has no view {name!r}; it has {', '.join(self.views)}")
         return self._views.setdefault(name, StoredView(self, name))
 
     @property
@@ -210,7 +216,7 @@ class Part:
         """
         if name not in self.checkpoints:
             found = ", ".join(self.checkpoints) or "none"
-            raise UserError(f"{self.path}: has no checkpoint {name!r}; it has {found}")
+            raise UserError(f"{self.place}: has no checkpoint {name!r}; it has {found}")
         where = f"checkpoints/{name}"
         events, of_events = self._unpacked(f"{where}/events")
         particles, of_particles = self._unpacked(f"{where}/particles")
@@ -225,7 +231,7 @@ class Part:
             described, values = self.described(f"{group}/{dtype}"), self.read_array(f"{group}/{dtype}")
             if values.shape[1:] != (len(described),):
                 shape = f"has shape {values.shape}, which does not fit its {len(described)} names"
-                raise UserError(f"{self.path}: array {group}/{dtype} {shape}; make the part again")
+                raise UserError(f"{self.place}: array {group}/{dtype} {shape}; make the part again")
             columns |= {column.name: values[:, i].copy() for i, column in enumerate(described)}
             descriptions += described
         return columns, descriptions
@@ -241,13 +247,13 @@ class Part:
         file = "/".join(filter(None, [DATA, node, "zarr.json"]))
         _, expected = self.digest["files"].get(file, (0, None))
         try:
-            raw = (self.path / file).read_bytes()
+            raw = (self.place / file).read_bytes()
         except OSError as error:
-            raise UserError(f"{self.path / file}: cannot be read ({error.strerror}); make the part again") from error
+            raise UserError(f"{self.place / file}: cannot be read ({error.strerror}); make the part again") from error
         if sha256(raw) != expected:
-            raise UserError(f"{self.path / file}: does not fit its digest; the part is damaged, make it again")
-        content = read_json(self.path / file)
-        check_keys(self.path / file, content, {"attributes": dict})
+            raise UserError(f"{self.place / file}: does not fit its digest; the part is damaged, make it again")
+        content = read_json(self.place / file)
+        check_keys(self.place / file, content, {"attributes": dict})
         return content
 
     def open_array(self, name: str) -> zarr.Array[Any]:
@@ -256,7 +262,7 @@ class Part:
         Zarr itself takes a missing file for an array of fill values.
         """
         self.check_sizes(f"{DATA}/{name}/")
-        return zarr.open_array(str(self.path / DATA / name), mode="r")
+        return zarr.open_array(_store(self.place / DATA / name), mode="r")
 
     def check_sizes(self, prefix: str = "") -> None:
         """Check that the files whose path begins with `prefix` are there, as long as they were written.
@@ -267,8 +273,8 @@ class Part:
             If one is missing, or shorter or longer.
         """
         for file, (size, _) in self.digest["files"].items():
-            if file.startswith(prefix) and file_size(self.path / file) != size:
-                raise UserError(f"{self.path / file}: missing or not {size} bytes long; make the part again")
+            if file.startswith(prefix) and file_size(self.place / file) != size:
+                raise UserError(f"{self.place / file}: missing or not {size} bytes long; make the part again")
 
     def read_array(self, name: str, rows: slice = slice(None), handle: zarr.Array[Any] | None = None) -> NDArray[Any]:
         """Read rows of an array, through `handle` if it is open already."""
@@ -276,7 +282,7 @@ class Part:
         try:
             return np.asarray(handle[rows])
         except Exception as error:  # Zarr's codecs raise what they like for bytes that they cannot decode
-            message = f"{self.path}: array {name} cannot be read ({error})"
+            message = f"{self.place}: array {name} cannot be read ({error})"
             raise UserError(f"{message}; `resim validate` lists the damage, make the part again") from error
 
     @cached_property
@@ -290,15 +296,15 @@ class Part:
         return sorted(names - {"zarr.json"})
 
 
-def open_part(path: Path | str) -> Part:
-    """Open a part.
+def open_part(path: Place | str) -> Part:
+    """Open a part, given its folder or its URL.
 
     Raises
     ------
     UserError
         If there is no part, it has another format or version, or its metadata is damaged.
     """
-    path = Path(path)
+    path = place_of(path)
     if not (path / DIGEST_FILE).is_file():
         raise UserError(f"{path}: is no part of a data set (it has no {DIGEST_FILE})")
     digest = read_json(path / DIGEST_FILE)
@@ -312,7 +318,11 @@ def open_part(path: Path | str) -> Part:
     return part
 
 
-def check_version(path: Path, content: dict[str, Any], expected: str) -> None:
+def _store(place: Place) -> Any:
+    return place.store() if isinstance(place, Remote) else str(place)
+
+
+def check_version(path: Place, content: dict[str, Any], expected: str) -> None:
     """Refuse another format, or a version that this code does not read."""
     if content.get("format") != expected:
         raise UserError(f"{path}: has format {content.get('format')!r}, not {expected!r}; was another file meant?")
@@ -321,8 +331,10 @@ def check_version(path: Path, content: dict[str, Any], expected: str) -> None:
         raise OtherVersion(f"{path}: {found}. Use the program's version that wrote it, or make the part again")
 
 
-def file_size(path: Path) -> int:
+def file_size(path: Place) -> int:
     """Give a file's size in bytes, -1 where there is none."""
+    if isinstance(path, Remote):
+        return path.size()
     try:
         return path.stat().st_size
     except OSError:

@@ -247,6 +247,7 @@ def _view(name: str) -> Change:
     return lambda values, _: values["training"]["views"].append(name)
 
 
+ENGINE = {"command": "make {output}", "input": "none", "output": "hepmc3"}
 MISTAKES: dict[str, tuple[Change, str]] = {
     "no folder": (_source(store="nowhere"), r"samples.qcd.source: nowhere: is no data set \(it has no manifest.json\)"),
     "other sample": (_stored("hbb"), r"samples.qcd.source: .*hbb: holds the sample 'hbb', not 'qcd'; name the sample"),
@@ -265,6 +266,10 @@ MISTAKES: dict[str, tuple[Change, str]] = {
     "view of files": (
         _file("merged.h5"),
         r"training.views: 'fsr_mur_2' is not in the data set of samples.qcd; its layout knows nominal, shower",
+    ),
+    "engine beside": (
+        lambda v, _: (v.update(engines={"w": ENGINE}), v["samples"].update(qcd={"events": 40, "engine": "w"})),
+        r"training.views: 'shower_seed' is not in the data set of samples.qcd; it has nominal, redetected$",
     ),
     "simulated beside": (
         lambda v, _: v["samples"].update(qcd={"events": 40, "process": "qcd"}),

@@ -1,15 +1,18 @@
 """Views as Awkward arrays."""
 
+import pickle
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import awkward as ak
+import fsspec
 import numpy as np
 import pytest
 
 from resim.errors import UserError
 from resim.read import iterate, read
-from resim.store import Dataset
+from resim.store import Dataset, dataset_digest, open_dataset, write_manifest
 from tests.interop.conftest import VIEWS, folder_of
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -61,6 +64,54 @@ def test_no_such_view_or_data_set(qcd: Dataset, tmp_path: Path) -> None:
         iterate(folder_of(qcd), "foo")
     with pytest.raises(UserError, match="is no data set"):
         read(tmp_path)
+
+
+@pytest.fixture
+def url(qcd: Dataset) -> Iterator[str]:
+    """Put a data set into the memory of this process, behind a URL."""
+    files = fsspec.filesystem("memory")
+    files.put(str(folder_of(qcd)), "/sets/qcd", recursive=True)
+    yield "memory://sets/qcd"
+    files.rm("/sets", recursive=True)
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_a_url_gives_what_the_folder_gives(view: str, qcd: Dataset, url: str) -> None:
+    expected = read(folder_of(qcd), view)
+    for where in (url, f"{url}/manifest.json", f"file://{folder_of(qcd)}"):
+        assert ak.array_equal(read(where, view), expected, equal_nan=True), where
+
+
+def test_a_data_set_behind_a_url_is_checked_and_only_read(qcd: Dataset, url: str) -> None:
+    dataset = open_dataset(url)
+    assert dataset_digest(dataset.parts, recompute=True) == qcd.manifest.digest
+    again = pickle.loads(pickle.dumps(dataset.parts[1]))
+    np.testing.assert_array_equal(again.objects()["object"], qcd.parts[1].objects()["object"])
+    with pytest.raises(UserError, match=r"memory://sets/qcd/part-0+-0+20: is read from a URL, and this needs it on a"):
+        write_manifest("elsewhere", [dataset.parts[0].place])
+
+
+@pytest.mark.parametrize("file", ["objects/event/c.0", "views/nominal/constituents/c.0.0"])
+def test_damage_behind_a_url_is_named(file: str, url: str) -> None:
+    files = fsspec.filesystem("memory")
+    (path,) = (name for name in files.find("/sets/qcd") if name.endswith(f"000020/data.zarr/{file}"))
+    content = bytearray(files.cat_file(path))
+    content[len(content) // 3] ^= 1
+    files.pipe_file(path, bytes(content))
+    with pytest.raises(UserError, match=r"memory://sets/qcd/part.*cannot be read .*resim validate. lists the damage"):
+        read(url)
+    files.rm_file(path)
+    with pytest.raises(UserError, match=f"memory://sets/qcd/part.*{file}: missing or not {len(content)} bytes long"):
+        read(url)
+
+
+def test_no_data_set_behind_a_url(url: str) -> None:
+    with pytest.raises(UserError, match="memory://sets: is no data set"):
+        read("memory://sets")
+    with pytest.raises(UserError, match="memory://sets/qcd: has no view 'foo'"):
+        read(url, "foo")
+    with pytest.raises(UserError, match=r"nowhere://x/manifest.json: cannot be read \(Protocol not known: nowhere"):
+        read("nowhere://x")
 
 
 def test_the_documents_example_runs(hbb: Dataset, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import awkward as ak
 import h5py
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from resim.errors import UserError
 from resim.interop.rs3l import ELECTRON, MUON, ImportSettings, examine, export_rs3l, import_rs3l, vartype_of
+from resim.read import read as events_of
 from resim.store import Dataset, dataset_digest, open_dataset, validate
 from tests.interop.conftest import folder_of
 from tests.test_cli import _mistake, _mount, resim
@@ -74,7 +76,8 @@ def test_rows_are_what_the_authors_readers_take(exported: Path) -> None:
     rows = read(exported)
     n = len(rows["features"])
     assert rows["features"].shape == (n, P, 15)
-    assert rows["features"].dtype == rows["jet_features"].dtype == np.float32
+    dtypes = (np.float32, np.float32, np.float64, np.int64, np.float64, np.float64)
+    assert {name: rows[name].dtype for name in OURS} == dict(zip(OURS, dtypes, strict=True))
     assert {name: rows[name].shape for name in OURS[1:]} == {
         "jet_features": (n, 6),
         "parton_features": (n, 4),
@@ -94,6 +97,24 @@ def test_rows_are_what_the_authors_readers_take(exported: Path) -> None:
     assert set(rows["jettype"]) <= {1, 2, 3, 5, 6, 7, 8}
     relative = rows["features"][:, 0, 0] / rows["jet_features"][:, 0]
     np.testing.assert_allclose(relative, rows["features"][:, 0, 1], rtol=1e-6)
+
+
+def test_columns_are_in_the_published_order(exported: Path, qcd: Dataset) -> None:
+    """Of constituents and jets: each row's numbers are those of the store under these names."""
+    features = ("pt", "relpt", "eta", "phi", "e", "rele", "charge", "d0", "dz", "dr")
+    features += tuple(f"is_{kind}" for kind in ("photon", "muon", "electron", "charged_hadron", "neutral_hadron"))
+    of_jet = ("pt", "eta", "phi", "e", "softdrop_mass", "n2")
+    rows = read(exported)
+    with h5py.File(exported) as file:
+        objects = file["resim/objects/object"][()]
+    jets = events_of(folder_of(qcd)).jets
+    mine = {int(jet.object): jet for jet in ak.flatten(jets)}
+    for i in range(0, len(objects), 2):  # the nominal rows
+        jet, found = mine[objects[i]], rows["features"][i]
+        n = min(len(jet.constituents), P)
+        for k, name in enumerate(features):
+            np.testing.assert_array_equal(found[:n, k], ak.to_numpy(jet.constituents[name])[:n], err_msg=name)
+        np.testing.assert_allclose(rows["jet_features"][i], [getattr(jet, name) for name in of_jet], rtol=1e-5)
 
 
 def test_labels_pass_through_the_constructor_that_the_authors_use(exported: Path) -> None:
