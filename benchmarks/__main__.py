@@ -13,7 +13,8 @@ from typing import Any
 from benchmarks.detector import detector_cost
 from benchmarks.view_cost import view_cost
 from resim.config import Config, load_config
-from resim.simulate import Simulation, choose_views, part_ranges, simulate_part
+from resim.plan import choose_views
+from resim.simulate import Simulation, part_ranges, simulate_part
 from resim.store import write_manifest
 
 LOADER_EVENTS = 1000

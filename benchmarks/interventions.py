@@ -23,7 +23,8 @@ from resim.config import Config, load_config
 from resim.cost import START, marginal_cost
 from resim.jets.lane import pool_settings
 from resim.jets.pileup import make_pool
-from resim.simulate import Simulation, choose_views, simulate_part
+from resim.plan import choose_views
+from resim.simulate import Simulation, simulate_part
 from resim.typed import parse
 
 MU = 30.0

@@ -18,7 +18,8 @@ from resim.config import Config
 from resim.cost import marginal_cost
 from resim.jets import pythia
 from resim.jets.replay import REPLAY_SETTINGS, Replay
-from resim.simulate import Simulation, choose_views, simulate_part
+from resim.plan import choose_views
+from resim.simulate import Simulation, simulate_part
 
 VIEWS = ("shower_seed", "rehadronized", "redetected")
 

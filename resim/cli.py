@@ -45,7 +45,8 @@ def simulate(
     manifest: Annotated[bool, typer.Option(help="Write the manifest at the end.")] = True,
 ) -> None:
     """Make the views of a range of events. What is there already in the same recipe is kept."""
-    from resim.simulate import choose_views, part_ranges, simulate_part
+    from resim.plan import choose_views
+    from resim.simulate import part_ranges, simulate_part
     from resim.store import write_manifest
 
     simulation = _simulation(config, sample, pool, incoming)
@@ -138,7 +139,7 @@ def pool(
     from resim.config import load_config
     from resim.jets.lane import pool_settings
     from resim.jets.pileup import make_pool
-    from resim.simulate import check_config
+    from resim.plan import check_config
 
     settings = load_config(config)
     check_config(settings, str(config))
@@ -295,7 +296,7 @@ def import_(
 def check(config: ConfigPath) -> None:
     """Check a config, every Pythia setting included, without running anything."""
     from resim.config import load_config
-    from resim.simulate import check_config
+    from resim.plan import check_config
 
     check_config(load_config(config), str(config))
     print(f"{config}: good")
@@ -309,7 +310,8 @@ def chain(
     """Print the chain of a sample, where its views cut it, and what each runs again and shares."""
     from resim.config import load_config
     from resim.describe import describe
-    from resim.simulate import Simulation, check_config
+    from resim.plan import check_config
+    from resim.simulate import Simulation
 
     settings = load_config(config)
     check_config(settings, str(config))
@@ -339,7 +341,8 @@ def _simulation(config: Path, sample: str, pool: Path | None = None, incoming: l
     """Make a sample of a config ready, all of it checked."""
     from resim.config import load_config
     from resim.engines import named_files
-    from resim.simulate import Simulation, check_config
+    from resim.plan import check_config
+    from resim.simulate import Simulation
 
     settings = load_config(config)
     check_config(settings, str(config))

@@ -4,7 +4,8 @@ from collections.abc import Iterator, Sequence
 
 from resim.chain import Draw, Node, Step, View, tree
 from resim.engines import STAGE
-from resim.simulate import Simulation, covered
+from resim.plan import covered
+from resim.simulate import Simulation
 
 
 def describe(simulation: Simulation) -> str:

@@ -84,7 +84,7 @@ def _paths(source: Source | None) -> list[Path]:
 
 def _views(config: Config, name: str) -> tuple[tuple[str, ...], bool]:
     """Name the views that a sample has; where an engine makes its events, none that is cut within that engine."""
-    from resim.simulate import plan_views
+    from resim.plan import plan_views
 
     source = config.samples[name].source
     if source is not None:

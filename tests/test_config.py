@@ -8,7 +8,8 @@ import yaml
 from resim.config import Config, load_config
 from resim.errors import UserError
 from resim.jets.lane import hard_settings, processes
-from resim.simulate import Simulation, check_config, part_ranges, plan_views
+from resim.plan import check_config, plan_views
+from resim.simulate import Simulation, part_ranges
 from resim.typed import parse
 from tests.conftest import ROOT, small_config
 from training.config import parse_sections

@@ -9,7 +9,8 @@ import pytest
 from resim.config import Config
 from resim.cost import START
 from resim.jets import kept
-from resim.simulate import Simulation, choose_views, simulate_part
+from resim.plan import choose_views
+from resim.simulate import Simulation, simulate_part
 from resim.store import Part, validate
 from resim.typed import parse
 from tests.conftest import small_config

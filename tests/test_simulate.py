@@ -9,7 +9,8 @@ import pytest
 
 from resim.config import Config
 from resim.cost import CostRecord
-from resim.simulate import Simulation, choose_views, simulate_part
+from resim.plan import choose_views
+from resim.simulate import Simulation, simulate_part
 from resim.store import (
     ObjectTable,
     Part,

@@ -15,8 +15,9 @@ from resim.cli import app
 from resim.config import Config
 from resim.errors import UserError
 from resim.interop.rs3l import export_rs3l
+from resim.plan import check_config, choose_views
 from resim.published import check_sources, import_options
-from resim.simulate import Simulation, check_config, choose_views, simulate_part
+from resim.simulate import Simulation, simulate_part
 from resim.store import open_dataset, validate, write_manifest
 from resim.typed import parse
 from tests.conftest import small_config

@@ -7,7 +7,8 @@ import yaml
 
 from resim.config import Config, filled
 from resim.errors import UserError
-from resim.simulate import Simulation, check_config, plan_views
+from resim.plan import check_config, plan_views
+from resim.simulate import Simulation
 from resim.typed import parse
 from tests.conftest import ROOT, small_config
 

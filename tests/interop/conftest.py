@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from resim.config import Config
-from resim.simulate import Simulation, choose_views, simulate_part
+from resim.plan import choose_views
+from resim.simulate import Simulation, simulate_part
 from resim.store import Dataset, open_dataset, write_manifest
 from tests.conftest import small_config
 

@@ -15,7 +15,8 @@ from resim.interop.lhe import LesHouchesFile, write_lhe
 from resim.jets import hard
 from resim.jets.states import HardEvents
 from resim.keys import stream
-from resim.simulate import Simulation, check_config, simulate_part
+from resim.plan import check_config
+from resim.simulate import Simulation, simulate_part
 from resim.store import validate
 from resim.typed import parse
 from tests.conftest import small_config

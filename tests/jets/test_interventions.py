@@ -20,7 +20,8 @@ from resim.jets.features import JET_COLUMNS
 from resim.jets.pileup import make_pool
 from resim.jets.states import HardEvents, Origin, Ragged
 from resim.keys import Stream
-from resim.simulate import Simulation, choose_views, plan_views, simulate_part
+from resim.plan import choose_views, plan_views
+from resim.simulate import Simulation, simulate_part
 from resim.store import Part
 from resim.store.tables import SLOTS
 from resim.typed import parse

@@ -7,7 +7,8 @@ from resim.engines import SUFFIXES
 from resim.errors import UserError
 from resim.jets.lane import pool_recipe
 from resim.published import check_sources, import_options
-from resim.simulate import Simulation, check_config, part_ranges
+from resim.plan import check_config
+from resim.simulate import Simulation, part_ranges
 from resim.typed import parse as checked
 from training.config import parse_sections
 

@@ -1,0 +1,170 @@
+"""From a config to paths: which view runs what, with which settings, and whether that can be."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from resim.chain import NOMINAL, Step, View, draws_of, first_values, settings_of
+from resim.config import Config, replica_names
+from resim.engines import STAGE, engine_step, kind_of
+from resim.errors import UserError
+from resim.jets.lane import JetsLane
+from resim.published import check_source
+
+LANES = {"jets": JetsLane}
+ROOT = "hard"  # the stage that all views share; its state is kept in the part
+
+
+def check_config(config: Config, where: str) -> None:
+    """Check what needs the engines: every setting of every stage, sample and view.
+
+    Raises
+    ------
+    UserError
+        In one line, for the first mistake.
+    """
+    lane = LANES[config.lane]
+    for stage, settings in config.chain.items():
+        if stage not in lane.stages:
+            raise UserError(
+                f"{where}: chain.{stage}: no such stage; the lane {lane.name!r} has {', '.join(lane.stages)}"
+            )
+        _check_values(lane, stage, settings, f"{where}: chain.{stage}")
+    for name, sample in config.samples.items():
+        if sample.source is not None:
+            check_source(config, name, f"{where}: samples.{name}.source")
+            continue
+        _check_values(lane, ROOT, sample.hard, f"{where}: samples.{name}.hard")
+        lane.check_sample(config, name, f"{where}: samples.{name}")
+    for name, view in config.views.items():
+        if view.cut is not None:
+            _check_view(lane, view.cut, dict(view.set), f"{where}: views.{name}")
+    _check_paths(lane, config, where)
+
+
+def _check_values(lane: type[JetsLane], stage: str, settings: Mapping[str, Any], where: str) -> None:
+    """Check the settings of a stage, those that are drawn with each of their values."""
+    frozen = settings_of(settings)
+    draws = draws_of(frozen)
+    if stage == ROOT and draws:
+        raise UserError(f"{where}: {min(draws)!r} cannot be drawn, all views share the stage {ROOT!r}; give a number")
+    plain = dict(first_values(frozen))
+    for changed in ({}, *({name: value} for name, draw in draws.items() for value in draw.options[1:])):
+        lane.check(stage, plain | changed, where)
+
+
+def _check_view(lane: type[JetsLane], cut: str, changes: dict[str, Any], where: str) -> None:
+    if cut not in lane.stages[1:]:
+        allowed = ", ".join(lane.stages[1:])
+        raise UserError(f"{where}.from: there is no stage {cut!r} to cut before; allowed: {allowed}")
+    common = [name for name in changes if name in lane.common]
+    if common:
+        raise UserError(f"{where}.set: {common[0]!r} says which objects there are, for all views; set it in `chain`")
+    for stage, settings in _routed(lane, cut, changes, f"{where}.set").items():
+        _check_values(lane, stage, settings, f"{where}.set")
+
+
+def _check_paths(lane: type[JetsLane], config: Config, where: str) -> None:
+    """Check that each view has a path: that no engine stands where it is cut, or in for a stage that it sets."""
+    paths = {view.name: view.path for view in plan_views(config)}
+    for name, view in config.views.items():
+        label = replica_names(name, view.replicas)[0]
+        lane.check_path(paths[label], f"{where}: views.{name}")
+        if view.cut is None:
+            continue
+        before, place = paths[view.base], f"{where}: views.{name}"
+        if not _can_cut(lane, before, view.cut):
+            allowed = ", ".join(covered(lane, step)[0] for step in before)
+            raise UserError(f"{place}.from: an engine of {view.base!r} stands in for {view.cut!r}; allowed: {allowed}")
+        kind = (config.engines[view.engine].input, config.engines[view.engine].output) if view.engine else None
+        if kind and lane.replaced[kind][0] != view.cut:
+            words = f"{view.engine!r} takes {kind[0]} and stands in for {', '.join(lane.replaced[kind])}"
+            raise UserError(f"{place}.from: the engine {words}; cut at {lane.replaced[kind][0]!r}")
+        own = [step for step in paths[label] if step.stage == STAGE and step.view == name]
+        if len(own) > 1:
+            raise UserError(f"{place}: runs {len(own)} engines of its own; make two views, one the base of the other")
+        there = {step.stage for step in paths[label]}
+        for stage, settings in _routed(lane, view.cut, dict(view.set), f"{place}.set").items():
+            if stage not in there:
+                raise UserError(f"{place}.set: {min(settings)!r} acts on {stage!r}, for which an engine stands in here")
+
+
+def covered(lane: type[JetsLane] | JetsLane, step: Step) -> tuple[str, ...]:
+    """Give the stages that a step is, or stands in for."""
+    return lane.replaced[kind_of(step)] if step.stage == STAGE else (step.stage,)
+
+
+def _can_cut(lane: type[JetsLane], path: Sequence[Step], cut: str) -> bool:
+    """Tell whether a path can be cut before a stage: not within an engine, nor before one that makes whole events."""
+    steps = [step for step in path if step.stage != STAGE or kind_of(step)[0] != "none"]
+    return any(covered(lane, step)[0] == cut for step in steps)
+
+
+def _put_in(lane: type[JetsLane], path: Sequence[Step], engine: Step) -> tuple[Step, ...]:
+    """Put an engine in place of the steps that it stands in for."""
+    replaced = covered(lane, engine)
+    there = [engine if covered(lane, step)[0] == replaced[0] else step for step in path]
+    return tuple(step for step in there if step is engine or covered(lane, step)[0] not in replaced)
+
+
+def _routed(lane: type[JetsLane], cut: str, changes: dict[str, Any], where: str) -> dict[str, dict[str, Any]]:
+    """Sort the changes of a view by stage, and refuse those that lie upstream of its cut."""
+    routed: dict[str, dict[str, Any]] = {}
+    for name, value in changes.items():
+        stage = lane.route(cut, name)
+        if lane.stages.index(stage) < lane.stages.index(cut):
+            upstream = f"acts on the stage {stage!r}, upstream of the cut before {cut!r}"
+            raise UserError(f"{where}: {name!r} {upstream}; use `from: {stage}`, or remove the line")
+        routed.setdefault(stage, {})[name] = value
+    return routed
+
+
+def plan_views(config: Config, sample: str | None = None) -> list[View]:
+    """Resolve the views of a config into paths; replicas become views of their own.
+
+    Up to its cut a view is its base, nominal if it names none; from there on it has the settings of its base, changed.
+    Where an engine makes the whole events of the sample, views that are cut within it are left out.
+    """
+    lane = LANES[config.lane]
+    nominal = tuple(Step(stage, settings_of(config.chain.get(stage, {})), NOMINAL) for stage in lane.stages[1:])
+    source = config.samples[sample].engine if sample else None
+    if source:
+        nominal = _put_in(lane, nominal, engine_step(source, config.engines[source], NOMINAL, 0))
+    paths = {NOMINAL: nominal}
+    views = []
+    for name, wanted in config.views.items():
+        if wanted.cut and not _can_cut(lane, paths.get(wanted.base, ()), wanted.cut):
+            continue
+        changes = _routed(lane, wanted.cut, dict(wanted.set), f"views.{name}.set") if wanted.cut else {}
+        for replica, label in enumerate(replica_names(name, wanted.replicas)):
+            path = paths[wanted.base]
+            if wanted.cut:
+                cut = next(i for i, step in enumerate(path) if covered(lane, step)[0] == wanted.cut)
+                again = tuple(_changed(step, changes.get(step.stage, {}), name, replica) for step in path[cut:])
+                if wanted.engine:
+                    again = _put_in(
+                        lane, again, engine_step(wanted.engine, config.engines[wanted.engine], name, replica)
+                    )
+                path = (*path[:cut], *again)
+            paths[label] = path
+            views.append(View(label, wanted.cut, wanted.base, settings_of(wanted.set), replica, path, wanted.made_for))
+    return views
+
+
+def _changed(step: Step, changes: dict[str, Any], view: str, replica: int) -> Step:
+    """Give a step with some settings changed, that draws from the key of a view."""
+    return Step(step.stage, tuple({**dict(step.settings), **dict(settings_of(changes))}.items()), view, replica)
+
+
+def choose_views(views: Sequence[View], names: Sequence[str] | None) -> list[View]:
+    """Pick views by name, in the config's order.
+
+    Raises
+    ------
+    UserError
+        For a name that the config does not have.
+    """
+    known = [view.name for view in views]
+    for name in names or ():
+        if name not in known:
+            raise UserError(f"--views: no view {name!r} in the config; it has {', '.join(known)}")
+    return [view for view in views if names is None or view.name in names]
