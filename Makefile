@@ -1,4 +1,4 @@
-# make demo | test | bench | lint | test-no-torch PYTHON=python3.12 | clean | distclean
+# make demo | test | bench | lint | test-no-torch PYTHON=python3.12 | test-sherpa | clean | distclean
 #
 # Needed on the machine: Python 3.11 or later with venv, git. Everything else comes into $(VENV), pinned by constraints.txt.
 PYTHON ?= python3
@@ -13,7 +13,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: demo test bench lint test-no-torch venv clean distclean
+.PHONY: demo test bench lint test-no-torch test-sherpa venv clean distclean
 
 demo: venv
 	snakemake --profile workflow/profiles/local --cores $(CORES)
@@ -40,6 +40,20 @@ test-no-torch:
 	@$(MAKE) --no-print-directory venv VENV=$(VENV) EXTRAS=workflow,dev
 	! $(VENV)/bin/python -c 'import torch' 2>/dev/null
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 --dist loadscope --ignore=tests/training --ignore=tests/e2e
+
+# Sherpa in an environment of its own, for its wheels are for Python 3.12 and 3.13; then its tests, integration included.
+test-sherpa: venv .venv-sherpa/installed
+	OMP_NUM_THREADS=1 RESIM_SHERPA_PYTHON=$(abspath .venv-sherpa/bin/python) python -m pytest tests/engines/test_sherpa.py
+
+.venv-sherpa/installed: envs/sherpa.yaml | venv
+	@for python in python3.13 python3.12 "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/3.1[23].*/bin/python none; do \
+	    if "$$python" -c 'import venv' 2>/dev/null; then break; fi; \
+	done; \
+	if [ "$$python" = none ]; then echo "No Python 3.12 or 3.13 found in PATH or pyenv: Sherpa has wheels for these alone."; exit 1; fi; \
+	echo "Installing Sherpa with $$python into .venv-sherpa ..."; \
+	"$$python" -m venv --clear .venv-sherpa
+	@.venv-sherpa/bin/python -m pip install -qq $$(python -c 'import yaml; print(*yaml.safe_load(open("$<"))["dependencies"][-1]["pip"])')
+	@touch $@
 
 venv: $(VENV)/installed
 

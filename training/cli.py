@@ -19,9 +19,12 @@ app = typer.Typer(
 
 ConfigPath = Annotated[Path, typer.Option("--config", help="YAML with the sections `training` and `evaluation`")]
 Data = Annotated[list[str], typer.Option("--data", help="SAMPLE=DIR of a data set; repeat for each sample")]
+HeldOutData = Annotated[
+    list[str] | None, typer.Option("--held-out", help="SAMPLE=DIR of each sample that evaluation.test_sets names")
+]
 SeedIndex = Annotated[int, typer.Option("--seed-index", help="which of the `training.seeds` trainings, from 0")]
 Out = Annotated[Path, typer.Option("--out", help="file to write; replaced only when the new one is whole")]
-MethodName = Annotated[str, typer.Option("--method", help="resim, generic or both")]
+MethodName = Annotated[str, typer.Option("--method", help="resim, generic or both; to judge, supervised, too")]
 
 
 @app.command()
@@ -36,55 +39,66 @@ def pretrain(config: ConfigPath, method: MethodName, seed_index: SeedIndex, data
 
 
 @app.command()
+def supervised(config: ConfigPath, seed_index: SeedIndex, data: Data, out: Out) -> None:
+    """Train from scratch with labels, at every label fraction, and write the classifiers as a checkpoint."""
+    from training.pretrain import open_store
+    from training.supervised import save, train_supervised
+
+    settings = load(config)
+    store = open_store(data_folders(data), settings.training)
+    save(out, train_supervised(store, settings, seed_index), settings, store)
+
+
+@app.command()
 def evaluate(
     config: ConfigPath,
     method: MethodName,
     seed_index: SeedIndex,
-    encoder: Annotated[Path, typer.Option("--encoder", help="checkpoint written by `pretrain`")],
+    encoder: Annotated[Path, typer.Option("--encoder", help="checkpoint written by `pretrain` or `supervised`")],
     data: Data,
     out: Out,
+    held_out: HeldOutData = None,
 ) -> None:
-    """Fit linear probes on a frozen encoder and judge them on every view."""
+    """Judge what was trained on every view and test set; on a frozen encoder linear probes are fitted first."""
+    from training import probe
+    from training import supervised as scratch
     from training.files import write_model
+    from training.heldout import open_held_out
     from training.pretrain import open_store
-    from training.probe import evaluate_encoder, load_for
 
     settings = load(config)
     store = open_store(data_folders(data), settings.training)
-    write_model(out, evaluate_encoder(store, settings, load_for(encoder, settings, store, method, seed_index)))
-
-
-@app.command()
-def supervised(config: ConfigPath, seed_index: SeedIndex, data: Data, out: Out) -> None:
-    """Train from scratch with labels, at every label fraction, and judge on every view."""
-    from training.files import write_model
-    from training.pretrain import open_store
-    from training.supervised import evaluate_supervised
-
-    settings = load(config)
-    store = open_store(data_folders(data), settings.training)
-    write_model(out, evaluate_supervised(store, settings, seed_index))
+    sets = open_held_out(sample_folders("--held-out", held_out or []), store, settings)
+    if method == scratch.METHOD:
+        classifiers = scratch.load_for(encoder, settings, store, seed_index)
+        result = scratch.evaluate_supervised(store, settings, classifiers, sets)
+    else:
+        trained = probe.load_for(encoder, settings, store, method, seed_index)
+        result = probe.evaluate_encoder(store, settings, trained, sets)
+    write_model(out, result)
 
 
 @app.command()
 def compare(
     config: ConfigPath,
-    evaluation: Annotated[
-        list[Path], typer.Option("--evaluation", help="result of `evaluate` or `supervised`; repeat")
-    ],
+    evaluation: Annotated[list[Path], typer.Option("--evaluation", help="result of `evaluate`; repeat")],
     data: Data,
     out: Out,
+    held_out: HeldOutData = None,
     plots: Annotated[Path | None, typer.Option("--plots", help="folder for the pictures and table.csv")] = None,
 ) -> None:
     """Join all evaluations with the price of the views; write the comparison, its pictures and a table."""
     from training.compare import compare as run
     from training.files import read_model, write_atomically, write_model
+    from training.heldout import open_held_out
     from training.pretrain import open_store
     from training.results import EvaluationResult
 
     settings = load(config)
     evaluations = [read_model(path, EvaluationResult) for path in evaluation]
-    comparison = run(evaluations, open_store(data_folders(data), settings.training), settings)
+    store = open_store(data_folders(data), settings.training)
+    sets = open_held_out(sample_folders("--held-out", held_out or []), store, settings)
+    comparison = run(evaluations, store, settings, sets)
     if plots:
         from training.plots import draw_all
         from training.table import table
@@ -103,23 +117,29 @@ def schema() -> None:
 
 
 def data_folders(data: list[str]) -> dict[str, Path]:
-    """Read the SAMPLE=DIR pairs of --data.
+    """Read the SAMPLE=DIR pairs of --data; see `sample_folders`. There must be two at least."""
+    folders = sample_folders("--data", data)
+    if len(folders) < 2:
+        raise UserError(f"--data names only {', '.join(folders)}; give a signal and a background sample")
+    return folders
+
+
+def sample_folders(option: str, pairs: list[str]) -> dict[str, Path]:
+    """Read the SAMPLE=DIR pairs of an option.
 
     Raises
     ------
     UserError
-        If one is not of that form, a sample comes twice, or there is only one.
+        If one is not of that form, or a sample comes twice.
     """
     folders: dict[str, Path] = {}
-    for pair in data:
+    for pair in pairs:
         name, equals, folder = pair.partition("=")
         if not (name and equals and folder):
-            raise UserError(f"--data {pair!r} is not SAMPLE=DIR, such as qcd=results/data/qcd")
+            raise UserError(f"{option} {pair!r} is not SAMPLE=DIR, such as qcd=results/data/qcd")
         if name in folders:
-            raise UserError(f"--data names the sample {name!r} twice; give each sample once")
+            raise UserError(f"{option} names the sample {name!r} twice; give each sample once")
         folders[name] = Path(folder)
-    if len(folders) < 2:
-        raise UserError(f"--data names only {', '.join(folders)}; give a signal and a background sample")
     return folders
 
 

@@ -20,6 +20,7 @@ from training import metrics
 from training.config import Config
 from training.data.fetch import Index, Store
 from training.evaluate import bootstrap_weights
+from training.heldout import HeldOutSet
 from training.provenance import provenance
 from training.results import (
     Benefit,
@@ -33,6 +34,7 @@ from training.results import (
     PtAuc,
     Replicated,
     Separation,
+    StandIn,
     ViewFigures,
     ViewPrice,
 )
@@ -51,7 +53,9 @@ Key = tuple[float, str, str]  # label fraction, view, weighting
 Evaluations = Mapping[str, Sequence[EvaluationResult]]  # method -> trainings by rising seed index
 
 
-def compare(evaluations: Sequence[EvaluationResult], store: Store, config: Config) -> Comparison:
+def compare(
+    evaluations: Sequence[EvaluationResult], store: Store, config: Config, held_out: Sequence[HeldOutSet] = ()
+) -> Comparison:
     """Join evaluations of all methods and seeds with what the views cost.
 
     Raises
@@ -59,7 +63,7 @@ def compare(evaluations: Sequence[EvaluationResult], store: Store, config: Confi
     UserError
         If there is none, two are of the same training, or one is of other data or another config.
     """
-    _check(evaluations, store, config)
+    _check(evaluations, store, config, held_out)
     grouped: dict[str, list[EvaluationResult]] = defaultdict(list)
     for result in sorted(evaluations, key=lambda e: e.seed_index):
         grouped[result.method].append(result)
@@ -71,16 +75,21 @@ def compare(evaluations: Sequence[EvaluationResult], store: Store, config: Confi
     separations = [s for a, b in combinations(methods, 2) for s in separate(a, methods[a], b, methods[b])]
     benefits = [row for results in methods.values() for row in benefits_of(results)]
     return Comparison(
-        provenance=provenance(config, store),
+        provenance=provenance(config, store, held_out=held_out),
         samples=_sample_sizes(store.index),
         pt_auc=pt_auc,
         views=views,
+        test_sets={each.name: _stand_ins(each) for each in held_out},
         methods={method: summarise(results, views, store.index) for method, results in methods.items()},
         benefits=benefits,
         separations=separations,
         flags=flags(pt_auc, methods, config) + unknown_prices(views) + few_above_threshold(benefits),
         reading=reading(benefits, separations),
     )
+
+
+def _stand_ins(held_out: HeldOutSet) -> dict[str, StandIn]:
+    return {one.replaced: StandIn(stand_in=one.sample, objects=len(one.rows)) for one in held_out.stand_ins}
 
 
 def view_prices(store: Store, trained_on: Sequence[str]) -> dict[str, ViewPrice]:
@@ -317,7 +326,7 @@ def reading(benefits: Sequence[Benefit], separations: Sequence[Separation]) -> l
     for figure, on_nominal in (("auc", True), ("auc", False), ("wasserstein_background", False)):
         for fraction in sorted({s.label_fraction for s in separations}):
             told += _told(
-                f"{figure}, {fraction:.0%} of the labels, {'nominal' if on_nominal else 'other views'}",
+                f"{figure}, {fraction:.0%} of the labels, {'nominal' if on_nominal else 'other views and test sets'}",
                 [s for s in separations if (s.figure, s.label_fraction) == (figure, fraction)
                  and (s.view == "nominal") == on_nominal],
             )  # fmt: skip
@@ -366,7 +375,9 @@ def _sample_sizes(index: Index) -> dict[str, dict[str, int]]:
     }
 
 
-def _check(evaluations: Sequence[EvaluationResult], store: Store, config: Config) -> None:
+def _check(
+    evaluations: Sequence[EvaluationResult], store: Store, config: Config, held_out: Sequence[HeldOutSet]
+) -> None:
     """Refuse evaluations that cannot be compared with each other."""
     if not evaluations:
         raise UserError("nothing to compare; give at least one --evaluation")
@@ -376,8 +387,9 @@ def _check(evaluations: Sequence[EvaluationResult], store: Store, config: Config
         if (result.method, result.seed_index) in seen:
             raise UserError(f"{name} is given twice; give each training once")
         seen.add((result.method, result.seed_index))
-        expected = provenance(config, store, result.method)
-        for what in ("data", "training_digest", "evaluation_digest"):
+        expected = provenance(config, store, result.method, held_out)
+        sources = {"data": "the data of --data", "held_out": "the data of --held-out"}
+        for what in (*sources, "training_digest", "evaluation_digest"):
             if getattr(result.provenance, what) != getattr(expected, what):
-                source = "the data of --data" if what == "data" else "this --config"
+                source = sources.get(what, "this --config")
                 raise UserError(f"{name} was not made from {source}; evaluate it anew")

@@ -113,6 +113,15 @@ class EvaluationConfig(_Section):
     pt_auc: tuple[float, float] = Field(
         (0.45, 0.55), description="where the AUC of jet pT alone must lie for the classes to be fairly matched"
     )
+    test_sets: dict[str, dict[str, str]] = Field(
+        default_factory=dict,
+        description="name -> {sample: the sample of role evaluation that stands in for it}; judged beside the views",
+    )
+
+    @property
+    def held_out(self) -> set[str]:
+        """The samples that stand in for others in some test set."""
+        return {sample for stand_ins in self.test_sets.values() for sample in stand_ins.values()}
 
 
 class Config(_Section):
@@ -144,7 +153,31 @@ def parse_sections(content: dict[str, Any], where: str) -> Config:
         if held_out:
             why = f"{held_out[0]!r} has role evaluation: it is held out from all training"
             raise UserError(f"{where}: training.{key}: {why}; take it out, or change its role in `{section}`")
+    if content.get("samples"):
+        _check_test_sets(content, config.evaluation, where)
     return config
+
+
+def _check_test_sets(content: dict[str, Any], evaluation: EvaluationConfig, where: str) -> None:
+    """Refuse test sets of samples that are trained on, and held-out samples that nothing is judged on."""
+    roles = {name: _role(content, "samples", name) for name in content["samples"]}
+    held_out = [name for name, role in roles.items() if role == "evaluation"]
+    learned = [name for name in roles if name not in held_out]
+    for name, stand_ins in evaluation.test_sets.items():
+        place = f"{where}: evaluation.test_sets.{name}"
+        if name in (content.get("views") or {}):
+            raise UserError(f"{place}: a view has this name; rename one of the two")
+        for sample, stand_in in stand_ins.items():
+            if sample not in learned:
+                raise UserError(f"{place}: {sample!r} is no sample that is trained on; allowed: {', '.join(learned)}")
+            if stand_in not in held_out:
+                why = f"{sample}: {stand_in!r} is no sample with role evaluation"
+                raise UserError(f"{place}.{why}; allowed: {', '.join(held_out) or 'none yet'}")
+    idle = [name for name in held_out if name not in evaluation.held_out]
+    if idle:
+        why = f"samples.{idle[0]}: has role evaluation and is in no test set"
+        example = f"{{NAME: {{SAMPLE: {idle[0]}}}}}"
+        raise UserError(f"{where}: {why}; say under evaluation.test_sets what it stands in for: {example}")
 
 
 def _role(content: dict[str, Any], section: str, name: str) -> Any:

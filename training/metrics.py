@@ -66,12 +66,13 @@ def efficiency_above(score_n: Float, threshold_W: Float, weight_Wn: Float) -> Fl
     return np.sum(weight_Wn * (score_n >= threshold_W[:, None]), axis=1) / weight_Wn.sum(axis=1)
 
 
-def wasserstein(first_n: Float, second_n: Float, weight_Wn: Float) -> Float:
-    """Give the earth mover's distance of two scores of the same objects, (W,): area between their distributions."""
-    values = np.concatenate([first_n, second_n])
+def wasserstein(first_n: Float, second_m: Float, weight_Wn: Float, weight_Wm: Float) -> Float:
+    """Give the earth mover's distance of two sets of scores, (W,): area between their distributions."""
+    values = np.concatenate([first_n, second_m])
     order = np.argsort(values, kind="stable")
-    difference = np.cumsum(np.concatenate([weight_Wn, -weight_Wn], axis=1)[:, order], axis=1)[:, :-1]
-    return np.abs(difference) @ np.diff(values[order]) / weight_Wn.sum(axis=1)
+    first, second = (weight / weight.sum(axis=1, keepdims=True) for weight in (weight_Wn, weight_Wm))
+    difference = np.cumsum(np.concatenate([first, -second], axis=1)[:, order], axis=1)[:, :-1]
+    return np.abs(difference) @ np.diff(values[order])
 
 
 def probability(logit: Float) -> Float:

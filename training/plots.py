@@ -63,7 +63,7 @@ def _mean_curves(evaluations: Sequence[EvaluationResult]) -> dict[str, tuple[Any
 
 def _roc_panel(panel: Axes, method: str, curves: Mapping[str, tuple[Any, Any]], comparison: Comparison) -> None:
     colour = _COLOURS.get(method, "black")
-    trained = [rejection for view, (_, rejection) in curves.items() if comparison.views[view].trained_on]
+    trained = [rejection for view, (_, rejection) in curves.items() if not _is_held_out(comparison, view)]
     efficiency = curves["nominal"][0]
     ceiling = next(b.n_background for b in comparison.benefits if b.method == method)
     if trained:
@@ -71,12 +71,12 @@ def _roc_panel(panel: Axes, method: str, curves: Mapping[str, tuple[Any, Any]], 
         panel.fill_between(efficiency, band.min(axis=0), band.max(axis=0), color=colour, alpha=0.3, lw=0, label="views")
     panel.plot(efficiency, np.minimum(curves["nominal"][1], ceiling), color=colour, lw=2, label="nominal")
     for view, (_, rejection) in curves.items():
-        if not comparison.views[view].trained_on:
+        if _is_held_out(comparison, view):
             panel.plot(
                 efficiency,
                 np.minimum(rejection, ceiling),
                 color="black",
-                ls="--",
+                ls="-." if view in comparison.test_sets else "--",
                 lw=1.3,
                 label=_called(comparison, view),
             )
@@ -91,12 +91,18 @@ def robustness_against_cost(comparison: Comparison) -> Figure:
     figure = Figure(figsize=(13, 5))
     left, right = figure.subplots(1, 2, sharex=True)
     fraction = max(b.label_fraction for b in comparison.benefits)
-    views = _shown_views(comparison)
-    for panel, name, shown in ((left, "wasserstein_background", views), (right, "auc", ["nominal", *views[:1]])):
+    held_out, others = _shown_views(comparison)
+    panels = (
+        (left, "wasserstein_background", held_out + others),
+        (right, "auc", ["nominal", *(held_out or others[:1])]),
+    )
+    for panel, name, shown in panels:
         panel.set(xscale="log", xlabel="CPU seconds of one training, views included")
         for place, (method, summary) in enumerate(comparison.methods.items()):
             for number, view in enumerate(shown):
-                aside = _VIEW_ASIDE * (number - 0.5) + _METHOD_ASIDE * (place - (len(comparison.methods) - 1) / 2)
+                aside = _VIEW_ASIDE * (number - (len(shown) - 1) / 2) + _METHOD_ASIDE * (
+                    place - (len(comparison.methods) - 1) / 2
+                )
                 shift = ScaledTranslation(aside / 72, 0, figure.dpi_scale_trans)
                 _point(panel, comparison, _row(comparison.benefits, method, view, fraction), name, shift)
             if summary.price.total_cpu_s is not None:
@@ -112,16 +118,16 @@ def robustness_against_cost(comparison: Comparison) -> Figure:
     return figure
 
 
-def _shown_views(comparison: Comparison) -> list[str]:
-    """Choose the views that a robustness plot shows: one never trained on, then the one that moves scores most."""
+def _shown_views(comparison: Comparison) -> tuple[list[str], list[str]]:
+    """Choose what a robustness plot shows: a view never trained on and a test set, then what moves scores most."""
     others = [view for view in comparison.views if view != "nominal"]
-    held_out = [view for view in others if not comparison.views[view].trained_on]
+    held_out = [view for view in others if _is_held_out(comparison, view)]
 
     def moved(view: str) -> float:
         return max(b.figures["wasserstein_background"].mean for b in comparison.benefits if b.view == view)
 
     by_shift = sorted((view for view in others if view not in held_out), key=moved, reverse=True)
-    return (held_out[:1] + by_shift)[:2]
+    return held_out[:1] + list(comparison.test_sets)[:1], by_shift[: 1 if held_out else 2]
 
 
 def _point(panel: Axes, comparison: Comparison, row: Benefit, name: str, shift: Transform) -> None:
@@ -156,7 +162,9 @@ def _mark_unknown(panel: Axes, comparison: Comparison) -> None:
 
 
 def _marker(comparison: Comparison, view: str) -> str:
-    """Tell views apart by shape: nominal, trained on, held out."""
+    """Tell views apart by shape: nominal, trained on, held out; and test sets of other events."""
+    if view in comparison.test_sets:
+        return "D"
     return "o" if view == "nominal" else "s" if comparison.views[view].trained_on else "^"
 
 
@@ -171,7 +179,12 @@ def _legend(panel: Axes, comparison: Comparison, views: Sequence[str]) -> None:
 
 
 def _called(comparison: Comparison, view: str) -> str:
-    return view if comparison.views[view].trained_on else f"{view} (held out)"
+    return f"{view} (held out)" if _is_held_out(comparison, view) else view
+
+
+def _is_held_out(comparison: Comparison, view: str) -> bool:
+    """Tell views that were never trained on, and test sets, from the others."""
+    return view in comparison.test_sets or not comparison.views[view].trained_on
 
 
 def _row(benefits: Sequence[Benefit], method: str, view: str, fraction: float) -> Benefit:

@@ -11,10 +11,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from resim.errors import UserError
+from resim.store import open_dataset
 from training.augment.jetclr import augment
 from training.config import CONTRASTIVE, Config, TrainingConfig
 from training.data.features import INPUTS, Normalisation
@@ -52,8 +54,10 @@ def open_store(folders: Mapping[str, Path], config: TrainingConfig) -> Store:
     Raises
     ------
     UserError
-        If a view does not exist or was not made for the train split.
+        If a view does not exist or was not made for the train split, or a sample has the test split alone.
     """
+    for name, folder in folders.items():
+        _refuse_held_out(name, folder)
     store = Store(folders, config.signal, config.encoder.constituents, config.loader.group)
     allowed = [view for view in store.views if "train" in store.splits_of(view)]
     for view in {"nominal": 0, **dict.fromkeys(config.views)}:
@@ -61,6 +65,15 @@ def open_store(folders: Mapping[str, Path], config: TrainingConfig) -> Store:
             why = "was not made for the train split" if view in store.views else "is not in the data"
             raise UserError(f"training.views: {view!r} {why}; allowed: {', '.join(allowed)}")
     return store
+
+
+def _refuse_held_out(name: str, folder: Path) -> None:
+    """Refuse a data set of the test split alone before it is looked at together with others."""
+    dataset = open_dataset(folder)
+    test = [i for i, split in enumerate(dataset.parts[0].attributes["splits"]) if split == "test"]
+    if dataset.n_objects and np.isin(dataset.objects()["split"], test).all():
+        why = "holds the test split alone, as samples with role evaluation do; nothing is trained on it"
+        raise UserError(f"--data {name}={folder}: {why}; give it with --held-out")
 
 
 def pretrain(store: Store, config: Config, method: str, seed_index: int) -> tuple[Trained, dict[str, Any]]:
@@ -172,6 +185,22 @@ def load_trained(path: Path) -> tuple[Trained, dict[str, Any]]:
     normalisation = Normalisation(content["mean"].numpy(), content["width"].numpy())
     fields = {name: content[name] for name in ("method", "seed_index", "cost")}
     return Trained(encoder.eval(), normalisation, history=History(**content["history"]), **fields), content
+
+
+def check_origin(
+    path: Path, checkpoint: Mapping[str, Any], config: Config, store: Store, method: str, seed_index: int
+) -> None:
+    """Refuse a checkpoint of another method, seed, config or data than are meant."""
+    if (checkpoint["method"], checkpoint["seed_index"]) != (method, seed_index):
+        raise UserError(
+            f"{path}: holds method {checkpoint['method']!r} seed index {checkpoint['seed_index']}, "
+            f"not {method!r} {seed_index}; give the one that --method and --seed-index name"
+        )
+    found, expected = checkpoint["provenance"], provenance(config, store, method)
+    again = "supervised" if method == "supervised" else "pretrain"
+    for name, what in (("training_digest", "`training` config"), ("data", "data")):
+        if found[name] != getattr(expected, name):
+            raise UserError(f"{path}: was trained with other {what}; run `resim-train {again}` again")
 
 
 def save(path: Path, checkpoint: dict[str, Any]) -> None:

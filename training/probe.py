@@ -1,5 +1,6 @@
 """The linear probe: logistic regression on the frozen outputs of an encoder, in nominal."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -8,26 +9,27 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from resim.errors import UserError
 from training.config import Config
 from training.data.fetch import Store
-from training.evaluate import Outputs, embed, embed_views, evaluation, losses_of
+from training.evaluate import Outputs, embed, embed_all, evaluation, losses_of
 from training.fit import be_deterministic
+from training.heldout import HeldOutSet
 from training.labels import labelled_rows
 from training.meter import Clock
-from training.pretrain import Trained, load_trained
-from training.provenance import provenance
+from training.pretrain import Trained, check_origin, load_trained
 from training.results import EvaluationResult
 
 
-def evaluate_encoder(store: Store, config: Config, trained: Trained) -> EvaluationResult:
-    """Fit a probe at each label fraction and judge it on every view; the probe's cost is that of the largest."""
+def evaluate_encoder(
+    store: Store, config: Config, trained: Trained, held_out: Sequence[HeldOutSet] = ()
+) -> EvaluationResult:
+    """Fit a probe at each label fraction and judge it on every view and set; its cost is that of the largest."""
     index, settings = store.index, config.training
     be_deterministic(settings.threads)
     train, clock = index.rows("train", ["nominal"]), Clock()
     known = embed(trained.encoder, trained.normalisation, store, "nominal", train)
     embedding_cpu_s, probe_cpu_s = clock.cpu_s(), 0.0
-    features = embed_views(trained.encoder, trained.normalisation, store)
+    features = embed_all(trained.encoder, trained.normalisation, store, held_out)
     logits, n_labels = {}, {}
     for fraction in sorted(config.evaluation.label_fractions):
         rows, clock = labelled_rows(index, fraction, settings.seed, trained.seed_index), Clock()
@@ -37,7 +39,7 @@ def evaluate_encoder(store: Store, config: Config, trained: Trained) -> Evaluati
         n_labels[fraction] = len(rows)
     about = {"method": trained.method, "seed_index": trained.seed_index} | losses_of(trained.history)
     cost = {"cost": trained.cost | {"probe_cpu_s": probe_cpu_s}}
-    return evaluation(store, config, Outputs(logits, features), n_labels, about | cost)
+    return evaluation(store, config, Outputs(logits, features), n_labels, about | cost, held_out)
 
 
 def load_for(path: Path, config: Config, store: Store, method: str, seed_index: int) -> Trained:
@@ -49,15 +51,7 @@ def load_for(path: Path, config: Config, store: Store, method: str, seed_index: 
         If it is of another method or seed, or was trained with another config or on other data.
     """
     trained, content = load_trained(path)
-    if (trained.method, trained.seed_index) != (method, seed_index):
-        raise UserError(
-            f"{path}: holds method {trained.method!r} seed index {trained.seed_index}, not {method!r} {seed_index}; "
-            "give the encoder that --method and --seed-index name"
-        )
-    found, expected = content["provenance"], provenance(config, store, method)
-    for name, what in (("training_digest", "`training` config"), ("data", "data")):
-        if found[name] != getattr(expected, name):
-            raise UserError(f"{path}: was trained with other {what}; run `resim-train pretrain` again")
+    check_origin(path, content, config, store, method, seed_index)
     return trained
 
 

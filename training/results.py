@@ -20,6 +20,7 @@ class Provenance(_Result):
     evaluation_digest: str = Field(description="SHA-256 of the resolved `evaluation` section")
     seed: int = Field(description="training.seed")
     data: dict[str, str] = Field(description="sample -> content digest of its data set")
+    held_out: dict[str, str] = Field(description="the same of the samples of test sets; empty for an encoder")
     software: dict[str, str] = Field(description="package -> version")
 
 
@@ -31,10 +32,10 @@ class Replicated(_Result):
 
 
 class ViewFigures(_Result):
-    """The figures of one classifier on one view."""
+    """The figures of one classifier on one view or test set."""
 
     label_fraction: float
-    view: str
+    view: str = Field(description="a view, or a test set of held-out samples")
     weighting: Weighting
     n_signal: int
     n_background: int
@@ -43,7 +44,7 @@ class ViewFigures(_Result):
 
 
 class RocCurve(_Result):
-    """Background efficiency over signal efficiency on one view, flat weights, at the largest label fraction."""
+    """Background over signal efficiency on one view or test set, flat weights, at the largest label fraction."""
 
     view: str
     signal_efficiency: list[float]
@@ -61,7 +62,7 @@ class EvaluationResult(_Result):
     """What `resim-train evaluate` and `supervised` write."""
 
     format: Literal["resim-evaluation"] = "resim-evaluation"
-    version: Literal[2] = 2
+    version: Literal[3] = 3
     method: str
     seed_index: int
     provenance: Provenance
@@ -126,6 +127,13 @@ class ViewPrice(_Result):
     trained_on: bool
 
 
+class StandIn(_Result):
+    """A held-out sample that takes the place of another in a test set."""
+
+    stand_in: str = Field(description="the held-out sample")
+    objects: int
+
+
 class Price(_Result):
     """What one training of a method costs, CPU seconds; views are charged for the train split's share of objects."""
 
@@ -141,11 +149,11 @@ class Price(_Result):
 
 
 class Benefit(_Result):
-    """The figures of a method on one view."""
+    """The figures of a method on one view or test set."""
 
     method: str
     label_fraction: float
-    view: str
+    view: str = Field(description="a view, or a test set of held-out samples")
     weighting: Weighting
     n_signal: int
     n_background: int
@@ -181,11 +189,12 @@ class Comparison(_Result):
     """What `resim-train compare` writes."""
 
     format: Literal["resim-comparison"] = "resim-comparison"
-    version: Literal[3] = 3
+    version: Literal[4] = 4
     provenance: Provenance
     samples: dict[str, dict[str, int]] = Field(description="sample -> split -> objects")
     pt_auc: PtAuc
     views: dict[str, ViewPrice]
+    test_sets: dict[str, dict[str, StandIn]] = Field(description="set -> sample -> what stands in for it")
     methods: dict[str, MethodSummary]
     benefits: list[Benefit]
     separations: list[Separation]

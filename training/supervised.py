@@ -1,6 +1,9 @@
 """Supervised training from scratch on the nominal view: what labels alone achieve, without views or augmentations."""
 
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -8,21 +11,26 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from resim.errors import UserError
 from training.config import Config
 from training.data.features import INPUTS, Normalisation
 from training.data.fetch import Store
 from training.data.loader import Batch, Loader
 from training.data.plan import Rows
 from training.encoders.transformer import Transformer, head
-from training.evaluate import Outputs, embed_views, evaluation, losses_of
+from training.evaluate import Outputs, embed_all, evaluation, losses_of
+from training.files import load_checkpoint, save_checkpoint
 from training.fit import History, be_deterministic, fit
+from training.heldout import HeldOutSet
 from training.keys import torch_generator
 from training.labels import labelled_rows
 from training.meter import Clock, Meter
-from training.pretrain import check_seed_index, cost_of, normalisation_of, source_of, validation_batches
+from training.pretrain import check_origin, check_seed_index, cost_of, normalisation_of, source_of, validation_batches
+from training.provenance import provenance
 from training.results import EvaluationResult
 
 METHOD = "supervised"
+FORMAT, VERSION = "resim-classifiers", 1
 
 
 class Classifier(nn.Module):
@@ -44,23 +52,87 @@ class Classifier(nn.Module):
             return self.head(torch.from_numpy(features_nD))[:, 0].double().numpy()
 
 
-def evaluate_supervised(store: Store, config: Config, seed_index: int) -> EvaluationResult:
-    """Train at each label fraction and judge on every view; cost, loss and similarities are of the largest fraction."""
+@dataclass(frozen=True)
+class Supervised:
+    """A classifier for each label fraction; cost and losses are those of the largest."""
+
+    classifiers: dict[float, Classifier]
+    n_labels: dict[float, int]
+    normalisation: Normalisation
+    seed_index: int
+    cost: dict[str, float]
+    history: History
+
+
+def train_supervised(store: Store, config: Config, seed_index: int) -> Supervised:
+    """Train at each label fraction."""
     check_seed_index(config.training, seed_index)
     be_deterministic(config.training.threads)
-    normalisation = normalisation_of(store)
-    outputs, n_labels, about = Outputs({}, {}), {}, {}
-    for fraction in sorted(config.evaluation.label_fractions):
+    normalisation, fractions = normalisation_of(store), sorted(config.evaluation.label_fractions)
+    classifiers, n_labels = {}, {}
+    for fraction in fractions:
         clock, meter = Clock(), Meter()
         rows = labelled_rows(store.index, fraction, config.training.seed, seed_index)
-        judged = fraction == max(config.evaluation.label_fractions)  # few labels make many epochs: it would be dear
-        classifier, history = train(store, config, seed_index, rows, normalisation, meter, judged=judged)
-        about = {"cost": cost_of(clock, meter, history)} | losses_of(history)
-        features = embed_views(classifier.encoder, normalisation, store)
-        outputs.features.update(features)
-        outputs.logits[fraction] = {view: classifier.logits(values) for view, values in features.items()}
+        judged = fraction == fractions[-1]  # few labels make many epochs: it would be dear
+        classifiers[fraction], history = train(store, config, seed_index, rows, normalisation, meter, judged=judged)
         n_labels[fraction] = len(rows)
-    return evaluation(store, config, outputs, n_labels, {"method": METHOD, "seed_index": seed_index, **about})
+    return Supervised(classifiers, n_labels, normalisation, seed_index, cost_of(clock, meter, history), history)
+
+
+def evaluate_supervised(
+    store: Store, config: Config, trained: Supervised, held_out: Sequence[HeldOutSet] = ()
+) -> EvaluationResult:
+    """Judge the classifiers on every view and held-out set; similarities are of the largest fraction."""
+    be_deterministic(config.training.threads)
+    outputs = Outputs({}, {})
+    for fraction, classifier in trained.classifiers.items():
+        features = embed_all(classifier.encoder, trained.normalisation, store, held_out)
+        outputs.features.update(features)
+        outputs.logits[fraction] = {name: classifier.logits(values) for name, values in features.items()}
+    about = {"method": METHOD, "seed_index": trained.seed_index, "cost": trained.cost} | losses_of(trained.history)
+    return evaluation(store, config, outputs, trained.n_labels, about, held_out)
+
+
+def save(path: Path, trained: Supervised, config: Config, store: Store) -> None:
+    """Write the classifiers as a checkpoint."""
+    content = {
+        "format": FORMAT,
+        "version": VERSION,
+        "method": METHOD,
+        "seed_index": trained.seed_index,
+        "inputs": list(INPUTS),
+        "mean": torch.from_numpy(trained.normalisation.mean),
+        "width": torch.from_numpy(trained.normalisation.width),
+        "classifiers": {fraction: c.state_dict() for fraction, c in trained.classifiers.items()},
+        "n_labels": trained.n_labels,
+        "history": asdict(trained.history),
+        "cost": trained.cost,
+        "provenance": provenance(config, store, METHOD).model_dump(mode="json"),
+    }
+    save_checkpoint(path, content)
+
+
+def load_for(path: Path, config: Config, store: Store, seed_index: int) -> Supervised:
+    """Load classifiers and check that they are those that are meant.
+
+    Raises
+    ------
+    UserError
+        If they are of another seed, or were trained with another config, other label fractions or on other data.
+    """
+    content = load_checkpoint(path, FORMAT, VERSION)
+    check_origin(path, content, config, store, METHOD, seed_index)
+    if sorted(content["classifiers"]) != sorted(config.evaluation.label_fractions):
+        has = ", ".join(f"{fraction:g}" for fraction in content["classifiers"])
+        raise UserError(f"{path}: was trained at the label fractions {has}; run `resim-train supervised` again")
+    classifiers = {}
+    for fraction, weights in content["classifiers"].items():
+        classifiers[fraction] = Classifier(config, seed_index)
+        classifiers[fraction].load_state_dict(weights)
+        classifiers[fraction].eval()
+    normalisation = Normalisation(content["mean"].numpy(), content["width"].numpy())
+    fields = {name: content[name] for name in ("n_labels", "seed_index", "cost")}
+    return Supervised(classifiers, normalisation=normalisation, history=History(**content["history"]), **fields)
 
 
 def train(

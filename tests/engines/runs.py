@@ -1,7 +1,10 @@
 """Run the engines as the workflow does: each in a process of its own."""
 
 import hashlib
+import os
+import shlex
 import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -12,7 +15,8 @@ import pythia8mc as pythia8
 
 from resim.jets.pythia import make
 
-ENGINES = Path(__file__).parents[2] / "workflow" / "engines"
+ROOT = Path(__file__).parents[2]
+ENGINES = ROOT / "workflow" / "engines"
 STATUS = {-21: -1, -22: 2, 23: 1}  # Pythia's codes -> those of Les Houches files
 
 
@@ -20,6 +24,25 @@ def run(python: str, engine: str, *arguments: str | Path) -> subprocess.Complete
     """Run an engine's program; its folder is where the card lies, not where we are."""
     program = ENGINES / engine / "generate.py"
     return subprocess.run([python, program, *arguments], capture_output=True, text=True, timeout=280)
+
+
+def console(package: str) -> list[str]:
+    """Give the command that a console script stands for, of the code that is tested."""
+    return [sys.executable, "-c", f"from {package}.cli import main; main()"]
+
+
+def snakemake(folder: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run the workflow in a folder."""
+    (folder / "bin").mkdir(exist_ok=True)
+    for name, package in (("resim", "resim"), ("resim-train", "training")):
+        command = folder / "bin" / name
+        command.write_text(f'#!/bin/sh\nexec {shlex.join(console(package))} "$@"\n')
+        command.chmod(0o755)
+    programs = Path(sys.executable).parent
+    fixed = ["--snakefile", str(ROOT / "Snakefile"), "--directory", str(folder), "--scheduler", "greedy"]
+    values = {**os.environ, "PATH": f"{folder / 'bin'}:{programs}:{os.environ['PATH']}", **environment}
+    line = [str(programs / "snakemake"), *words, *fixed]
+    return subprocess.run(line, capture_output=True, text=True, timeout=580, check=False, env=values)
 
 
 def read(path: Path) -> list[Any]:

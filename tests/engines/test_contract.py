@@ -19,11 +19,10 @@ import yaml
 from resim.interop.hepmc import read_hepmc
 from resim.store import Part, open_dataset, open_part, validate
 from tests.conftest import ROOT, small_config
-from tests.engines.runs import ENGINES
+from tests.engines.runs import ENGINES, console, snakemake
 from tests.interop.reference import reference
 
-BIN = Path(sys.executable).parent
-RESIM = [sys.executable, "-c", "from resim.cli import main; main()"]
+RESIM = console("resim")
 STABLE = "--setting ParticleDecays:limitTau0=on --setting ParticleDecays:tau0Max=10"
 N = 60
 Done = subprocess.CompletedProcess[str]
@@ -236,7 +235,7 @@ BAD: dict[str, tuple[str, dict[str, Any], str]] = {
 }
 
 
-def command_of(words: str, back: Path) -> str:
+def written_out(words: str, back: Path) -> str:
     """Write out what is short for a change of a good file."""
     if words.startswith("CHANGE"):
         condition = words.removeprefix("CHANGE").replace("||", "|| ")
@@ -244,7 +243,12 @@ def command_of(words: str, back: Path) -> str:
         words = f"gunzip -c {back} | awk {shlex.quote(program)} | gzip -c > {{output}}"
     elif words.startswith("SED "):
         words = f"gunzip -c {back} | sed {shlex.quote(words.removeprefix('SED '))} | gzip -c > {{output}}"
-    return f": {{input}}; {words.replace('BACK', str(back))} # {{output}}"
+    return words.replace("BACK", str(back))
+
+
+def command_of(words: str, back: Path) -> str:
+    """Make a command that keeps to the form."""
+    return f": {{input}}; {written_out(words, back)} # {{output}}"
 
 
 def bad(words: str, run: Path, **more: Any) -> dict[str, Any]:
@@ -335,17 +339,6 @@ def test_no_child_outlives_an_engine(ending: str, run: Path, tmp_path: Path) -> 
 # --- in the workflow ----------------------------------------------------------------------------------------------
 
 
-def snakemake(folder: Path, *words: str) -> Done:
-    (folder / "bin").mkdir(exist_ok=True)
-    command = folder / "bin" / "resim"
-    command.write_text(f'#!/bin/sh\nexec {shlex.join(RESIM)} "$@"\n')
-    command.chmod(0o755)
-    fixed = ["--snakefile", str(ROOT / "Snakefile"), "--directory", str(folder), "--scheduler", "greedy"]
-    environment = {**os.environ, "PATH": f"{folder / 'bin'}:{BIN}:{os.environ['PATH']}"}
-    line = [str(BIN / "snakemake"), *words, *fixed]
-    return subprocess.run(line, capture_output=True, text=True, timeout=280, check=False, env=environment)
-
-
 def test_the_workflow_goes_the_same_way(part: Part, python: str, tmp_path: Path) -> None:
     written(tmp_path, config(alone(python)))
     done = snakemake(tmp_path, "results/data/qcd/manifest.json", "--cores", "2")
@@ -362,20 +355,31 @@ def test_the_workflow_goes_the_same_way(part: Part, python: str, tmp_path: Path)
     assert [word for word in ("outgoing", "run_other", "simulate", "manifest") if f"\n{word} " not in dry] == []
 
 
-def test_the_rest_goes_on_where_an_engine_fails(run: Path, tmp_path: Path) -> None:
-    """The engine breaks one sample's part; the other sample is made whole. What was prepared once serves all."""
-    words = "test -f {scratch}/here && case {input} in *again*) exit 3;; esac; cp BACK {output}"
-    engine = bad(words, run, prepare="echo once >> {scratch}/here")
-    written(tmp_path, config(engine))
+WRONG = ("exits_1", "hangs", "half_a_file", "drops_3", "nan")
+
+
+def test_the_rest_goes_on_where_an_engine_or_a_file_fails(run: Path, tmp_path: Path) -> None:
+    """Each sample's part breaks in its own way but one, which is made whole. What was prepared once serves all."""
+    back = run / "back.hepmc3.gz"
+    cases = "".join(f"*/{name}/*) {written_out(BAD[name][0], back)};; " for name in WRONG)
+    command = f"test -f {{scratch}}/here && case {{input}} in {cases} *) cp {back} {{output}};; esac"
+    engine = {"command": command, "input": "lhe", "output": "hepmc3", "minutes": 0.1}
+    values = config(engine | {"prepare": "echo once >> {scratch}/here"})
+    values["samples"] = {name: {"events": N, "process": "qcd"} for name in ("qcd", *WRONG)}
+    text = gzip.decompress((run / "sent.lhe.gz").read_bytes())
+    (tmp_path / "cut.lhe").write_bytes(text[: text.index(b"#event 41") - 100])
+    values["samples"]["cut"] = {"events": N, "lhe": str(tmp_path / "cut.lhe")}
+    written(tmp_path, values)
     done = snakemake(tmp_path, "views", "--cores", "2", "--keep-going")
     assert done.returncode == 1
-    assert (
-        "resim: engine 'other', again, view alone, events 0:60: exited with 3; its words are in results/logs/eng"
-        in done.stderr
-    )
+    for name in WRONG:
+        line = next(line for line in done.stderr.splitlines() if f"resim: engine 'other', {name}, view alone" in line)
+        assert re.search(BAD[name][2].replace("0\\.03", r"0\.1"), line), line
+        assert not list((tmp_path / "results/incoming" / name).rglob("*.hepmc3.gz"))
+    logs = "".join(path.read_text() for path in (tmp_path / "results/logs").rglob("*cut*"))
+    assert "cut.lhe, event 41: cannot be read" in logs
     assert validate(tmp_path / "results/data/qcd") == []
-    assert not list((tmp_path / "results/data").glob("again/part-*/digest.json"))
-    assert not list((tmp_path / "results/incoming/again").rglob("*.hepmc3.gz"))
+    assert [path.parent.name for path in (tmp_path / "results/data").glob("*/part-*")] == ["qcd"]
     assert (tmp_path / "results/engines/other/here").read_text() == "once\n"
 
 

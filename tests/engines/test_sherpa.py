@@ -1,14 +1,32 @@
-"""Sherpa as an engine: runs where an interpreter with Sherpa is named by RESIM_SHERPA_PYTHON."""
+"""Sherpa as an engine: runs where an interpreter with Sherpa is named by RESIM_SHERPA_PYTHON (`make test-sherpa`)."""
 
+import json
 import os
+import signal
+import subprocess
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 
-from tests.engines.runs import ENGINES, digest, final_charge, final_sum, is_hadron_of, read, run, statuses
+from resim.store import open_dataset, validate
+from tests.conftest import ROOT, small_config
+from tests.engines.runs import (
+    ENGINES,
+    console,
+    digest,
+    final_charge,
+    final_sum,
+    is_hadron_of,
+    read,
+    run,
+    snakemake,
+    statuses,
+)
 
 CARD = ENGINES / "sherpa" / "hbb.yaml"  # integrated in half a minute; dijets take two
 N = 12
@@ -19,8 +37,7 @@ def python() -> str:
     name = os.environ.get("RESIM_SHERPA_PYTHON")
     if not name:
         pytest.skip(
-            "no Sherpa here: python3.12 -m venv DIR && DIR/bin/pip install sherpa-mc==3.0.3b2 pyhepmc==2.16.1, "
-            "then set RESIM_SHERPA_PYTHON=DIR/bin/python"
+            "no Sherpa here: `make test-sherpa` installs it and runs these, or set RESIM_SHERPA_PYTHON=DIR/bin/python"
         )
     return name
 
@@ -145,3 +162,131 @@ def test_a_range_that_is_none_is_refused(python: str, tmp_path: Path, events_giv
     done = run(python, "sherpa", *arguments(tmp_path / "out.hepmc3", tmp_path / "integration", events_given))
     assert done.returncode == 2
     assert "FIRST:STOP" in done.stderr
+
+
+# --- what it leaves behind ----------------------------------------------------------------------------------------
+
+
+def start(python: str, folder: Path, integration: Path, events: str) -> subprocess.Popen[bytes]:
+    """Start a run with a temporary directory of its own."""
+    (folder / "tmp").mkdir()
+    words = [python, ENGINES / "sherpa/generate.py", *arguments(folder / "out.hepmc3", integration, events)]
+    environment = {**os.environ, "TMPDIR": str(folder / "tmp")}
+    return subprocess.Popen(words, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def test_it_leaves_nothing_in_the_temporary_directory(python: str, integration: Path, tmp_path: Path) -> None:
+    assert start(python, tmp_path, integration, "0:1").wait(120) == 0
+    assert list((tmp_path / "tmp").iterdir()) == []
+
+
+SIGNS = {"integrating": ".integration-*/*", "starting": "tmp/sherpa-*/Results.zip", "generating": ".out.hepmc3.part"}
+
+
+@pytest.mark.parametrize("part", SIGNS)
+def test_it_leaves_nothing_where_it_is_stopped(part: str, python: str, integration: Path, tmp_path: Path) -> None:
+    kept = tmp_path / "integration" if part == "integrating" else integration
+    process = start(python, tmp_path, kept, "0:100000")
+    while not any(file.stat().st_size for file in tmp_path.glob(SIGNS[part])):
+        assert process.poll() is None
+        time.sleep(0.1)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(20) == 128 + signal.SIGTERM
+    assert list(tmp_path.iterdir()) == [tmp_path / "tmp"]
+    assert list((tmp_path / "tmp").iterdir()) == []
+
+
+# --- the whole way ------------------------------------------------------------------------------------------------
+
+
+def config() -> dict[str, Any]:
+    """Give a small run of the shipped config with the shipped engine; hbb alone, for dijets integrate for minutes."""
+    shipped = yaml.safe_load((ROOT / "workflow/config/engines.yaml").read_text())
+    values = small_config(engines={"sherpa_hbb": shipped["engines"]["sherpa_hbb"]})
+    values["samples"]["hbb_sherpa"] = shipped["samples"]["hbb_sherpa"] | {"events": 20}
+    values["views"] = {name: values["views"][name] for name in ("nominal", "shower_seed", "redetected")}
+    values["training"] = {
+        "seeds": 1,
+        "methods": ["both", "supervised"],
+        "views": ["nominal", "shower_seed", "redetected"],
+        "encoder": {"width": 16, "layers": 1, "heads": 2},
+        "pretrain": {"epochs": 2, "batch": 16},
+        "supervised": {"steps": 4},
+    }
+    sets = {"sherpa": {"hbb": shipped["evaluation"]["test_sets"]["sherpa"]["hbb"]}}
+    values["evaluation"] = {"label_fractions": [1.0], "bootstrap": 20, "test_sets": sets}
+    return values
+
+
+@pytest.fixture(scope="module")
+def workflow(python: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Run everything: engine, HepMC3, part, training, judgement on the held-out sample, comparison."""
+    pytest.importorskip("torch")
+    folder = tmp_path_factory.mktemp("workflow")
+    (folder / "workflow").symlink_to(ROOT / "workflow")
+    (folder / "tmp").mkdir()
+    (folder / "config.yaml").write_text(yaml.safe_dump(config(), sort_keys=False))
+    given = {"RESIM_SHERPA_PYTHON": str(Path(python).absolute()), "TMPDIR": str(folder / "tmp")}
+    done = snakemake(folder, "--cores", "2", **given)
+    logs = "\n".join(log.read_text()[-2000:] for log in (folder / "results/logs").rglob("*.log") if log.stat().st_size)
+    assert done.returncode == 0, done.stderr[-3000:] + logs
+    return folder
+
+
+def result(path: Path) -> Any:
+    return json.loads(path.read_text())
+
+
+def test_the_workflow_makes_a_sample_of_it(workflow: Path) -> None:
+    data = workflow / "results/data/hbb_sherpa"
+    assert validate(data) == []
+    (part,) = open_dataset(data).parts
+    assert set(part.objects()["split"]) == {2}
+    assert part.views == ("nominal", "redetected")
+    mass = part.view("nominal").column("mass")[part.view("nominal").present]
+    assert len(mass) > 10
+    assert 80 < np.median(mass) < 140
+    cost = [r for r in part.attributes["cost"] if (r["stage"], r["view"]) == ("engine", "nominal")]
+    assert cost[0]["cpu_s"] > 2
+    assert not list((workflow / "tmp").glob("sherpa-*"))
+
+
+@pytest.mark.parametrize("method", ["both", "supervised"])
+def test_the_workflow_judges_on_it_and_trains_without_it(workflow: Path, method: str) -> None:
+    found = result(workflow / f"results/evaluation/{method}/seed-0.json")
+    rows = {row["view"]: row for row in found["rows"] if row["weighting"] == "flat"}
+    assert set(rows) == {"nominal", "shower_seed", "redetected", "sherpa"}
+    assert set(found["provenance"]["data"]) == {"qcd", "hbb"}
+    assert set(found["provenance"]["held_out"]) == {"hbb_sherpa"}
+    assert rows["sherpa"]["n_background"] == rows["nominal"]["n_background"]
+    objects = open_dataset(workflow / "results/data/hbb_sherpa").parts[0].view("nominal").present.sum()
+    assert rows["sherpa"]["n_signal"] == objects
+    assert rows["sherpa"]["figures"]["background_efficiency_change"]["value"] == 0
+    dry = snakemake(workflow, "--dry-run", "--printshellcmds", "--forceall").stdout
+    training = [line for line in dry.splitlines() if "resim-train pretrain" in line or "resim-train supervised" in line]
+    assert len(training) == 2
+    assert not any("sherpa" in line for line in training)
+
+
+def test_the_comparison_has_it_beside_the_views(workflow: Path) -> None:
+    comparison = result(workflow / "results/comparison.json")
+    assert comparison["test_sets"]["sherpa"]["hbb"]["stand_in"] == "hbb_sherpa"
+    assert {row["method"] for row in comparison["benefits"] if row["view"] == "sherpa"} == {"both", "supervised"}
+    assert ",sherpa," in (workflow / "results/plots/table.csv").read_text()
+    assert all((workflow / f"results/plots/{name}.png").stat().st_size for name in ("roc", "robustness_cost"))
+
+
+def test_training_on_it_is_refused_before_anything_runs(workflow: Path, tmp_path: Path) -> None:
+    values = config()
+    values["training"]["signal"] = "hbb_sherpa"
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(values, sort_keys=False))
+    done = snakemake(tmp_path, "--cores", "1")
+    why = "training.signal: 'hbb_sherpa' has role evaluation: it is held out from all training; take it out"
+    assert why in done.stdout + done.stderr
+    assert not (tmp_path / "results").exists()
+    given = ["--config", str(workflow / "results/config.json"), "--seed-index", "0", "--out", str(tmp_path / "x.pt")]
+    data = [f"--data={name}={workflow / 'results/data' / name}" for name in ("qcd", "hbb", "hbb_sherpa")]
+    told = subprocess.run([*console("training"), "supervised", *given, *data], capture_output=True, text=True)
+    assert told.returncode == 2
+    assert "holds the test split alone, as samples with role evaluation do; nothing is trained on it" in told.stderr
+    assert not (tmp_path / "x.pt").exists()

@@ -153,29 +153,54 @@ MISTAKES: list[tuple[Callable[[Path], Path], str]] = [
     ),
     (
         _broken(lambda text: text.replace("6.500000e+03", "7.000000e+03")),
-        r"has beams \(2212, 2212, 7000.0, 7000.0\).*6500",
+        r"broken.lhe: has beams \(2212, 2212, 7000.0, 7000.0\).*6500",
     ),
     (
         _broken(lambda text: text.replace("  2212  2212 ", "  2212 -2212 ")),
-        r"has beams \(2212, -2212, .*; set Beams:eCM",
+        r"broken.lhe: has beams \(2212, -2212, .*; set Beams:eCM",
     ),
     (
         _broken(lambda text: text.replace("     4  9999", "     5  9999", 3)),
-        r"event 0: announces 5 particles and has 4",
+        r"broken.lhe, event 0: announces 5 particles and has 4",
     ),
     (_broken(lambda _: "no events here"), r"broken.lhe, event 0: cannot be read \(.*\); write or copy the file again"),
-    (_broken(lambda text: text[: text.index("<event>")] + "</LesHouchesEvents>"), r"has 0 events, and 20 are"),
+    (
+        _broken(lambda text: text[: text.index("<event>")] + "</LesHouchesEvents>"),
+        r"broken.lhe: has 0 events, and 20 are",
+    ),
     (_cut_gzip, r"cut.lhe.gz, event \d+: cannot be read \(.*\); write or copy the file again"),
     (_flipped_gzip, r"flipped.lhe.gz, event \d+: "),
     (lambda folder: folder / "none.lhe", r"none.lhe: no such file; give a Les Houches file"),
 ]
 
 
-@pytest.mark.parametrize(("make", "message"), MISTAKES)
+@pytest.mark.parametrize(
+    ("make", "message"),
+    MISTAKES,
+    ids=[
+        "cut mid-event",
+        "beam energy",
+        "beam particle",
+        "announces more",
+        "no LHE",
+        "no events",
+        "gzip cut",
+        "gzip damaged",
+        "no file",
+    ],
+)
 def test_mistakes_are_one_line_that_names_file_and_event(tmp_path: Path, make: Any, message: str) -> None:
     with pytest.raises(UserError, match=message) as caught:
         _read(make(tmp_path))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("make", "message"), [MISTAKES[0], MISTAKES[1], MISTAKES[7]], ids=["cut", "energy", "gzip"])
+def test_of_a_bad_file_nothing_is_published(tmp_path: Path, make: Any, message: str) -> None:
+    simulation = Simulation(_config(make(tmp_path)), "hbb")
+    with pytest.raises(UserError, match=message):
+        simulate_part(simulation, 0, 20, tmp_path / "data", simulation.all_views)
+    assert not list((tmp_path / "data").glob("*part*"))
 
 
 def test_a_number_that_is_not_finite_is_named(tmp_path: Path) -> None:

@@ -54,8 +54,12 @@ def _table(jets: NDArray[np.float32], present: NDArray[np.bool_], splits: list[s
     return ViewTable(present, columns, offsets, jets[filled], {"from": "", "set": {}, "replica": 0, "splits": splits})
 
 
-def write_toy(folder: Path, sample: str, events: int, per_part: int) -> Path:
-    """Write a data set of one object an event; every block is drawn by itself, whatever part it falls in."""
+def write_toy(folder: Path, sample: str, events: int, per_part: int, *, held_out: bool = False) -> Path:
+    """Write a data set of one object an event; every block is drawn by itself, whatever part it falls in.
+
+    A held-out one is all test, and has nominal alone.
+    """
+    names = VIEWS[:1] if held_out else VIEWS
     blocks = [_block(sample, first) for first in range(0, events, BLOCK)]
     in_part = per_part // BLOCK
     parts = []
@@ -63,17 +67,18 @@ def write_toy(folder: Path, sample: str, events: int, per_part: int) -> Path:
         members = blocks[number : number + in_part]
         ids = np.arange(number * BLOCK, (number + len(members)) * BLOCK)
         split = np.concatenate([b["split"] for b in members]).astype(np.int8)
+        split = np.full_like(split, SPLITS.index("test")) if held_out else split
         columns = {"object": 8 * ids, "event": ids, "split": split, "weight": 1 / (1.0 + ids % 7)}
         objects = ObjectTable(columns, tuple(Column(name, "", name) for name in columns))
-        views = {v: _view(members, v, ids, split) for v in VIEWS}
+        views = {v: _view(members, v, ids, split) for v in names}
         cost = [
             {"stage": stage, "view": v, "cpu_s": 0.01 * len(ids), "events": len(ids), "bytes_written": 1000}
-            for v in VIEWS
+            for v in names
             for stage in ("shower", "detector")
         ]
         attributes = {
             "sample": sample, "lane": "toy", "first": int(ids[0]), "stop": int(ids[-1]) + 1, "block_size": BLOCK,
-            "recipes": dict.fromkeys(VIEWS, "toy"), "splits": list(SPLITS), "seed": 0, "cost": cost,
+            "recipes": dict.fromkeys(names, "toy"), "splits": list(SPLITS), "seed": 0, "cost": cost,
         }  # fmt: skip
         parts.append(write_part(folder, objects, views, SCHEMA, attributes).path)
     write_manifest(folder, parts)
@@ -82,7 +87,7 @@ def write_toy(folder: Path, sample: str, events: int, per_part: int) -> Path:
 
 def _block(sample: str, first: int) -> dict[str, NDArray[np.float32]]:
     draws = generator("toy", sample, first)
-    jets = toy_jets(BLOCK, draws, two_prongs=sample == "hbb")
+    jets = toy_jets(BLOCK, draws, two_prongs=sample.startswith("hbb"))
     block = {"split": draws.choice(3, BLOCK, p=(0.5, 0.1, 0.4))}
     for place, view in enumerate(VIEWS):
         moved = jets.copy()

@@ -12,14 +12,15 @@ from matplotlib.container import ErrorbarContainer
 from typer.testing import CliRunner
 
 from resim.errors import UserError
+from tests.training.conftest import write_toy
 from tests.training.test_training import SMALL
 from training.cli import app, data_folders, main
 from training.compare import benefits_of, estimate, few_above_threshold, half_width, reading, separate
 from training.data.fetch import Store
-from training.evaluate import bootstrap_weights, quality
+from training.evaluate import Scored, bootstrap_weights, quality
 from training.files import read_model
 from training.keys import generator
-from training.plots import draw_all, robustness_against_cost
+from training.plots import draw_all, robustness_against_cost, roc
 from training.results import Comparison, EvaluationResult, Provenance, Replicated, ViewFigures
 
 Toy = Callable[[int, int], dict[str, Path]]
@@ -36,7 +37,10 @@ def _run(*words: object) -> str:
 def compared(toy: Toy, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Train two methods with two seeds by the command line and compare them; give the folder."""
     out = tmp_path_factory.mktemp("compared")
-    content = {"training": SMALL | {"methods": ["resim", "supervised"]}, "evaluation": {"bootstrap": 20}}
+    judged_on = {"bootstrap": 20, "test_sets": {"other": {"hbb": "hbb_other"}}}
+    content = {"training": SMALL | {"methods": ["resim", "supervised"]}, "evaluation": judged_on}
+    write_toy(out / "hbb_other", "hbb_other", 200, 100, held_out=True)
+    held_out = ["--held-out", f"hbb_other={out / 'hbb_other'}"]
     (out / "config.yaml").write_text(yaml.safe_dump(content))
     common = ["--config", out / "config.yaml"]
     for name, folder in toy(200, 100).items():
@@ -45,17 +49,20 @@ def compared(toy: Toy, tmp_path_factory: pytest.TempPathFactory) -> Path:
     for seed in range(2):
         contrastive = ["--method", "resim", "--seed-index", seed, *common]
         _run("pretrain", *contrastive, "--out", out / f"r{seed}.pt")
-        _run("evaluate", *contrastive, "--encoder", out / f"r{seed}.pt", "--out", out / f"r{seed}.json")
-        _run("supervised", "--seed-index", seed, *common, "--out", out / f"s{seed}.json")
+        _run("evaluate", *contrastive, "--encoder", out / f"r{seed}.pt", *held_out, "--out", out / f"r{seed}.json")
+        scratch = ["--seed-index", seed, *common]
+        _run("supervised", *scratch, "--out", out / f"s{seed}.pt")
+        judged = ["--method", "supervised", *scratch, "--encoder", out / f"s{seed}.pt", *held_out]
+        _run("evaluate", *judged, "--out", out / f"s{seed}.json")
         evaluations += ["--evaluation", out / f"r{seed}.json", "--evaluation", out / f"s{seed}.json"]
-    _run("compare", *common, *evaluations, "--out", out / "comparison.json", "--plots", out / "plots")
+    _run("compare", *common, *held_out, *evaluations, "--out", out / "comparison.json", "--plots", out / "plots")
     return out
 
 
 def test_the_comparison_holds_every_method_view_fraction_and_weighting(compared: Path) -> None:
     comparison = read_model(compared / "comparison.json", Comparison)
     keys = {(b.method, b.label_fraction, b.view, b.weighting) for b in comparison.benefits}
-    assert len(keys) == len(comparison.benefits) == 2 * 3 * 7 * 2
+    assert len(keys) == len(comparison.benefits) == 2 * 3 * (7 + 1) * 2
     assert all(len(e.seeds) == 2 for b in comparison.benefits for e in b.figures.values())
     assert all(e.low <= e.mean <= e.high for b in comparison.benefits for e in b.figures.values())
     assert comparison.methods["resim"].seed_indices == [0, 1]
@@ -63,6 +70,22 @@ def test_the_comparison_holds_every_method_view_fraction_and_weighting(compared:
     assert set(similar) == set(comparison.views) - {"nominal"}
     assert all(len(c.positive.seeds) == 2 and c.positive.mean > c.random.mean for c in similar.values())
     assert [len(losses) for losses in comparison.methods["resim"].validation_loss] == [2, 2]
+
+
+def test_a_test_set_stands_beside_the_views_in_table_and_pictures(compared: Path) -> None:
+    comparison = read_model(compared / "comparison.json", Comparison)
+    stand_in = comparison.test_sets["other"]["hbb"]
+    assert stand_in.stand_in == "hbb_other"
+    rows = [b for b in comparison.benefits if b.view == "other"]
+    assert {b.n_signal for b in rows} == {stand_in.objects}
+    assert {b.n_background for b in rows} == {b.n_background for b in comparison.benefits if b.view == "nominal"}
+    assert "other" not in comparison.views
+    assert [line["view"] for line in csv.DictReader((compared / "plots/table.csv").open())].count("other") == 2 * 3
+    evaluations = [read_model(path, EvaluationResult) for path in sorted(compared.glob("[rs][01].json"))]
+    labels = {line.get_label() for panel in roc(comparison, evaluations).axes for line in panel.lines}
+    assert {"vincia (held out)", "other (held out)"} <= labels
+    legends = [panel.get_legend() for panel in robustness_against_cost(comparison).axes]
+    assert all("other (held out)" in [text.get_text() for text in legend.get_texts()] for legend in legends)
 
 
 def test_prices_follow_the_cost_records_of_the_train_share(compared: Path) -> None:
@@ -106,12 +129,16 @@ def test_points_are_drawn_at_their_price_and_set_apart_on_the_page_alone(compare
 
 def test_an_evaluation_given_twice_or_of_other_data_is_refused(compared: Path, toy: Toy) -> None:
     common = ["--config", compared / "config.yaml", "--out", compared / "x.json", "--evaluation", compared / "r0.json"]
+    common += ["--held-out", f"hbb_other={compared / 'hbb_other'}"]
     data = [f"--data={name}={folder}" for name, folder in toy(200, 100).items()]
     with pytest.raises(UserError, match="evaluation of 'resim' seed 0 is given twice"):
         _run("compare", *common, "--evaluation", compared / "r0.json", *data)
     other = [f"--data={name}={folder}" for name, folder in toy(80, 40).items()]
     with pytest.raises(UserError, match="evaluation of 'resim' seed 0 was not made from the data of --data"):
         _run("compare", *common, *other)
+    write_toy(compared / "another", "hbb_other", 80, 40, held_out=True)
+    with pytest.raises(UserError, match="evaluation of 'resim' seed 0 was not made from the data of --held-out"):
+        _run("compare", *common[:-1], f"hbb_other={compared / 'another'}", *data)
     with pytest.raises(UserError, match=r"config.yaml: not a EvaluationResult: the file: Invalid JSON"):
         _run("compare", *common, "--evaluation", compared / "config.yaml", *data)
     assert not (compared / "x.json").exists()
@@ -171,7 +198,7 @@ def test_the_bootstrap_interval_covers_the_truth_as_often_as_it_says(toy: Toy) -
     hits = 0
     for sample in range(100):
         score = generator("cover", sample).normal(size=800) + index.label
-        auc = quality(score, index.label, weights, 400)["auc"]
+        auc = quality(Scored(score, index.label, weights))["auc"]
         hits += abs(auc[0] - 0.76025) < half_width(auc[:1], auc[None, 1:])
     assert 88 <= hits <= 100
 
@@ -226,7 +253,7 @@ def test_a_rejection_that_rests_on_few_background_objects_is_flagged() -> None:
 def test_the_table_tells_flat_figures_with_intervals_and_the_price(compared: Path) -> None:
     comparison = read_model(compared / "comparison.json", Comparison)
     rows = list(csv.DictReader((compared / "plots" / "table.csv").open()))
-    assert len(rows) == 2 * 3 * 7
+    assert len(rows) == 2 * 3 * (7 + 1)
     first, benefit = rows[0], comparison.benefits[0]
     auc = benefit.figures["auc"]
     assert (first["method"], first["view"]) == (benefit.method, benefit.view)
@@ -251,7 +278,7 @@ def _evaluation(method: str, seed: int, auc: float, noise: np.ndarray) -> Evalua
         effective_background=9,
         figures={"auc": figure},
     )
-    provenance = Provenance(training_digest="", evaluation_digest="", seed=1, data={}, software={})
+    provenance = Provenance(training_digest="", evaluation_digest="", seed=1, data={}, held_out={}, software={})
     empty = {"cost": {}, "loss": [], "validation_loss": [], "n_labels": {}, "roc": [], "cosine": {}}
     return EvaluationResult(method=method, seed_index=seed, provenance=provenance, rows=[row], **empty)
 

@@ -25,7 +25,7 @@ def _leaves(model: type[BaseModel], prefix: str = "") -> dict[str, object]:
 def _keys(section: dict[str, object], prefix: str = "") -> set[str]:
     keys: set[str] = set()
     for name, value in section.items():
-        keys |= _keys(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name}
+        keys |= _keys(value, f"{prefix}{name}.") if isinstance(value, dict) and value else {prefix + name}
     return keys
 
 
@@ -63,6 +63,41 @@ def test_every_field_is_described() -> None:
 def test_a_mistake_names_file_key_and_what_is_allowed(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "c.yaml").write_text(text)
     with pytest.raises(UserError, match=message):
+        load(tmp_path / "c.yaml")
+
+
+SAMPLES = "samples: {qcd: {}, hbb: {}, hbb_new: {role: evaluation}}\nviews: {nominal: {}}\n"
+
+
+@pytest.mark.parametrize(
+    ("sets", "message"),
+    [
+        (
+            "{}",
+            r"c.yaml: samples.hbb_new: has role evaluation and is in no test set; say under evaluation.test_sets wh",
+        ),
+        ("{new: {hbb: qcd}}", r"c.yaml: evaluation.test_sets.new.hbb: 'qcd' is no sample with role ev.*: hbb_new$"),
+        (
+            "{new: {hbc: hbb_new}}",
+            r"evaluation.test_sets.new: 'hbc' is no sample that is trained on; allowed: qcd, hbb",
+        ),
+        ("{new: {hbb_new: hbb_new}}", r"'hbb_new' is no sample that is trained on; allowed: qcd, hbb"),
+        ("{nominal: {hbb: hbb_new}}", r"evaluation.test_sets.nominal: a view has this name; rename one of the two"),
+    ],
+    ids=["idle", "trained on", "unknown", "itself", "name"],
+)
+def test_a_test_set_is_of_held_out_samples_in_place_of_others(tmp_path: Path, sets: str, message: str) -> None:
+    (tmp_path / "c.yaml").write_text(SAMPLES + f"evaluation: {{test_sets: {sets}}}\n")
+    with pytest.raises(UserError, match=message) as caught:
+        load(tmp_path / "c.yaml")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("key", ["signal: hbb_new", "views: [nominal, late]"])
+def test_what_is_held_out_is_refused_by_training(tmp_path: Path, key: str) -> None:
+    views = "views: {nominal: {}, late: {role: evaluation}}\nevaluation: {test_sets: {new: {hbb: hbb_new}}}\n"
+    (tmp_path / "c.yaml").write_text(SAMPLES.partition("views")[0] + views + f"training: {{{key}}}\n")
+    with pytest.raises(UserError, match=r"has role evaluation: it is held out from all training; take it out, or chan"):
         load(tmp_path / "c.yaml")
 
 

@@ -44,7 +44,7 @@ def test_wasserstein_agrees_with_scipy_for_every_weighting(sample: tuple[np.ndar
     first, _, weight = sample
     second = first + generator("shift").normal(0.3, 1, 300)
     expected = [wasserstein_distance(first, second, w, w) for w in weight]
-    assert metrics.wasserstein(first, second, weight) == pytest.approx(expected)
+    assert metrics.wasserstein(first, second, weight, weight) == pytest.approx(expected)
 
 
 def test_rejection_is_no_larger_than_the_sample_can_show() -> None:

@@ -97,6 +97,10 @@ POOL_OPTION = "--pool results/pool" if POOL else ""
 STAMPS = [stamp for sample in SIMULATED for stamp in part_stamps(sample)]
 MANIFESTS = expand("results/data/{sample}/manifest.json", sample=TRAINED_ON)
 DATA = " ".join(f"--data {sample}=results/data/{sample}" for sample in TRAINED_ON)
+# For the rules that judge.
+HELD_OUT = sorted(EVALUATION.held_out)
+HELD_OUT_MANIFESTS = expand("results/data/{sample}/manifest.json", sample=HELD_OUT)
+HELD_OUT_DATA = " ".join(f"--held-out {sample}=results/data/{sample}" for sample in HELD_OUT)
 PLOTS = {"roc": "ROC curves", "robustness_cost": "robustness against cost", "cost_by_stage": "cost by stage"}
 
 # One job is one core's work, whatever a library may think.

@@ -1,6 +1,7 @@
 rule compare:
     input:
         data=MANIFESTS,
+        held_out=HELD_OUT_MANIFESTS,
         evaluations=expand("results/evaluation/{method}/seed-{seed}.json", method=METHODS, seed=SEEDS),
     output:
         comparison=report(
@@ -36,13 +37,14 @@ rule compare:
     params:
         config=RESOLVED,
         data=DATA,
+        held_out=HELD_OUT_DATA,
         plots=lambda wildcards, output: Path(output.plots[0]).parent,
         evaluations=lambda wildcards, input: [f"--evaluation {file}" for file in input.evaluations],
     message:
         "Putting the benefit of each method beside its price ({threads} thread, {resources.mem_mb} MB, {resources.runtime} min)"
     shell:
         "resim-train compare --config {params.config} {params.evaluations} {params.data} "
-        "--out {output.comparison} --plots {params.plots} > {log} 2>&1"
+        "{params.held_out} --out {output.comparison} --plots {params.plots} > {log} 2>&1"
 
 
 rule picture:

@@ -16,6 +16,7 @@ import math
 import os
 import pickle
 import shutil
+import signal
 import sys
 import tempfile
 import traceback
@@ -194,22 +195,31 @@ def in_copy(work: Callable[[], Any], what: str) -> Any:
     """Do work in a copy of this process, whose state stays as it is; give what comes out.
 
     Sherpa carries over more than its generator's state from event to event: it raises the maximum of a hadron's
-    decay where it was found too low, and Gaussians come in pairs, of which it keeps the second.
+    decay where it was found too low, and Gaussians come in pairs, of which it keeps the second. And what it does when
+    it ends or is told to stop, it does in the copy: it would make our folder anew after we removed it.
     """
     source, sink = os.pipe()
     process = os.fork()
     if not process:
         try:
+            os.close(source)  # or it would wait for itself to read, where we are gone
             with os.fdopen(sink, "wb") as pipe:
                 pickle.dump(work(), pipe)
             os._exit(0)
+        except SystemExit as told:
+            print(told, file=sys.stderr)
         except BaseException:  # noqa: BLE001  the copy must not go on as if it were the program
             traceback.print_exc()
         finally:
             os._exit(1)
     os.close(sink)
-    with os.fdopen(source, "rb") as pipe:
-        result = pipe.read()
+    try:
+        with os.fdopen(source, "rb") as pipe:
+            result = pipe.read()
+    except BaseException:
+        os.kill(process, signal.SIGKILL)
+        os.waitpid(process, 0)
+        raise
     if os.waitpid(process, 0)[1]:
         sys.exit(f"{what}: Sherpa failed; it says above why")
     return pickle.loads(result)  # from our own copy
@@ -283,21 +293,42 @@ def working_folder(card: Path, integration: Path | None) -> Iterator[None]:
 
 
 @contextmanager
-def hepmc_file(path: Path, run: pyhepmc.GenRunInfo) -> Iterator[pyhepmc.io.WriterAscii]:
-    """Write under a temporary name until all is there; the same events give the same bytes, compressed or not."""
+def whole_file(path: Path) -> Iterator[Path]:
+    """Give a name to write under until all is there."""
     part = path.with_name(f".{path.name}.part")
     try:
-        with (
-            part.open("wb") as raw,
-            gzip.GzipFile("", "wb", GZIP_LEVEL, raw, mtime=0) if path.suffix == ".gz" else raw as file,
-            pyhepmc.io.pyiostream(file) as stream,
-            pyhepmc.io.WriterAscii(stream, run) as writer,
-        ):
-            writer.precision = DIGITS
-            yield writer
+        yield part
         part.rename(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+@contextmanager
+def hepmc_file(path: Path, compressed: bool, run: pyhepmc.GenRunInfo) -> Iterator[pyhepmc.io.WriterAscii]:
+    """Write a file; the same events give the same bytes, compressed or not."""
+    with (
+        path.open("wb") as raw,
+        gzip.GzipFile("", "wb", GZIP_LEVEL, raw, mtime=0) if compressed else raw as file,
+        pyhepmc.io.pyiostream(file) as stream,
+        pyhepmc.io.WriterAscii(stream, run) as writer,
+    ):
+        writer.precision = DIGITS
+        yield writer
+
+
+def generate(card: Path, events: range, seed: int, path: Path, compressed: bool) -> None:
+    """Write events to a file."""
+    run = pyhepmc.GenRunInfo()
+    run.weight_names = WEIGHTS
+    run.tools = [pyhepmc.GenRunInfo.ToolInfo("Sherpa", "3.0.3", f"{card.name}, seed {seed}")]
+    sherpa, section = start(card), CrossSection()
+    with hepmc_file(path, compressed, run) as file:
+        for number in events:
+            made = in_copy(partial(make, sherpa, event_seed(seed, number)), f"event {number}")
+            event = hepmc(number, made)
+            event.run_info = run
+            event.cross_section = section.add(made)
+            file.write_event(event)
 
 
 def event_range(text: str) -> range:
@@ -326,17 +357,9 @@ def main() -> None:
     integration = given.integration and given.integration.resolve()
     if not card.is_file():
         sys.exit(f"{given.card}: no such card; qcd.yaml and hbb.yaml lie beside this program")
-    run = pyhepmc.GenRunInfo()
-    run.weight_names = WEIGHTS
-    run.tools = [pyhepmc.GenRunInfo.ToolInfo("Sherpa", "3.0.3", f"{card.name}, seed {given.seed}")]
-    with working_folder(card, integration), hepmc_file(output, run) as file:
-        sherpa, section = start(card), CrossSection()
-        for number in given.events:
-            made = in_copy(partial(make, sherpa, event_seed(given.seed, number)), f"event {number}")
-            event = hepmc(number, made)
-            event.run_info = run
-            event.cross_section = section.add(made)
-            file.write_event(event)
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # unwind, as Ctrl-C does
+    with working_folder(card, integration), whole_file(output) as part:
+        in_copy(partial(generate, card, given.events, given.seed, part, output.suffix == ".gz"), str(card))
 
 
 if __name__ == "__main__":
