@@ -10,6 +10,7 @@ from resim.typed import parse, read_yaml
 
 Method = Literal["resim", "generic", "both", "supervised"]
 CONTRASTIVE: tuple[Method, ...] = ("resim", "generic", "both")
+Loss = Literal["ntxent", "supcon_in", "supcon_out", "vicreg"]
 Fraction = Annotated[float, Field(gt=0, le=1)]
 
 
@@ -63,13 +64,42 @@ class OptimiserConfig(_Section):
     warmup: float = Field(0.1, ge=0, lt=1, description="share of the steps in which the rate rises")
 
 
+class VicregConfig(_Section):
+    """Weights of the three terms of VICReg (arXiv:2105.04906)."""
+
+    invariance: float = Field(25.0, ge=0, description="weight of the distance between partners")
+    variance: float = Field(25.0, ge=0, description="weight of the hinge that keeps every column spread")
+    covariance: float = Field(1.0, ge=0, description="weight of the covariances between columns")
+
+
 class PretrainConfig(_Section):
-    """Contrastive training with NT-Xent."""
+    """Training on pairs of views."""
 
     epochs: int = Field(10, ge=1, description="times every train object is seen")
     batch: int = Field(256, ge=2, description="objects a step; each is told from all others of its batch")
-    temperature: float = Field(0.1, gt=0, le=10, description="NT-Xent temperature; smaller looks at nearer neighbours")
+    loss: Loss = Field(
+        "ntxent",
+        description="ntxent; supcon_in and supcon_out, which with alpha above 0 also draw objects of a class together "
+        "(the sum over partners inside or outside the logarithm); vicreg",
+    )
+    alpha: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="supcon_in, supcon_out: weight of the same class as against the same object; 0 is ntxent, 1 is "
+        "fully supervised; above 0 the labels of all train objects are used",
+    )
+    temperature: float = Field(
+        0.1, gt=0, le=10, description="of all losses but vicreg; smaller looks at nearer neighbours"
+    )
+    vicreg: VicregConfig = Field(VicregConfig(), description="of the loss vicreg")
     projection: int = Field(64, ge=2, description="width of the space in which the loss compares; dropped afterwards")
+
+    @model_validator(mode="after")
+    def _alpha_is_for_supcon(self) -> "PretrainConfig":
+        if self.alpha and not self.loss.startswith("supcon"):
+            raise ValueError(f"alpha {self.alpha} needs loss supcon_in or supcon_out, not {self.loss}")
+        return self
 
 
 class SupervisedConfig(_Section):

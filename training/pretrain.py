@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from resim.errors import UserError
 from training.augment.jetclr import augment
-from training.config import CONTRASTIVE, Config, TrainingConfig
+from training.config import CONTRASTIVE, Config, PretrainConfig, TrainingConfig
 from training.data.features import INPUTS, Normalisation
 from training.data.fetch import Source, Store, held_if_small
 from training.data.loader import Batch, Loader
@@ -25,7 +25,7 @@ from training.encoders.transformer import Transformer, head
 from training.files import load_checkpoint, save_checkpoint
 from training.fit import History, be_deterministic, fit
 from training.keys import torch_generator
-from training.losses.ntxent import ntxent
+from training.losses import objective
 from training.meter import Clock, Meter, peak_mb
 from training.provenance import provenance
 
@@ -84,7 +84,7 @@ def pretrain(store: Store, config: Config, method: str, seed_index: int) -> tupl
     history = fit(
         nn.ModuleList([encoder, projection]),
         loader.batches(range(settings.pretrain.epochs)),
-        partial(_loss, encoder, projection, settings.pretrain.temperature),
+        partial(_loss, encoder, projection, settings.pretrain),
         settings.optimiser,
         loader.steps(settings.pretrain.epochs),
         f"{method} seed {seed_index}",
@@ -179,9 +179,9 @@ def save(path: Path, checkpoint: dict[str, Any]) -> None:
     save_checkpoint(path, checkpoint)
 
 
-def _loss(encoder: Transformer, projection: nn.Module, temperature: float, batch: Batch) -> Tensor:
+def _loss(encoder: Transformer, projection: nn.Module, config: PretrainConfig, batch: Batch) -> Tensor:
     first, second = (projection(encoder(jets.values, jets.present)) for jets in batch.views)
-    return ntxent(first, second, temperature)
+    return objective(config, first, second, batch.labels)
 
 
 def _checkpoint(trained: Trained, projection: nn.Module, config: Config, store: Store) -> dict[str, Any]:
