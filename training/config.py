@@ -1,7 +1,7 @@
 """The typed contract of the `training:` and `evaluation:` sections of config.yaml."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -10,6 +10,7 @@ from resim.typed import parse, read_yaml
 
 Method = Literal["resim", "generic", "both", "supervised"]
 CONTRASTIVE: tuple[Method, ...] = ("resim", "generic", "both")
+Size = Literal["small", "base", "large"]
 Loss = Literal["ntxent", "supcon_in", "supcon_out", "vicreg"]
 Fraction = Annotated[float, Field(gt=0, le=1)]
 
@@ -41,18 +42,51 @@ class AugmentConfig(_Section):
     splits: int = Field(8, ge=0, le=64, description="at most so many constituents split into two collinear ones")
 
 
-class EncoderConfig(_Section):
-    """The transformer over constituents."""
+class EncoderShape(NamedTuple):
+    """How large a transformer is."""
 
+    width: int
+    layers: int
+    heads: int
+
+
+SIZES: dict[Size, EncoderShape] = {
+    "small": EncoderShape(width=64, layers=2, heads=4),
+    "base": EncoderShape(width=128, layers=8, heads=8),  # as ParT was published (arXiv:2202.03772)
+    "large": EncoderShape(width=256, layers=12, heads=16),
+}
+
+
+class EncoderConfig(_Section):
+    """The network over constituents."""
+
+    kind: Literal["plain", "part", "rs3l"] = Field(
+        "plain",
+        description="plain: transformer that takes the mean; part: transformer that also sees each pair's kT, momentum "
+        "sharing, distance and mass, and pools by attention; rs3l: dynamic edge convolutions as published",
+    )
     constituents: int = Field(32, ge=2, le=512, description="hardest constituents kept; time grows with it")
-    width: int = Field(64, ge=4, le=2048, description="numbers a constituent is embedded in, a multiple of `heads`")
-    layers: int = Field(2, ge=1, le=24, description="transformer blocks")
-    heads: int = Field(4, ge=1, le=32, description="attention heads")
+    size: Size = Field("small", description="of plain and part: small, base or large; the next three take its values")
+    width: int | None = Field(None, ge=4, le=2048, description="numbers a constituent is embedded in")
+    layers: int | None = Field(None, ge=1, le=24, description="transformer blocks")
+    heads: int | None = Field(None, ge=1, le=32, description="attention heads; `width` must be a multiple of them")
+    outputs: int = Field(8, ge=2, le=2048, description="of rs3l: numbers a jet is described by; published: 8, 128, 512")
+    recompute: bool = Field(
+        False, description="compute activations again in the backward pass: less memory, a third more time; same result"
+    )
+
+    @property
+    def shape(self) -> EncoderShape:
+        """Give the transformer's width, layers and heads: those that are set, the others by the size."""
+        own = EncoderShape(*(getattr(self, name) for name in EncoderShape._fields))
+        return EncoderShape(*(by_size if x is None else x for x, by_size in zip(own, SIZES[self.size], strict=True)))
 
     @model_validator(mode="after")
-    def _heads_divide_width(self) -> "EncoderConfig":
-        if self.width % self.heads:
-            raise ValueError(f"width {self.width} is not a multiple of heads {self.heads}")
+    def _shape_is_possible(self) -> "EncoderConfig":
+        if self.shape.width % self.shape.heads:
+            raise ValueError(f"width {self.shape.width} is not a multiple of heads {self.shape.heads}")
+        if self.kind == "rs3l" and (self.width or self.layers or self.heads):
+            raise ValueError("kind rs3l has the layers of its publication; leave width, layers and heads out")
         return self
 
 

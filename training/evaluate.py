@@ -23,7 +23,7 @@ from training.data.features import Normalisation
 from training.data.fetch import Index, Source, Store
 from training.data.loader import in_order
 from training.data.plan import Rows
-from training.encoders.transformer import Transformer
+from training.encoders import Encoder
 from training.fit import History
 from training.keys import uniform_by_id
 from training.provenance import provenance
@@ -62,9 +62,7 @@ def test_rows(store: Store) -> Rows:
     return rows
 
 
-def embed(
-    encoder: Transformer, normalisation: Normalisation, source: Source, view: str, rows: Rows
-) -> NDArray[np.float32]:
+def embed(encoder: Encoder, normalisation: Normalisation, source: Source, view: str, rows: Rows) -> NDArray[np.float32]:
     """Run the encoder over rows of a view: (n, D)."""
     features = np.empty((len(rows), encoder.width), dtype=np.float32)
     with torch.inference_mode():
@@ -73,7 +71,7 @@ def embed(
     return features
 
 
-def embed_views(encoder: Transformer, normalisation: Normalisation, store: Store) -> dict[str, NDArray[np.float32]]:
+def embed_views(encoder: Encoder, normalisation: Normalisation, store: Store) -> dict[str, NDArray[np.float32]]:
     """Run the encoder over the test rows of every view that has a test split."""
     rows = test_rows(store)
     views = [view for view in store.views if "test" in store.splits_of(view)]

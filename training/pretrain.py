@@ -21,7 +21,9 @@ from training.data.features import INPUTS, Normalisation
 from training.data.fetch import Source, Store, held_if_small
 from training.data.loader import Batch, Loader
 from training.data.plan import Rows
-from training.encoders.transformer import Transformer, head
+from training.encoders import Encoder, make_encoder
+from training.encoders.encoder import load_layers
+from training.encoders.transformer import head
 from training.files import load_checkpoint, save_checkpoint
 from training.fit import History, be_deterministic, fit
 from training.keys import torch_generator
@@ -38,7 +40,7 @@ _VALIDATION_OBJECTS = 2048  # settle the loss to a per cent, and stay small besi
 class Trained:
     """A trained encoder with all that is needed to use it on stored jets."""
 
-    encoder: Transformer
+    encoder: Encoder
     normalisation: Normalisation
     method: str
     seed_index: int
@@ -79,7 +81,7 @@ def pretrain(store: Store, config: Config, method: str, seed_index: int) -> tupl
     loader = contrastive_loader(store, settings, method, seed_index, meter)
     validation = validation_batches(loader, store)
     key = (settings.seed, "pretrain", seed_index)
-    encoder = Transformer(len(INPUTS), settings.encoder, torch_generator(*key, "encoder"))
+    encoder = make_encoder(settings.encoder, loader.normalisation, torch_generator(*key, "encoder"))
     projection = head(encoder.width, settings.pretrain.projection, torch_generator(*key, "projection"))
     history = fit(
         nn.ModuleList([encoder, projection]),
@@ -167,9 +169,9 @@ def load_trained(path: Path) -> tuple[Trained, dict[str, Any]]:
     if tuple(content["inputs"]) != INPUTS:
         raise UserError(f"{path}: was trained on other inputs ({', '.join(content['inputs'])}); train it anew")
     settings = Config.model_validate(content["config"]).training
-    encoder = Transformer(len(INPUTS), settings.encoder, torch.Generator())
-    encoder.load_state_dict(content["encoder"])
     normalisation = Normalisation(content["mean"].numpy(), content["width"].numpy())
+    encoder = make_encoder(settings.encoder, normalisation, torch.Generator())
+    load_layers(encoder, content["encoder"], str(path))
     fields = {name: content[name] for name in ("method", "seed_index", "cost")}
     return Trained(encoder.eval(), normalisation, history=History(**content["history"]), **fields), content
 
@@ -179,7 +181,7 @@ def save(path: Path, checkpoint: dict[str, Any]) -> None:
     save_checkpoint(path, checkpoint)
 
 
-def _loss(encoder: Transformer, projection: nn.Module, config: PretrainConfig, batch: Batch) -> Tensor:
+def _loss(encoder: Encoder, projection: nn.Module, config: PretrainConfig, batch: Batch) -> Tensor:
     first, second = (projection(encoder(jets.values, jets.present)) for jets in batch.views)
     return objective(config, first, second, batch.labels)
 

@@ -9,11 +9,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from training.config import Config
-from training.data.features import INPUTS, Normalisation
+from training.data.features import Normalisation
 from training.data.fetch import Store
 from training.data.loader import Batch, Loader
 from training.data.plan import Rows
-from training.encoders.transformer import Transformer, head
+from training.encoders import make_encoder
+from training.encoders.transformer import head
 from training.evaluate import Outputs, embed_views, evaluation, losses_of
 from training.fit import History, be_deterministic, fit
 from training.keys import torch_generator
@@ -28,10 +29,10 @@ METHOD = "supervised"
 class Classifier(nn.Module):
     """An encoder of the same kind as the contrastive methods', and a perceptron that gives one logit a jet."""
 
-    def __init__(self, config: Config, seed_index: int) -> None:
+    def __init__(self, config: Config, normalisation: Normalisation, seed_index: int) -> None:
         super().__init__()
         key = (config.training.seed, METHOD, seed_index)
-        self.encoder = Transformer(len(INPUTS), config.training.encoder, torch_generator(*key, "encoder"))
+        self.encoder = make_encoder(config.training.encoder, normalisation, torch_generator(*key, "encoder"))
         self.head = head(self.encoder.width, 1, torch_generator(*key, "head"))
 
     def forward(self, values_BPI: Tensor, present_BP: Tensor) -> Tensor:
@@ -78,7 +79,7 @@ def train(
     `judged` asks for the loss on the validation split after each epoch.
     """
     settings = config.training
-    classifier = Classifier(config, seed_index)
+    classifier = Classifier(config, normalisation, seed_index)
     loader = Loader(
         source=source_of(store, ("nominal",), rows, settings, meter),
         index=store.index,
