@@ -1,6 +1,6 @@
 """A transformer in the manner of ParT (Qu et al., arXiv:2202.03772): attention that knows each pair of constituents.
 
-What a pair is to each other is added to its attention scores, in all blocks alike; a vector of the class attends to the
+What a pair is to each other is added to its attention scores, in all blocks alike; one learned vector attends to the
 constituents at the end and sums them up (class attention, Touvron et al., arXiv:2103.17239). Blocks are plain pre-norm:
 ParT's further norms and learned scales are left out.
 """
