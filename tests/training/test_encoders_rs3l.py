@@ -154,9 +154,7 @@ def test_what_is_no_file_of_weights_is_refused_and_its_code_is_not_run(tmp_path:
     (tmp_path / "cut.pt").write_bytes(_checkpoint(tmp_path / "whole.pt", _weights(8)).read_bytes()[:1000])
     np.save(tmp_path / "array.npy", np.ones(3))
     for name in ("pickle.pt", "cut.pt", "array.npy"):
-        with pytest.raises(
-            UserError, match=rf"^\S+{name}: not a file of weights \(\w+\); expected an RS3L checkpoint$"
-        ):
+        with pytest.raises(UserError, match=rf"^\S+{name}: not a file of weights \(\w+\); expected an RS3L checkpoint"):
             load_rs3l(tmp_path / name)
     with pytest.raises(UserError, match=r"^\S+none.pt: No such file or directory; expected a published RS3L"):
         load_rs3l(tmp_path / "none.pt")
