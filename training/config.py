@@ -72,7 +72,8 @@ class EncoderConfig(_Section):
     heads: int | None = Field(None, ge=1, le=32, description="attention heads; `width` must be a multiple of them")
     outputs: int = Field(8, ge=2, le=2048, description="of rs3l: numbers a jet is described by; published: 8, 128, 512")
     recompute: bool = Field(
-        False, description="compute activations again in the backward pass: less memory, a third more time; same result"
+        False,
+        description="compute activations again in the backward pass: less memory, half as much time again; same result",
     )
 
     @property

@@ -3,6 +3,8 @@
 `resim`    two re-simulated views of an object
 `generic`  two augmentations of its nominal view
 `both`     two re-simulated views, each augmented
+
+The loss, the same for all methods, is the config's (`training.losses`).
 """
 
 from collections.abc import Mapping
@@ -66,7 +68,7 @@ def open_store(folders: Mapping[str, Path], config: TrainingConfig) -> Store:
 
 
 def pretrain(store: Store, config: Config, method: str, seed_index: int) -> tuple[Trained, dict[str, Any]]:
-    """Train an encoder without labels.
+    """Train an encoder on pairs of views; labels are seen with a supervised loss alone (`pretrain.alpha` above 0).
 
     Returns
     -------
