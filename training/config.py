@@ -128,7 +128,12 @@ class PretrainConfig(_Section):
         0.1, gt=0, le=10, description="of all losses but vicreg; smaller looks at nearer neighbours"
     )
     vicreg: VicregConfig = Field(VicregConfig(), description="of the loss vicreg")
-    projection: int = Field(64, ge=2, description="width of the space in which the loss compares; dropped afterwards")
+    projection: int = Field(
+        64,
+        ge=0,
+        description="width of the space in which the loss compares; dropped afterwards; 0: it compares the encoder's "
+        "own outputs, as RS3L does",
+    )
 
     @model_validator(mode="after")
     def _alpha_is_for_supcon(self) -> "PretrainConfig":

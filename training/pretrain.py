@@ -84,7 +84,8 @@ def pretrain(store: Store, config: Config, method: str, seed_index: int) -> tupl
     validation = validation_batches(loader, store)
     key = (settings.seed, "pretrain", seed_index)
     encoder = make_encoder(settings.encoder, loader.normalisation, torch_generator(*key, "encoder"))
-    projection = head(encoder.width, settings.pretrain.projection, torch_generator(*key, "projection"))
+    outputs, draws = settings.pretrain.projection, torch_generator(*key, "projection")
+    projection = head(encoder.width, outputs, draws) if outputs else nn.Identity()
     history = fit(
         nn.ModuleList([encoder, projection]),
         loader.batches(range(settings.pretrain.epochs)),

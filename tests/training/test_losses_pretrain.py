@@ -64,3 +64,11 @@ def test_every_encoder_is_trained_kept_and_judged(toy: Toy, tmp_path: Path, enco
     assert before.tolist() == after.tolist()
     for result in (evaluate_encoder(store, config, again), evaluate_supervised(store, config, 0)):
         assert {row.view for row in result.rows} == set(store.views)
+
+
+def test_without_a_projection_the_loss_compares_what_the_encoder_gives(toy: Toy) -> None:
+    config = small(encoder={"constituents": 12, "kind": "rs3l"}, pretrain={**SMALL["pretrain"], "projection": 0})
+    trained, checkpoint = pretrain(open_store(toy(80, 40), config.training), config, "resim", 0)
+    assert checkpoint["projection"] == {}
+    assert trained.encoder.width == 8
+    assert trained.history.loss[-1] < trained.history.loss[0]
