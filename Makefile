@@ -3,7 +3,7 @@
 # Needed on the machine: Python 3.11 or later with venv, git. Everything else comes into $(VENV), pinned by constraints.txt.
 PYTHON ?= python3
 VENV   ?= .venv
-EXTRAS ?= train,workflow,dev
+EXTRAS ?= train,workflow,dev,test
 CORES  ?= all
 
 BIN := $(VENV)/bin

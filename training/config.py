@@ -1,7 +1,7 @@
 """The typed contract of the `training:` and `evaluation:` sections of config.yaml."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -10,6 +10,8 @@ from resim.typed import parse, read_yaml
 
 Method = Literal["resim", "generic", "both", "supervised"]
 CONTRASTIVE: tuple[Method, ...] = ("resim", "generic", "both")
+Size = Literal["small", "base", "large"]
+Loss = Literal["ntxent", "supcon_in", "supcon_out", "vicreg"]
 Fraction = Annotated[float, Field(gt=0, le=1)]
 
 
@@ -40,18 +42,52 @@ class AugmentConfig(_Section):
     splits: int = Field(8, ge=0, le=64, description="at most so many constituents split into two collinear ones")
 
 
-class EncoderConfig(_Section):
-    """The transformer over constituents."""
+class EncoderShape(NamedTuple):
+    """How large a transformer is."""
 
+    width: int
+    layers: int
+    heads: int
+
+
+SIZES: dict[Size, EncoderShape] = {
+    "small": EncoderShape(width=64, layers=2, heads=4),
+    "base": EncoderShape(width=128, layers=8, heads=8),  # as ParT was published (arXiv:2202.03772)
+    "large": EncoderShape(width=256, layers=12, heads=16),
+}
+
+
+class EncoderConfig(_Section):
+    """The network over constituents."""
+
+    kind: Literal["plain", "part", "rs3l"] = Field(
+        "plain",
+        description="plain: transformer that takes the mean; part: transformer that also sees each pair's kT, momentum "
+        "sharing, distance and mass, and pools by attention; rs3l: dynamic edge convolutions as published",
+    )
     constituents: int = Field(32, ge=2, le=512, description="hardest constituents kept; time grows with it")
-    width: int = Field(64, ge=4, le=2048, description="numbers a constituent is embedded in, a multiple of `heads`")
-    layers: int = Field(2, ge=1, le=24, description="transformer blocks")
-    heads: int = Field(4, ge=1, le=32, description="attention heads")
+    size: Size = Field("small", description="of plain and part: small, base or large; the next three take its values")
+    width: int | None = Field(None, ge=4, le=2048, description="numbers a constituent is embedded in")
+    layers: int | None = Field(None, ge=1, le=24, description="transformer blocks")
+    heads: int | None = Field(None, ge=1, le=32, description="attention heads; `width` must be a multiple of them")
+    outputs: int = Field(8, ge=2, le=2048, description="of rs3l: numbers a jet is described by; published: 8, 128, 512")
+    recompute: bool = Field(
+        False,
+        description="compute activations again in the backward pass: less memory, half as much time again; same result",
+    )
+
+    @property
+    def shape(self) -> EncoderShape:
+        """Give the transformer's width, layers and heads: those that are set, the others by the size."""
+        own = EncoderShape(*(getattr(self, name) for name in EncoderShape._fields))
+        return EncoderShape(*(by_size if x is None else x for x, by_size in zip(own, SIZES[self.size], strict=True)))
 
     @model_validator(mode="after")
-    def _heads_divide_width(self) -> "EncoderConfig":
-        if self.width % self.heads:
-            raise ValueError(f"width {self.width} is not a multiple of heads {self.heads}")
+    def _shape_is_possible(self) -> "EncoderConfig":
+        if self.shape.width % self.shape.heads:
+            raise ValueError(f"width {self.shape.width} is not a multiple of heads {self.shape.heads}")
+        if self.kind == "rs3l" and (self.width or self.layers or self.heads):
+            raise ValueError("kind rs3l has the layers of its publication; leave width, layers and heads out")
         return self
 
 
@@ -63,13 +99,47 @@ class OptimiserConfig(_Section):
     warmup: float = Field(0.1, ge=0, lt=1, description="share of the steps in which the rate rises")
 
 
+class VicregConfig(_Section):
+    """Weights of the three terms of VICReg (arXiv:2105.04906)."""
+
+    invariance: float = Field(25.0, ge=0, description="weight of the distance between partners")
+    variance: float = Field(25.0, ge=0, description="weight of the hinge that keeps every column spread")
+    covariance: float = Field(1.0, ge=0, description="weight of the covariances between columns")
+
+
 class PretrainConfig(_Section):
-    """Contrastive training with NT-Xent."""
+    """Training on pairs of views."""
 
     epochs: int = Field(10, ge=1, description="times every train object is seen")
     batch: int = Field(256, ge=2, description="objects a step; each is told from all others of its batch")
-    temperature: float = Field(0.1, gt=0, le=10, description="NT-Xent temperature; smaller looks at nearer neighbours")
-    projection: int = Field(64, ge=2, description="width of the space in which the loss compares; dropped afterwards")
+    loss: Loss = Field(
+        "ntxent",
+        description="ntxent; supcon_in and supcon_out, which with alpha above 0 also draw objects of a class together "
+        "(the sum over partners inside or outside the logarithm); vicreg",
+    )
+    alpha: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="supcon_in, supcon_out: weight of the same class as against the same object; 0 is ntxent, 1 is "
+        "fully supervised; above 0 the labels of all train objects are used",
+    )
+    temperature: float = Field(
+        0.1, gt=0, le=10, description="of all losses but vicreg; smaller looks at nearer neighbours"
+    )
+    vicreg: VicregConfig = Field(VicregConfig(), description="of the loss vicreg")
+    projection: int = Field(
+        64,
+        ge=0,
+        description="width of the space in which the loss compares; dropped afterwards; 0: it compares the encoder's "
+        "own outputs, as RS3L does",
+    )
+
+    @model_validator(mode="after")
+    def _alpha_is_for_supcon(self) -> "PretrainConfig":
+        if self.alpha and not self.loss.startswith("supcon"):
+            raise ValueError(f"alpha {self.alpha} needs loss supcon_in or supcon_out, not {self.loss}")
+        return self
 
 
 class SupervisedConfig(_Section):

@@ -25,7 +25,7 @@ from training.data.features import Normalisation
 from training.data.fetch import Index, Source, Store
 from training.data.loader import in_order
 from training.data.plan import Rows
-from training.encoders.transformer import Transformer
+from training.encoders import Encoder
 from training.fit import History
 from training.heldout import HeldOutSet
 from training.keys import uniform_by_id
@@ -65,9 +65,7 @@ def test_rows(store: Store) -> Rows:
     return rows
 
 
-def embed(
-    encoder: Transformer, normalisation: Normalisation, source: Source, view: str, rows: Rows
-) -> NDArray[np.float32]:
+def embed(encoder: Encoder, normalisation: Normalisation, source: Source, view: str, rows: Rows) -> NDArray[np.float32]:
     """Run the encoder over rows of a view: (n, D)."""
     features = np.empty((len(rows), encoder.width), dtype=np.float32)
     with torch.inference_mode():
@@ -77,7 +75,7 @@ def embed(
 
 
 def embed_all(
-    encoder: Transformer, normalisation: Normalisation, store: Store, held_out: Sequence[HeldOutSet]
+    encoder: Encoder, normalisation: Normalisation, store: Store, held_out: Sequence[HeldOutSet]
 ) -> dict[str, NDArray[np.float32]]:
     """Run the encoder over the test rows of every view that has a test split, and over the held-out sets."""
     rows = test_rows(store)

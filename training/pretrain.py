@@ -3,6 +3,8 @@
 `resim`    two re-simulated views of an object
 `generic`  two augmentations of its nominal view
 `both`     two re-simulated views, each augmented
+
+The loss, the same for all methods, is the config's (`training.losses`).
 """
 
 from collections.abc import Mapping
@@ -18,16 +20,18 @@ from torch import Tensor, nn
 from resim.errors import UserError
 from resim.store import open_dataset
 from training.augment.jetclr import augment
-from training.config import CONTRASTIVE, Config, TrainingConfig
+from training.config import CONTRASTIVE, Config, PretrainConfig, TrainingConfig
 from training.data.features import INPUTS, Normalisation
 from training.data.fetch import Source, Store, held_if_small
 from training.data.loader import Batch, Loader
 from training.data.plan import Rows
-from training.encoders.transformer import Transformer, head
+from training.encoders import Encoder, make_encoder
+from training.encoders.encoder import load_layers
+from training.encoders.transformer import head
 from training.files import load_checkpoint, save_checkpoint
 from training.fit import History, be_deterministic, fit
 from training.keys import torch_generator
-from training.losses.ntxent import ntxent
+from training.losses import objective
 from training.meter import Clock, Meter, peak_mb
 from training.provenance import provenance
 
@@ -40,7 +44,7 @@ _VALIDATION_OBJECTS = 2048  # settle the loss to a per cent, and stay small besi
 class Trained:
     """A trained encoder with all that is needed to use it on stored jets."""
 
-    encoder: Transformer
+    encoder: Encoder
     normalisation: Normalisation
     method: str
     seed_index: int
@@ -77,7 +81,7 @@ def _refuse_held_out(name: str, folder: Path) -> None:
 
 
 def pretrain(store: Store, config: Config, method: str, seed_index: int) -> tuple[Trained, dict[str, Any]]:
-    """Train an encoder without labels.
+    """Train an encoder on pairs of views; labels are seen with a supervised loss alone (`pretrain.alpha` above 0).
 
     Returns
     -------
@@ -92,12 +96,13 @@ def pretrain(store: Store, config: Config, method: str, seed_index: int) -> tupl
     loader = contrastive_loader(store, settings, method, seed_index, meter)
     validation = validation_batches(loader, store)
     key = (settings.seed, "pretrain", seed_index)
-    encoder = Transformer(len(INPUTS), settings.encoder, torch_generator(*key, "encoder"))
-    projection = head(encoder.width, settings.pretrain.projection, torch_generator(*key, "projection"))
+    encoder = make_encoder(settings.encoder, loader.normalisation, torch_generator(*key, "encoder"))
+    outputs, draws = settings.pretrain.projection, torch_generator(*key, "projection")
+    projection = head(encoder.width, outputs, draws) if outputs else nn.Identity()
     history = fit(
         nn.ModuleList([encoder, projection]),
         loader.batches(range(settings.pretrain.epochs)),
-        partial(_loss, encoder, projection, settings.pretrain.temperature),
+        partial(_loss, encoder, projection, settings.pretrain),
         settings.optimiser,
         loader.steps(settings.pretrain.epochs),
         f"{method} seed {seed_index}",
@@ -180,9 +185,9 @@ def load_trained(path: Path) -> tuple[Trained, dict[str, Any]]:
     if tuple(content["inputs"]) != INPUTS:
         raise UserError(f"{path}: was trained on other inputs ({', '.join(content['inputs'])}); train it anew")
     settings = Config.model_validate(content["config"]).training
-    encoder = Transformer(len(INPUTS), settings.encoder, torch.Generator())
-    encoder.load_state_dict(content["encoder"])
     normalisation = Normalisation(content["mean"].numpy(), content["width"].numpy())
+    encoder = make_encoder(settings.encoder, normalisation, torch.Generator())
+    load_layers(encoder, content["encoder"], str(path))
     fields = {name: content[name] for name in ("method", "seed_index", "cost")}
     return Trained(encoder.eval(), normalisation, history=History(**content["history"]), **fields), content
 
@@ -208,9 +213,9 @@ def save(path: Path, checkpoint: dict[str, Any]) -> None:
     save_checkpoint(path, checkpoint)
 
 
-def _loss(encoder: Transformer, projection: nn.Module, temperature: float, batch: Batch) -> Tensor:
+def _loss(encoder: Encoder, projection: nn.Module, config: PretrainConfig, batch: Batch) -> Tensor:
     first, second = (projection(encoder(jets.values, jets.present)) for jets in batch.views)
-    return ntxent(first, second, temperature)
+    return objective(config, first, second, batch.labels)
 
 
 def _checkpoint(trained: Trained, projection: nn.Module, config: Config, store: Store) -> dict[str, Any]:

@@ -17,7 +17,8 @@ from training.data.features import INPUTS, Normalisation
 from training.data.fetch import Store
 from training.data.loader import Batch, Loader
 from training.data.plan import Rows
-from training.encoders.transformer import Transformer, head
+from training.encoders import make_encoder
+from training.encoders.transformer import head
 from training.evaluate import Outputs, embed_all, evaluation, losses_of
 from training.files import load_checkpoint, save_checkpoint
 from training.fit import History, be_deterministic, fit
@@ -36,10 +37,10 @@ FORMAT, VERSION = "resim-classifiers", 1
 class Classifier(nn.Module):
     """An encoder of the same kind as the contrastive methods', and a perceptron that gives one logit a jet."""
 
-    def __init__(self, config: Config, seed_index: int) -> None:
+    def __init__(self, config: Config, normalisation: Normalisation, seed_index: int) -> None:
         super().__init__()
         key = (config.training.seed, METHOD, seed_index)
-        self.encoder = Transformer(len(INPUTS), config.training.encoder, torch_generator(*key, "encoder"))
+        self.encoder = make_encoder(config.training.encoder, normalisation, torch_generator(*key, "encoder"))
         self.head = head(self.encoder.width, 1, torch_generator(*key, "head"))
 
     def forward(self, values_BPI: Tensor, present_BP: Tensor) -> Tensor:
@@ -125,12 +126,12 @@ def load_for(path: Path, config: Config, store: Store, seed_index: int) -> Super
     if sorted(content["classifiers"]) != sorted(config.evaluation.label_fractions):
         has = ", ".join(f"{fraction:g}" for fraction in content["classifiers"])
         raise UserError(f"{path}: was trained at the label fractions {has}; run `resim-train supervised` again")
+    normalisation = Normalisation(content["mean"].numpy(), content["width"].numpy())
     classifiers = {}
     for fraction, weights in content["classifiers"].items():
-        classifiers[fraction] = Classifier(config, seed_index)
+        classifiers[fraction] = Classifier(config, normalisation, seed_index)
         classifiers[fraction].load_state_dict(weights)
         classifiers[fraction].eval()
-    normalisation = Normalisation(content["mean"].numpy(), content["width"].numpy())
     fields = {name: content[name] for name in ("n_labels", "seed_index", "cost")}
     return Supervised(classifiers, normalisation=normalisation, history=History(**content["history"]), **fields)
 
@@ -150,7 +151,7 @@ def train(
     `judged` asks for the loss on the validation split after each epoch.
     """
     settings = config.training
-    classifier = Classifier(config, seed_index)
+    classifier = Classifier(config, normalisation, seed_index)
     loader = Loader(
         source=source_of(store, ("nominal",), rows, settings, meter),
         index=store.index,

@@ -4,6 +4,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from training.losses.pairs import similarities
+
 
 def ntxent(first_BD: Tensor, second_BD: Tensor, temperature: float) -> Tensor:
     """Ask each projection to find its partner among all other projections of the batch.
@@ -20,8 +22,6 @@ def ntxent(first_BD: Tensor, second_BD: Tensor, temperature: float) -> Tensor:
     Tensor
         Scalar: mean over the 2 B projections of -log softmax of the partner's similarity.
     """
-    z = functional.normalize(torch.cat([first_BD, second_BD]), dim=1)  # (2B, D)
-    similarity = z @ z.T / temperature  # (2B, 2B)
-    similarity = similarity.masked_fill(torch.eye(len(z), dtype=torch.bool, device=z.device), -torch.inf)
-    partner = torch.arange(len(z), device=z.device).roll(len(first_BD))  # (2B,)
+    similarity = similarities(first_BD, second_BD, temperature)  # (2B, 2B)
+    partner = torch.arange(len(similarity), device=similarity.device).roll(len(first_BD))  # (2B,)
     return functional.cross_entropy(similarity, partner)
