@@ -29,7 +29,7 @@ MethodName = Annotated[str, typer.Option("--method", help="resim, generic or bot
 
 @app.command()
 def pretrain(config: ConfigPath, method: MethodName, seed_index: SeedIndex, data: Data, out: Out) -> None:
-    """Train an encoder without labels and write it as a checkpoint."""
+    """Train an encoder on pairs of views and write it as a checkpoint."""
     from training.pretrain import open_store, save  # torch takes seconds to import, and --help needs none of it
     from training.pretrain import pretrain as run
 
