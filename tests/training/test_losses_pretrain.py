@@ -9,10 +9,10 @@ import torch
 from torch.nn import functional
 
 from tests.training.test_training import SMALL, small
+from training import supervised
 from training.evaluate import embed
 from training.pretrain import Trained, load_trained, open_store, pretrain, save
 from training.probe import evaluate_encoder
-from training.supervised import evaluate_supervised
 
 Toy = Callable[[int, int], dict[str, Path]]
 
@@ -62,7 +62,12 @@ def test_every_encoder_is_trained_kept_and_judged(toy: Toy, tmp_path: Path, enco
     rows = store.index.rows("test", ["nominal"])
     before, after = (embed(t.encoder, t.normalisation, store, "nominal", rows) for t in (trained, again))
     assert before.tolist() == after.tolist()
-    for result in (evaluate_encoder(store, config, again), evaluate_supervised(store, config, 0)):
+    supervised.save(tmp_path / "classifiers.pt", supervised.train_supervised(store, config, 0), config, store)
+    classifiers = supervised.load_for(tmp_path / "classifiers.pt", config, store, 0)
+    for result in (
+        evaluate_encoder(store, config, again),
+        supervised.evaluate_supervised(store, config, classifiers),
+    ):
         assert {row.view for row in result.rows} == set(store.views)
 
 
