@@ -10,7 +10,8 @@ are taken repeat by repeat.
 import json
 import statistics
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,9 +22,9 @@ from torch import nn
 from training.cli import data_folders
 from training.config import TrainingConfig, load
 from training.data.features import INPUTS
-from training.data.loader import Batch, Loader
+from training.data.loader import Batch
 from training.encoders.transformer import Transformer, head
-from training.fit import be_deterministic, fit
+from training.fit import Batches, Run, be_deterministic, fit
 from training.keys import torch_generator
 from training.losses.ntxent import ntxent
 from training.meter import Clock, Meter
@@ -47,18 +48,18 @@ def loader_ratio(folders: Mapping[str, Path], settings: TrainingConfig, repeats:
     loader = contrastive_loader(store, streaming, "resim", 0, Meter())
     epochs = range(settings.pretrain.epochs)
     ready = list(loader.batches(epochs))  # also warms the page cache, for what is compared is the program
-    _train(loader, settings, ready)  # and the network's first steps, which are slow
-    ways: dict[str, Callable[[], Iterable[Batch]]] = {
-        "memory": lambda: ready,
-        "streaming": lambda: contrastive_loader(store, streaming, "resim", 0, Meter()).batches(epochs),
-        "cached": lambda: contrastive_loader(store, settings, "resim", 0, Meter()).batches(epochs),
+    _train(settings, Ready(ready))  # and the network's first steps, which are slow
+    ways: dict[str, Callable[[], Batches]] = {
+        "memory": lambda: Ready(ready),
+        "streaming": lambda: contrastive_loader(store, streaming, "resim", 0, Meter()),
+        "cached": lambda: contrastive_loader(store, settings, "resim", 0, Meter()),
     }
     wall: dict[str, list[float]] = {name: [] for name in ways}
     cpu: dict[str, list[float]] = {name: [] for name in ways}
     losses = []
     for name in list(ways) * repeats:
         clock = Clock()
-        losses.append(_train(loader, settings, ways[name]()))
+        losses.append(_train(settings, ways[name]()))
         wall[name].append(clock.wall_s())
         cpu[name].append(clock.cpu_s())
     return {
@@ -77,13 +78,28 @@ def _ratio(times: Mapping[str, list[float]], way: str) -> float:
     return round(statistics.median(m / t for m, t in zip(times["memory"], times[way], strict=True)), 3)
 
 
-def _train(loader: Loader, config: TrainingConfig, batches: Iterable[Batch]) -> list[float]:
+@dataclass(frozen=True)
+class Ready:
+    """Batches of all epochs, in memory."""
+
+    all: list[Batch]
+
+    def batches(self, epochs: range) -> Iterator[Batch]:
+        """Give them all."""
+        return iter(self.all)
+
+    def steps(self, epochs: int) -> int:
+        """Count them."""
+        return len(self.all)
+
+
+def _train(config: TrainingConfig, batches: Batches) -> list[float]:
     """Train a fresh network; give the mean loss of each epoch."""
     encoder = Transformer(len(INPUTS), config.encoder, torch_generator("bench", "encoder"))
     projection = head(encoder.width, config.pretrain.projection, torch_generator("bench", "projection"))
     loss = partial(_loss, encoder, projection, config.pretrain.temperature)
     network = nn.ModuleList([encoder, projection])
-    return fit(network, iter(batches), loss, config.optimiser, loader.steps(config.pretrain.epochs), "bench").loss
+    return fit(network, loss, batches, config.pretrain.epochs, config, "bench", Run()).loss
 
 
 def _loss(encoder: Transformer, projection: nn.Module, temperature: float, batch: Batch) -> torch.Tensor:

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -29,24 +30,38 @@ MethodName = Annotated[str, typer.Option("--method", help="resim, generic or bot
 
 @app.command()
 def pretrain(config: ConfigPath, method: MethodName, seed_index: SeedIndex, data: Data, out: Out) -> None:
-    """Train an encoder on pairs of views and write it as a checkpoint."""
-    from training.pretrain import open_store, save  # torch takes seconds to import, and --help needs none of it
+    """Train an encoder on pairs of views and write it as a checkpoint; one that was killed goes on where it was.
+
+    In several processes: torchrun --standalone --nproc-per-node N -m training.cli pretrain ...
+    """
+    from training.pretrain import is_finished, open_store, save  # torch takes seconds to import; --help needs it not
     from training.pretrain import pretrain as run
 
     settings = load(config)
-    _, checkpoint = run(open_store(data_folders(data), settings.training), settings, method, seed_index)
-    save(out, checkpoint)
+    store = open_store(data_folders(data), settings.training)
+    if is_finished(out, settings, store, method, seed_index):
+        typer.echo(f"{out}: trained before, with the same config, data and software; nothing to do")
+        return
+    _, checkpoint = run(store, settings, method, seed_index, run_folder(out))
+    _finish(out, lambda: save(out, checkpoint))
 
 
 @app.command()
 def supervised(config: ConfigPath, seed_index: SeedIndex, data: Data, out: Out) -> None:
-    """Train from scratch with labels, at every label fraction, and write the classifiers as a checkpoint."""
+    """Train from scratch with labels, at every label fraction, and write the classifiers as a checkpoint.
+
+    As `pretrain`, it goes on where it was killed, and runs in several processes by torchrun.
+    """
     from training.pretrain import open_store
-    from training.supervised import save, train_supervised
+    from training.supervised import is_finished, save, train_supervised
 
     settings = load(config)
     store = open_store(data_folders(data), settings.training)
-    save(out, train_supervised(store, settings, seed_index), settings, store)
+    if is_finished(out, settings, store, seed_index):
+        typer.echo(f"{out}: trained before, with the same config, data and software; nothing to do")
+        return
+    trained = train_supervised(store, settings, seed_index, run_folder(out))
+    _finish(out, lambda: save(out, trained, settings, store))
 
 
 @app.command()
@@ -116,6 +131,22 @@ def schema() -> None:
     typer.echo(json.dumps(Config.model_json_schema(), indent=1))
 
 
+def run_folder(out: Path) -> Path:
+    """Give the folder beside a checkpoint for what its training leaves: metrics, `run.json`, its state."""
+    return out.with_suffix(".run")
+
+
+def _finish(out: Path, save: Callable[[], None]) -> None:
+    """Write a result in one process, and remove the states that led to it."""
+    from training.files import is_first
+    from training.fit import STATE
+
+    if is_first():
+        save()
+        for state in run_folder(out).rglob(STATE):
+            state.unlink()
+
+
 def data_folders(data: list[str]) -> dict[str, Path]:
     """Read the SAMPLE=DIR pairs of --data; see `sample_folders`. There must be two at least."""
     folders = sample_folders("--data", data)
@@ -150,3 +181,7 @@ def main() -> None:
     except UserError as error:
         typer.echo(f"error: {error}", err=True)
         sys.exit(2)
+
+
+if __name__ == "__main__":  # torchrun -m training.cli
+    main()

@@ -99,6 +99,19 @@ class OptimiserConfig(_Section):
     warmup: float = Field(0.1, ge=0, lt=1, description="share of the steps in which the rate rises")
 
 
+class TrainerConfig(_Section):
+    """On what a training runs and what it leaves; one process trains on one device, and `torchrun` starts more."""
+
+    accelerator: Literal["auto", "cpu", "gpu"] = Field("auto", description="auto: a GPU where there is one")
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = Field(
+        "32-true", description="mixed: matrix products in 16 bits, weights and losses in 32; bf16 needs no care"
+    )
+    compile: bool = Field(False, description="torch.compile: minutes at the start, then faster steps; needs a compiler")
+    logger: list[Literal["csv", "tensorboard", "wandb"]] = Field(
+        ["csv"], description="where metrics go, beside the output; wandb must be installed, and logs in by itself"
+    )
+
+
 class VicregConfig(_Section):
     """Weights of the three terms of VICReg (arXiv:2105.04906)."""
 
@@ -168,6 +181,7 @@ class TrainingConfig(_Section):
     augment: AugmentConfig = Field(AugmentConfig(), description="the generic augmentations")
     encoder: EncoderConfig = Field(EncoderConfig(), description="the network")
     optimiser: OptimiserConfig = Field(OptimiserConfig(), description="how it is fitted")
+    trainer: TrainerConfig = Field(TrainerConfig(), description="on what it runs")
     pretrain: PretrainConfig = Field(PretrainConfig(), description="contrastive training")
     supervised: SupervisedConfig = Field(SupervisedConfig(), description="training from scratch")
 

@@ -12,7 +12,13 @@ from pydantic import BaseModel, ValidationError
 
 from resim.errors import UserError
 
+LAUNCHED = "TORCHELASTIC_RUN_ID"  # set by torchrun, which says in RANK which of its processes this is
 M = TypeVar("M", bound=BaseModel)
+
+
+def is_first() -> bool:
+    """Tell whether this process is the one that writes: the only one, or the first of torchrun's."""
+    return LAUNCHED not in os.environ or os.environ["RANK"] == "0"
 
 
 def write_atomically(path: Path, content: bytes) -> None:

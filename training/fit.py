@@ -1,18 +1,20 @@
-"""The loop that every training shares."""
+"""What every training shares: the same bits for the same inputs, a schedule, and a state on disk to go on from."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
+from pathlib import Path
+from typing import Any, Protocol
 
-import numpy as np
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
-from resim.errors import UserError
-from training.config import OptimiserConfig
+from training.config import TrainingConfig
 from training.data.loader import Batch
+from training.files import load_checkpoint
+from training.meter import Clock, Meter
+
+STATE, STATE_FORMAT, STATE_VERSION = "state.ckpt", "resim-state", 1
 
 
 @dataclass
@@ -25,6 +27,35 @@ class History:
     steps: int = 0
 
 
+class Batches(Protocol):
+    """What is trained on: a loader, or batches that are ready."""
+
+    def batches(self, epochs: range) -> Iterator[Batch]:
+        """Yield the batches of some epochs, whole: each rank takes its share."""
+
+    def steps(self, epochs: int) -> int:
+        """Count the batches of the first epochs."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """Where a training leaves its state and its metrics, and what it costs."""
+
+    folder: Path | None = None
+    """None: nothing is left."""
+    origin: Mapping[str, Any] = field(default_factory=dict)
+    """All that the weights depend on; only a state of the same origin is gone on with."""
+    clock: Clock = field(default_factory=Clock)
+    meter: Meter = field(default_factory=Meter)
+
+    def state(self) -> Path | None:
+        """Give the file that an earlier process left after its last whole epoch, if it was of the same training."""
+        path = self.folder and self.folder / STATE
+        if not path or not path.exists():
+            return None
+        return path if load_checkpoint(path, STATE_FORMAT, STATE_VERSION)["origin"] == dict(self.origin) else None
+
+
 def be_deterministic(threads: int) -> None:
     """Make torch give the same bits for the same inputs; sums over threads depend on how many there are."""
     torch.set_deterministic_debug_mode("error")  # use_deterministic_algorithms, without importing the compiler for 2 s
@@ -33,69 +64,54 @@ def be_deterministic(threads: int) -> None:
 
 def fit(
     network: nn.Module,
-    batches: Iterator[Batch],
     loss_of: Callable[[Batch], Tensor],
-    config: OptimiserConfig,
-    steps: int,
+    data: Batches,
+    epochs: int,
+    config: TrainingConfig,
     title: str,
+    run: Run,
     validation: Sequence[Batch] = (),
 ) -> History:
     """Minimise a loss over batches with AdamW, linear warm-up and cosine decay.
 
+    Goes on from the last whole epoch if there is a state of the same training; the weights are then the same bits as
+    if it had never stopped. In several processes (`torchrun`) each takes its share of every batch.
+
     Parameters
     ----------
     network
-        Trained in place.
-    batches
-        All batches of all epochs.
+        Trained in place; its children are what `loss_of` calls.
     loss_of
-        Gives the scalar loss of a batch.
+        Gives the scalar loss of a batch, or of all ranks' shares of it.
+    data
+        All batches of all epochs.
+    epochs
+        How many there are.
     config
-        Rate, decay, warm-up.
-    steps
-        How many batches there will be, for the schedule.
+        Rate, decay, warm-up; device, precision, loggers.
     title
-        Shown before the progress bar, which is silent when standard error is no terminal.
+        Names the training in errors.
+    run
+        Where the state is kept.
     validation
         Batches that are never trained on.
+
+    Raises
+    ------
+    UserError
+        If a loss is not finite; the state of the last whole epoch is kept.
     """
-    optimiser = torch.optim.AdamW(network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: rate(step, steps, config.warmup))
-    history = History()
+    from training.learner import Feed, Learner, make_trainer  # 4 s to import, which judging and --help need not wait
+
+    learner = Learner(network, loss_of, config.optimiser, data.steps(epochs), title, run)
+    trainer = make_trainer(config.trainer, epochs, run.folder)
+    if config.trainer.compile:
+        for child in network.children():
+            child.compile(dynamic=True)
     network.train()
-    shown = tqdm(batches, total=steps, desc=title, unit="step", disable=None)
-    for _, epoch in groupby(shown, key=lambda batch: batch.epoch):
-        losses = []
-        for batch in epoch:
-            loss = loss_of(batch)
-            if not torch.isfinite(loss):
-                raise UserError(f"{title}: the loss is {loss.item()} at step {history.steps}; lower the learning rate")
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()
-            optimiser.step()
-            schedule.step()
-            history.steps += 1
-            losses.append((loss.item(), len(batch.rows)))
-        history.loss.append(_mean(losses))
-        if validation:
-            history.validation_loss.append(_judged(network, validation, loss_of))
+    trainer.fit(learner, datamodule=Feed(data, epochs, validation), ckpt_path=run.state(), weights_only=True)
     network.eval()
-    return history
-
-
-def _judged(network: nn.Module, batches: Sequence[Batch], loss_of: Callable[[Batch], Tensor]) -> float:
-    """Give the mean loss of batches without learning from them."""
-    network.eval()
-    with torch.inference_mode():
-        loss = _mean([(loss_of(batch).item(), len(batch.rows)) for batch in batches])
-    network.train()
-    return loss
-
-
-def _mean(losses: Sequence[tuple[float, int]]) -> float:
-    """Average the losses of batches by their sizes."""
-    values, sizes = zip(*losses, strict=True)
-    return float(np.average(values, weights=sizes))
+    return learner.history
 
 
 def rate(step: int, steps: int, warmup: float) -> float:

@@ -25,6 +25,13 @@ class Meter:
             self.cpu_s[purpose] += time.thread_time() - started
             self.objects[purpose] += objects
 
+    def add(self, earlier: "Meter") -> None:
+        """Add what another meter has seen."""
+        for purpose, seconds in earlier.cpu_s.items():
+            self.cpu_s[purpose] += seconds
+        for purpose, objects in earlier.objects.items():
+            self.objects[purpose] += objects
+
 
 @dataclass
 class Clock:
@@ -40,6 +47,11 @@ class Clock:
     def wall_s(self) -> float:
         """Give the wall seconds."""
         return time.perf_counter() - self.wall_started
+
+    def add(self, cpu_s: float, wall_s: float) -> None:
+        """Add what an earlier process took."""
+        self.cpu_started -= cpu_s
+        self.wall_started -= wall_s
 
 
 def peak_mb() -> float:

@@ -29,11 +29,11 @@ from training.encoders import Encoder, make_encoder
 from training.encoders.encoder import load_layers
 from training.encoders.transformer import head
 from training.files import load_checkpoint, save_checkpoint
-from training.fit import History, be_deterministic, fit
+from training.fit import History, Run, be_deterministic, fit
 from training.keys import torch_generator
 from training.losses import objective
-from training.meter import Clock, Meter, peak_mb
-from training.provenance import provenance
+from training.meter import Meter, peak_mb
+from training.provenance import made_before, origin_of, provenance, record
 
 FORMAT, VERSION = "resim-encoder", 2
 _NORMALISATION_OBJECTS = 2048  # 10^5 constituents settle means and widths to a few per mille
@@ -80,8 +80,12 @@ def _refuse_held_out(name: str, folder: Path) -> None:
         raise UserError(f"--data {name}={folder}: {why}; give it with --held-out")
 
 
-def pretrain(store: Store, config: Config, method: str, seed_index: int) -> tuple[Trained, dict[str, Any]]:
+def pretrain(
+    store: Store, config: Config, method: str, seed_index: int, folder: Path | None = None
+) -> tuple[Trained, dict[str, Any]]:
     """Train an encoder on pairs of views; labels are seen with a supervised loss alone (`pretrain.alpha` above 0).
+
+    With a folder, it goes on from the state that a killed run left there, and leaves its metrics and `run.json`.
 
     Returns
     -------
@@ -90,10 +94,12 @@ def pretrain(store: Store, config: Config, method: str, seed_index: int) -> tupl
     dict
         The checkpoint to save.
     """
-    settings, clock, meter = config.training, Clock(), Meter()
+    settings = config.training
     check_seed_index(settings, seed_index)
     be_deterministic(settings.threads)
-    loader = contrastive_loader(store, settings, method, seed_index, meter)
+    run = Run(folder, origin_of(config, store, method, seed_index))
+    loader = contrastive_loader(store, settings, method, seed_index, run.meter)
+    record(folder, config, store, method, seed_index, {})
     validation = validation_batches(loader, store)
     key = (settings.seed, "pretrain", seed_index)
     encoder = make_encoder(settings.encoder, loader.normalisation, torch_generator(*key, "encoder"))
@@ -101,14 +107,16 @@ def pretrain(store: Store, config: Config, method: str, seed_index: int) -> tupl
     projection = head(encoder.width, outputs, draws) if outputs else nn.Identity()
     history = fit(
         nn.ModuleList([encoder, projection]),
-        loader.batches(range(settings.pretrain.epochs)),
         partial(_loss, encoder, projection, settings.pretrain),
-        settings.optimiser,
-        loader.steps(settings.pretrain.epochs),
+        loader,
+        settings.pretrain.epochs,
+        settings,
         f"{method} seed {seed_index}",
+        run,
         validation,
     )
-    trained = Trained(encoder, loader.normalisation, method, seed_index, cost_of(clock, meter, history), history)
+    trained = Trained(encoder, loader.normalisation, method, seed_index, cost_of(run, history), history)
+    record(folder, config, store, method, seed_index, trained.cost)
     return trained, _checkpoint(trained, projection, config, store)
 
 
@@ -167,8 +175,9 @@ def normalisation_of(store: Store) -> Normalisation:
     return Normalisation.measured(store.read("nominal", rows[::step]))
 
 
-def cost_of(clock: Clock, meter: Meter, history: History) -> dict[str, float]:
+def cost_of(run: Run, history: History) -> dict[str, float]:
     """Sum up what a training took: CPU seconds in all, and of these reading, augmenting and converting."""
+    clock, meter = run.clock, run.meter
     return {
         "cpu_s": clock.cpu_s(),
         "wall_s": clock.wall_s(),
@@ -206,6 +215,11 @@ def check_origin(
     for name, what in (("training_digest", "`training` config"), ("data", "data")):
         if found[name] != getattr(expected, name):
             raise UserError(f"{path}: was trained with other {what}; run `resim-train {again}` again")
+
+
+def is_finished(path: Path, config: Config, store: Store, method: str, seed_index: int) -> bool:
+    """Tell whether a file holds this very encoder."""
+    return made_before(path, FORMAT, VERSION, origin_of(config, store, method, seed_index)) is not None
 
 
 def save(path: Path, checkpoint: dict[str, Any]) -> None:

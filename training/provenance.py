@@ -1,29 +1,107 @@
-"""What a result was made from."""
+"""What a result was made from, and on what."""
 
 import json
-from collections.abc import Sequence
-from importlib.metadata import version
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from importlib.metadata import distributions, version
+from pathlib import Path
+from typing import Any
 
-from training.config import Config
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+
+from resim.errors import UserError
+from training.config import Config, TrainerConfig
 from training.data.fetch import Store
-from training.files import digest
+from training.files import digest, is_first, load_checkpoint, write_model
 from training.heldout import HeldOutSet, digests
 from training.results import Provenance
 
-_SOFTWARE = ("numpy", "scikit-learn", "scipy", "torch", "zarr")
+_SOFTWARE = ("numpy", "pytorch-lightning", "scikit-learn", "scipy", "torch", "zarr")
 _NOT_IN_NUMBERS = {"seeds", "methods"}  # how many trainings there are changes none of them
+_WEIGHTS_DEPEND_ON = ("training_digest", "data", "software")
+
+
+class Environment(BaseModel):
+    """On what a training ran."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    python: str
+    platform: str = Field(description="operating system, C library and processor")
+    device: str = Field(description="name of the GPU, or cpu")
+    threads: int = Field(description="CPU threads a process")
+    processes: int = Field(description="that train together")
+    packages: dict[str, str] = Field(description="everything that is installed, and its version")
+
+
+class RunRecord(BaseModel):
+    """What a training leaves beside its metrics; cost is filled in at its end."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    method: str
+    seed_index: int
+    config: Config = Field(description="with all defaults; training.seed and the seed index settle all random numbers")
+    provenance: Provenance
+    environment: Environment
+    cost: dict[str, float] = {}
 
 
 def provenance(config: Config, store: Store, method: str = "", held_out: Sequence[HeldOutSet] = ()) -> Provenance:
     """Collect digests of config and data, and versions; with a method, its digest leaves out what others are told."""
     others = {"": set(), "supervised": {"pretrain", "augment"}}.get(method, {"supervised"})
+    left_out = dict.fromkeys(_NOT_IN_NUMBERS | others, True) | {"trainer": {"logger"}}
     return Provenance(
-        training_digest=_digest(config.training.model_dump(mode="json", exclude=_NOT_IN_NUMBERS | others)),
+        training_digest=_digest(config.training.model_dump(mode="json", exclude=left_out)),
         evaluation_digest=_digest(config.evaluation.model_dump(mode="json")),
         seed=config.training.seed,
         data=store.digests(),
         held_out=digests(held_out),
         software={name: version(name) for name in _SOFTWARE},
+    )
+
+
+def origin(method: str, seed_index: int, made_from: Mapping[str, Any]) -> dict[str, Any]:
+    """Give all that the weights of a training depend on, from its provenance as plain values."""
+    return {"method": method, "seed_index": seed_index} | {name: made_from[name] for name in _WEIGHTS_DEPEND_ON}
+
+
+def origin_of(config: Config, store: Store, method: str, seed_index: int) -> dict[str, Any]:
+    """Give the same for a training that is still to come."""
+    return origin(method, seed_index, provenance(config, store, method).model_dump(mode="json"))
+
+
+def made_before(path: Path, form: str, version: int, expected: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Give the checkpoint at a path if it is whole and of this origin."""
+    try:
+        content = load_checkpoint(path, form, version)
+    except UserError:  # none yet, or one of old or damaged: it is made, and replaces what is there
+        return None
+    return content if origin(content["method"], content["seed_index"], content["provenance"]) == expected else None
+
+
+def record(
+    folder: Path | None, config: Config, store: Store, method: str, seed_index: int, cost: Mapping[str, float]
+) -> None:
+    """Write `run.json` in the folder of a training, if it has one."""
+    if folder is None or not is_first():
+        return
+    made_from = provenance(config, store, method)
+    about = {"method": method, "seed_index": seed_index, "config": config, "provenance": made_from}
+    write_model(folder / "run.json", RunRecord(**about, environment=_environment(config.training.trainer), cost=cost))
+
+
+def _environment(config: TrainerConfig) -> Environment:
+    on_gpu = config.accelerator != "cpu" and torch.cuda.is_available()
+    return Environment(
+        python=platform.python_version(),
+        platform=f"{platform.platform()} {platform.processor() or platform.machine()}",
+        device=torch.cuda.get_device_name() if on_gpu else "cpu",
+        threads=torch.get_num_threads(),
+        processes=int(os.environ.get("WORLD_SIZE", "1")),
+        packages=dict(sorted((package.name, package.version) for package in distributions())),
     )
 
 

@@ -1,6 +1,6 @@
 """Supervised training from scratch on the nominal view: what labels alone achieve, without views or augmentations."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -21,13 +21,13 @@ from training.encoders import make_encoder
 from training.encoders.transformer import head
 from training.evaluate import Outputs, embed_all, evaluation, losses_of
 from training.files import load_checkpoint, save_checkpoint
-from training.fit import History, be_deterministic, fit
+from training.fit import History, Run, be_deterministic, fit
 from training.heldout import HeldOutSet
 from training.keys import torch_generator
 from training.labels import labelled_rows
-from training.meter import Clock, Meter
+from training.losses.ranks import gathered
 from training.pretrain import check_origin, check_seed_index, cost_of, normalisation_of, source_of, validation_batches
-from training.provenance import provenance
+from training.provenance import made_before, origin_of, provenance, record
 from training.results import EvaluationResult
 
 METHOD = "supervised"
@@ -65,19 +65,31 @@ class Supervised:
     history: History
 
 
-def train_supervised(store: Store, config: Config, seed_index: int) -> Supervised:
-    """Train at each label fraction."""
+def train_supervised(store: Store, config: Config, seed_index: int, folder: Path | None = None) -> Supervised:
+    """Train at each label fraction.
+
+    With a folder, it goes on from the states that a killed run left there, and leaves its metrics and `run.json`.
+    """
     check_seed_index(config.training, seed_index)
     be_deterministic(config.training.threads)
     normalisation, fractions = normalisation_of(store), sorted(config.evaluation.label_fractions)
     classifiers, n_labels = {}, {}
-    for fraction in fractions:
-        clock, meter = Clock(), Meter()
+    record(folder, config, store, METHOD, seed_index, {})
+    for fraction, run in zip(fractions, runs(store, config, seed_index, folder), strict=True):
         rows = labelled_rows(store.index, fraction, config.training.seed, seed_index)
         judged = fraction == fractions[-1]  # few labels make many epochs: it would be dear
-        classifiers[fraction], history = train(store, config, seed_index, rows, normalisation, meter, judged=judged)
+        classifiers[fraction], history = train(store, config, seed_index, rows, normalisation, run, judged=judged)
         n_labels[fraction] = len(rows)
-    return Supervised(classifiers, n_labels, normalisation, seed_index, cost_of(clock, meter, history), history)
+    cost = cost_of(run, history)
+    record(folder, config, store, METHOD, seed_index, cost)
+    return Supervised(classifiers, n_labels, normalisation, seed_index, cost, history)
+
+
+def runs(store: Store, config: Config, seed_index: int, folder: Path | None) -> Iterator[Run]:
+    """Give the run of each label fraction, from the smallest; its clock starts when it is asked for."""
+    origin = origin_of(config, store, METHOD, seed_index)
+    for fraction in sorted(config.evaluation.label_fractions):
+        yield Run(folder and folder / f"labels-{fraction:g}", origin | {"label_fraction": fraction})
 
 
 def evaluate_supervised(
@@ -113,6 +125,12 @@ def save(path: Path, trained: Supervised, config: Config, store: Store) -> None:
     save_checkpoint(path, content)
 
 
+def is_finished(path: Path, config: Config, store: Store, seed_index: int) -> bool:
+    """Tell whether a file holds these very classifiers."""
+    content = made_before(path, FORMAT, VERSION, origin_of(config, store, METHOD, seed_index))
+    return content is not None and sorted(content["classifiers"]) == sorted(config.evaluation.label_fractions)
+
+
 def load_for(path: Path, config: Config, store: Store, seed_index: int) -> Supervised:
     """Load classifiers and check that they are those that are meant.
 
@@ -142,7 +160,7 @@ def train(
     seed_index: int,
     rows: Rows,
     normalisation: Normalisation,
-    meter: Meter,
+    run: Run,
     *,
     judged: bool,
 ) -> tuple[Classifier, History]:
@@ -153,7 +171,7 @@ def train(
     settings = config.training
     classifier = Classifier(config, normalisation, seed_index)
     loader = Loader(
-        source=source_of(store, ("nominal",), rows, settings, meter),
+        source=source_of(store, ("nominal",), rows, settings, run.meter),
         index=store.index,
         rows=rows,
         views=("nominal",),
@@ -161,15 +179,16 @@ def train(
         config=settings.loader,
         batch=settings.supervised.batch,
         key=(settings.seed, METHOD, seed_index),
-        meter=meter,
+        meter=run.meter,
     )
     epochs = -(-settings.supervised.steps // loader.steps(1))
-    steps, title = loader.steps(epochs), f"{METHOD} seed {seed_index}, {len(rows)} labels"
-    batches, loss = loader.batches(range(epochs)), partial(_loss, classifier)
+    title = f"{METHOD} seed {seed_index}, {len(rows)} labels"
     validation = validation_batches(loader, store) if judged else []
-    return classifier, fit(classifier, batches, loss, settings.optimiser, steps, title, validation)
+    return classifier, fit(classifier, partial(_loss, classifier), loader, epochs, settings, title, run, validation)
 
 
 def _loss(classifier: Classifier, batch: Batch) -> Tensor:
+    """Give the loss of all ranks' rows; in single precision, whatever the network is computed in."""
     (jets,) = batch.views
-    return functional.binary_cross_entropy_with_logits(classifier(jets.values, jets.present), batch.labels)
+    logits = classifier(jets.values, jets.present).float()
+    return functional.binary_cross_entropy_with_logits(gathered(logits), gathered(batch.labels))

@@ -1,4 +1,9 @@
 # resim-train keeps its threads to training.threads: torch would otherwise take all cores in every job.
+# Beside the output it leaves a folder seed-N.run, which is no output: Snakemake would remove it, and with it the state
+# that a job started again goes on from.
+NOT_IN_WEIGHTS = {"methods": True, "seeds": True, "trainer": {"logger"}}
+
+
 rule pretrain:
     input:
         MANIFESTS,
@@ -17,7 +22,7 @@ rule pretrain:
     params:
         config=RESOLVED,
         data=DATA,
-        settings=TRAINING.model_dump(mode="json", exclude={"methods", "seeds", "supervised"}),
+        settings=TRAINING.model_dump(mode="json", exclude=NOT_IN_WEIGHTS | {"supervised": True}),
     message:
         "Training an encoder on {wildcards.method} pairs, seed {wildcards.seed} ({threads} thread, {resources.mem_mb} MB, {resources.runtime} min)"
     shell:
@@ -43,7 +48,7 @@ rule supervised:
     params:
         config=RESOLVED,
         data=DATA,
-        settings=TRAINING.model_dump(mode="json", exclude={"methods", "seeds", "pretrain", "augment"}),
+        settings=TRAINING.model_dump(mode="json", exclude=NOT_IN_WEIGHTS | {"pretrain": True, "augment": True}),
         fractions=EVALUATION.label_fractions,
     message:
         "Training from scratch with labels, seed {wildcards.seed} ({threads} thread, {resources.mem_mb} MB, {resources.runtime} min)"

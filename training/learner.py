@@ -1,0 +1,243 @@
+"""A training in Lightning's terms: what is done in a step, what it is fed, where its state and metrics are kept."""
+
+import io
+import logging
+import math
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, replace
+from importlib.util import find_spec
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+from pytorch_lightning import LightningDataModule, LightningModule, Trainer
+from pytorch_lightning.callbacks import Callback, ModelCheckpoint
+from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
+from pytorch_lightning.plugins.io import TorchCheckpointIO
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from resim.errors import UserError
+from training.config import OptimiserConfig, TrainerConfig
+from training.data.loader import Batch, Jets
+from training.files import write_atomically
+from training.fit import STATE, STATE_FORMAT, STATE_VERSION, Batches, History, Run, rate
+from training.losses.ranks import gathered
+from training.meter import Meter
+
+_Losses = list[tuple[float, int]]  # of each batch, with its size
+
+
+class Learner(LightningModule):
+    """A network and its loss."""
+
+    def __init__(
+        self,
+        network: nn.Module,
+        loss_of: Callable[[Batch], Tensor],
+        config: OptimiserConfig,
+        steps: int,
+        title: str,
+        run: Run,
+    ) -> None:
+        super().__init__()
+        self.network, self.history = network, History()
+        self._loss_of, self._config, self._steps, self._title, self._run = loss_of, config, steps, title, run
+        self._losses: _Losses = []
+        self._validation_losses: _Losses = []
+
+    def configure_optimizers(self) -> Any:
+        """Make AdamW and its schedule, which moves every step."""
+        config = self._config
+        optimiser = torch.optim.AdamW(
+            self.network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+        )
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: rate(step, self._steps, config.warmup))
+        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def training_step(self, batch: Batch, _: int) -> Tensor:
+        """Give the loss of a batch; one that is not finite stops the training."""
+        loss = self._loss_of(batch)
+        value = loss.item()
+        if not math.isfinite(value):
+            where = (
+                f"at step {self.history.steps}, batch of epoch {batch.epoch} with rows {batch.rows[:3].tolist()} ..."
+            )
+            kept = f"; what was learned up to epoch {self.current_epoch} is kept" if self._run.folder else ""
+            raise UserError(f"{self._title}: the loss is {value} {where}; lower the learning rate{kept}")
+        self._losses.append((value, len(gathered(batch.labels))))
+        self.history.steps += 1
+        self.log("loss", value, prog_bar=True, batch_size=len(batch.rows))
+        self.log("rate", self._rate(), batch_size=len(batch.rows))
+        return loss
+
+    def validation_step(self, batch: Batch, _: int) -> None:
+        """Take the loss of a batch that is not learned from."""
+        self._validation_losses.append((self._loss_of(batch).item(), len(gathered(batch.labels))))
+
+    def on_validation_epoch_end(self) -> None:
+        """Note the mean loss on the validation split."""
+        self.history.validation_loss.append(_mean(self._validation_losses))
+        self.log("validation_loss", self.history.validation_loss[-1])
+
+    def on_train_epoch_end(self) -> None:
+        """Note the mean loss of the epoch."""
+        self.history.loss.append(_mean(self._losses))
+        self.log("epoch_loss", self.history.loss[-1])
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep beside weights and optimiser what the training saw, what it cost, and what it is of."""
+        clock, meter = self._run.clock, self._run.meter
+        checkpoint |= {
+            "format": STATE_FORMAT,
+            "version": STATE_VERSION,
+            "origin": dict(self._run.origin),
+            "history": asdict(self.history),
+            "clock": {"cpu_s": clock.cpu_s(), "wall_s": clock.wall_s()},
+            "meter": {"cpu_s": dict(meter.cpu_s), "objects": dict(meter.objects)},
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on where it ended; work between the state and the end of its process is not counted."""
+        self.history = History(**checkpoint["history"])
+        self._run.clock.add(**checkpoint["clock"])
+        self._run.meter.add(Meter(**checkpoint["meter"]))
+
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+        """Move the tensors of a batch."""
+        views = tuple(Jets(*(x.to(device, non_blocking=True) for x in (v.values, v.present))) for v in batch.views)
+        return replace(batch, labels=batch.labels.to(device, non_blocking=True), views=views)
+
+    def _rate(self) -> float:
+        return self.trainer.optimizers[0].param_groups[0]["lr"]
+
+
+def _mean(losses: _Losses) -> float:
+    """Average the losses of batches by their sizes, and forget them."""
+    values, sizes = zip(*losses, strict=True)
+    losses.clear()
+    return float(np.average(values, weights=sizes))
+
+
+class Feed(LightningDataModule):
+    """The batches of the epochs that are left, an epoch at a time; all that Lightning knows of the loader."""
+
+    def __init__(self, data: Batches, epochs: int, validation: Sequence[Batch]) -> None:
+        super().__init__()
+        self._data, self._epochs, self._validation = data, epochs, validation
+        self._left: Iterator[tuple[int, Iterator[Batch]]] | None = None
+
+    def train_dataloader(self) -> "Feed":
+        """Give what each epoch is iterated over."""
+        return self
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Yield this rank's batches of the next epoch; reading ahead does not stop between epochs."""
+        if self._left is None:
+            left = self._data.batches(range(self._trainer.current_epoch, self._epochs))
+            self._left = groupby(left, key=lambda batch: batch.epoch)
+        _, batches = next(self._left)
+        for batch in batches:
+            yield share(batch, self._trainer.global_rank, self._trainer.world_size)
+
+    def val_dataloader(self) -> Iterable[Batch]:
+        """Give this rank's share of the validation batches, if there are any."""
+        shares = [share(batch, self._trainer.global_rank, self._trainer.world_size) for batch in self._validation]
+        return DataLoader(shares, batch_size=None) if shares else []  # type: ignore[arg-type]  # a list will do
+
+    @property
+    def _trainer(self) -> Trainer:
+        assert self.trainer is not None, "asked by a trainer alone"
+        return self.trainer
+
+
+def share(batch: Batch, rank: int, ranks: int) -> Batch:
+    """Give a rank's rows of a batch, such that the ranks' shares together are the batch.
+
+    Raises
+    ------
+    UserError
+        If there are fewer rows than ranks.
+    """
+    if ranks == 1:
+        return batch
+    if len(batch.rows) < ranks:
+        raise UserError(f"a batch has {len(batch.rows)} objects for {ranks} processes; raise `batch` or start fewer")
+    rows = np.array_split(np.arange(len(batch.rows)), ranks)[rank]
+    mine = slice(rows[0], rows[-1] + 1)
+    views = tuple(Jets(jets.values[mine], jets.present[mine]) for jets in batch.views)
+    return Batch(batch.rows[mine], batch.labels[mine], views, batch.epoch)
+
+
+class WholeFiles(TorchCheckpointIO):
+    """Writes a state beside its final name and renames it, on the same disk."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Write a state."""
+        buffer = io.BytesIO()
+        torch.save(checkpoint, buffer)
+        write_atomically(Path(path), buffer.getvalue())
+
+
+def make_trainer(config: TrainerConfig, epochs: int, folder: Path | None) -> Trainer:
+    """Set Lightning up for some epochs; with a folder, a state is kept there after each, and metrics of every step."""
+    _be_quiet()
+    torchrun = TorchElasticEnvironment.detect()  # no other launcher is looked for: a batch system starts us singly
+    here = int(os.environ["LOCAL_WORLD_SIZE"]) if torchrun else 1
+    world = int(os.environ["WORLD_SIZE"]) if torchrun else 1
+    return Trainer(
+        accelerator=config.accelerator,
+        devices=here,
+        num_nodes=world // here,
+        strategy="ddp" if world > 1 else "auto",
+        precision=config.precision,
+        deterministic=True,
+        max_epochs=epochs,
+        logger=[_logger(name, folder) for name in config.logger] if folder else False,
+        callbacks=_callbacks(folder),
+        plugins=[TorchElasticEnvironment() if torchrun else LightningEnvironment(), WholeFiles()],
+        enable_checkpointing=folder is not None,
+        enable_model_summary=False,
+        enable_progress_bar=sys.stderr.isatty(),
+        log_every_n_steps=1,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+    )
+
+
+def _callbacks(folder: Path | None) -> list[Callback]:
+    if folder is None:
+        return []
+    name = STATE.removesuffix(ModelCheckpoint.FILE_EXTENSION)
+    return [
+        ModelCheckpoint(folder, filename=name, enable_version_counter=False, save_on_train_epoch_end=True, monitor=None)
+    ]
+
+
+def _logger(name: str, folder: Path) -> Logger:
+    """Make a logger; each start of a run has its own version.
+
+    Raises
+    ------
+    UserError
+        If it is of a package that is not installed.
+    """
+    if name != "csv" and find_spec(name) is None:
+        raise UserError(f"training.trainer.logger: {name} is not installed; `pip install {name}`, or leave it out")
+    if name == "wandb":
+        return WandbLogger(project="resim", save_dir=folder)
+    return (CSVLogger if name == "csv" else TensorBoardLogger)(folder, name=name)
+
+
+def _be_quiet() -> None:
+    """Leave out what Lightning says about other ways to do things."""
+    for package in ("pytorch_lightning", "lightning_fabric"):
+        logging.getLogger(package).setLevel(logging.WARNING)
+        warnings.filterwarnings("ignore", module=package)
