@@ -103,13 +103,14 @@ def fit(
     """
     from training.learner import Feed, Learner, make_trainer  # 4 s to import, which judging and --help need not wait
 
-    learner = Learner(network, loss_of, config.optimiser, data.steps(epochs), title, run)
-    trainer = make_trainer(config.trainer, epochs, run.folder)
+    steps = data.steps(epochs)
+    learner = Learner(network, loss_of, config.optimiser, steps, title, run)
+    trainer = make_trainer(config.trainer, epochs, steps, run.folder)
     if config.trainer.compile:
         for child in network.children():
             child.compile(dynamic=True)
     network.train()
-    trainer.fit(learner, datamodule=Feed(data, epochs, validation), ckpt_path=run.state(), weights_only=True)
+    trainer.fit(learner, datamodule=Feed(learner, data, epochs, validation), ckpt_path=run.state(), weights_only=True)
     network.eval()
     return learner.history
 

@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, replace
 from importlib.util import find_spec
-from itertools import groupby
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ import torch
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from pytorch_lightning import LightningDataModule, LightningModule, Trainer
-from pytorch_lightning.callbacks import Callback, ModelCheckpoint
+from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 from torch import Tensor, nn
@@ -32,6 +32,7 @@ from training.fit import STATE, STATE_FORMAT, STATE_VERSION, Batches, History, R
 from training.losses.ranks import gathered
 from training.meter import Meter
 
+_STEPS_A_STATE = 8  # writing it takes a fifth of a step of the demo; training with few labels has epochs of one step
 _Losses = list[tuple[float, int]]  # of each batch, with its size
 
 
@@ -53,6 +54,11 @@ class Learner(LightningModule):
         self._losses: _Losses = []
         self._validation_losses: _Losses = []
 
+    @property
+    def epoch(self) -> int:
+        """The epoch under way; a trainer that goes on from a state still has the last one when it asks for data."""
+        return len(self.history.loss)
+
     def configure_optimizers(self) -> Any:
         """Make AdamW and its schedule, which moves every step."""
         config = self._config
@@ -64,18 +70,18 @@ class Learner(LightningModule):
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
         """Give the loss of a batch; one that is not finite stops the training."""
+        assert batch.epoch == self.epoch, f"a batch of epoch {batch.epoch} in epoch {self.epoch}"
         loss = self._loss_of(batch)
         value = loss.item()
         if not math.isfinite(value):
             where = (
                 f"at step {self.history.steps}, batch of epoch {batch.epoch} with rows {batch.rows[:3].tolist()} ..."
             )
-            kept = f"; what was learned up to epoch {self.current_epoch} is kept" if self._run.folder else ""
+            kept = f"; what was learned up to epoch {self.epoch} is kept" if self._run.folder else ""
             raise UserError(f"{self._title}: the loss is {value} {where}; lower the learning rate{kept}")
         self._losses.append((value, len(gathered(batch.labels))))
+        self._note({"loss": value, "rate": self.trainer.optimizers[0].param_groups[0]["lr"]})
         self.history.steps += 1
-        self.log("loss", value, prog_bar=True, batch_size=len(batch.rows))
-        self.log("rate", self._rate(), batch_size=len(batch.rows))
         return loss
 
     def validation_step(self, batch: Batch, _: int) -> None:
@@ -85,12 +91,16 @@ class Learner(LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Note the mean loss on the validation split."""
         self.history.validation_loss.append(_mean(self._validation_losses))
-        self.log("validation_loss", self.history.validation_loss[-1])
 
     def on_train_epoch_end(self) -> None:
         """Note the mean loss of the epoch."""
-        self.history.loss.append(_mean(self._losses))
-        self.log("epoch_loss", self.history.loss[-1])
+        names = {"epoch_loss": _mean(self._losses)}
+        if self.history.validation_loss:
+            names["validation_loss"] = self.history.validation_loss[-1]
+        self._note(names)
+        self.history.loss.append(names["epoch_loss"])
+        for logger in self.loggers:  # on disk before the state is, so that a kill leaves no gap
+            logger.save()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep beside weights and optimiser what the training saw, what it cost, and what it is of."""
@@ -115,8 +125,10 @@ class Learner(LightningModule):
         views = tuple(Jets(*(x.to(device, non_blocking=True) for x in (v.values, v.present))) for v in batch.views)
         return replace(batch, labels=batch.labels.to(device, non_blocking=True), views=views)
 
-    def _rate(self) -> float:
-        return self.trainer.optimizers[0].param_groups[0]["lr"]
+    def _note(self, figures: dict[str, float]) -> None:
+        """Log figures of the step; past Lightning's own bookkeeping, which takes milliseconds a figure."""
+        for logger in self.loggers:
+            logger.log_metrics(figures | {"epoch": self.epoch}, self.history.steps)
 
 
 def _mean(losses: _Losses) -> float:
@@ -129,9 +141,9 @@ def _mean(losses: _Losses) -> float:
 class Feed(LightningDataModule):
     """The batches of the epochs that are left, an epoch at a time; all that Lightning knows of the loader."""
 
-    def __init__(self, data: Batches, epochs: int, validation: Sequence[Batch]) -> None:
+    def __init__(self, learner: Learner, data: Batches, epochs: int, validation: Sequence[Batch]) -> None:
         super().__init__()
-        self._data, self._epochs, self._validation = data, epochs, validation
+        self._learner, self._data, self._epochs, self._validation = learner, data, epochs, validation
         self._left: Iterator[tuple[int, Iterator[Batch]]] | None = None
 
     def train_dataloader(self) -> "Feed":
@@ -141,11 +153,11 @@ class Feed(LightningDataModule):
     def __iter__(self) -> Iterator[Batch]:
         """Yield this rank's batches of the next epoch; reading ahead does not stop between epochs."""
         if self._left is None:
-            left = self._data.batches(range(self._trainer.current_epoch, self._epochs))
+            left = self._data.batches(range(self._learner.epoch, self._epochs))
             self._left = groupby(left, key=lambda batch: batch.epoch)
-        _, batches = next(self._left)
-        for batch in batches:
-            yield share(batch, self._trainer.global_rank, self._trainer.world_size)
+        for _, batches in islice(self._left, 1):  # none, where the state is of the end
+            for batch in batches:
+                yield share(batch, self._trainer.global_rank, self._trainer.world_size)
 
     def val_dataloader(self) -> Iterable[Batch]:
         """Give this rank's share of the validation batches, if there are any."""
@@ -186,8 +198,11 @@ class WholeFiles(TorchCheckpointIO):
         write_atomically(Path(path), buffer.getvalue())
 
 
-def make_trainer(config: TrainerConfig, epochs: int, folder: Path | None) -> Trainer:
-    """Set Lightning up for some epochs; with a folder, a state is kept there after each, and metrics of every step."""
+def make_trainer(config: TrainerConfig, epochs: int, steps: int, folder: Path | None) -> Trainer:
+    """Set Lightning up for some epochs of so many steps in all.
+
+    With a folder, a state is kept there after each epoch, or after several that are short, and metrics of every step.
+    """
     _be_quiet()
     torchrun = TorchElasticEnvironment.detect()  # no other launcher is looked for: a batch system starts us singly
     here = int(os.environ["LOCAL_WORLD_SIZE"]) if torchrun else 1
@@ -201,7 +216,7 @@ def make_trainer(config: TrainerConfig, epochs: int, folder: Path | None) -> Tra
         deterministic=True,
         max_epochs=epochs,
         logger=[_logger(name, folder) for name in config.logger] if folder else False,
-        callbacks=_callbacks(folder),
+        callbacks=[_state_keeper(folder, every=max(1, _STEPS_A_STATE * epochs // steps))] if folder else [],
         plugins=[TorchElasticEnvironment() if torchrun else LightningEnvironment(), WholeFiles()],
         enable_checkpointing=folder is not None,
         enable_model_summary=False,
@@ -212,13 +227,14 @@ def make_trainer(config: TrainerConfig, epochs: int, folder: Path | None) -> Tra
     )
 
 
-def _callbacks(folder: Path | None) -> list[Callback]:
-    if folder is None:
-        return []
-    name = STATE.removesuffix(ModelCheckpoint.FILE_EXTENSION)
-    return [
-        ModelCheckpoint(folder, filename=name, enable_version_counter=False, save_on_train_epoch_end=True, monitor=None)
-    ]
+def _state_keeper(folder: Path, every: int) -> ModelCheckpoint:
+    return ModelCheckpoint(
+        folder,
+        filename=STATE.removesuffix(ModelCheckpoint.FILE_EXTENSION),
+        enable_version_counter=False,
+        save_on_train_epoch_end=True,
+        every_n_epochs=every,
+    )
 
 
 def _logger(name: str, folder: Path) -> Logger:

@@ -33,7 +33,7 @@ from training.fit import History, Run, be_deterministic, fit
 from training.keys import torch_generator
 from training.losses import objective
 from training.meter import Meter, peak_mb
-from training.provenance import made_before, origin_of, provenance, record
+from training.provenance import made_before, origin_of, provenance, record, record_cost
 
 FORMAT, VERSION = "resim-encoder", 2
 _NORMALISATION_OBJECTS = 2048  # 10^5 constituents settle means and widths to a few per mille
@@ -99,7 +99,7 @@ def pretrain(
     be_deterministic(settings.threads)
     run = Run(folder, origin_of(config, store, method, seed_index))
     loader = contrastive_loader(store, settings, method, seed_index, run.meter)
-    record(folder, config, store, method, seed_index, {})
+    record(folder, config, store, method, seed_index)
     validation = validation_batches(loader, store)
     key = (settings.seed, "pretrain", seed_index)
     encoder = make_encoder(settings.encoder, loader.normalisation, torch_generator(*key, "encoder"))
@@ -116,7 +116,7 @@ def pretrain(
         validation,
     )
     trained = Trained(encoder, loader.normalisation, method, seed_index, cost_of(run, history), history)
-    record(folder, config, store, method, seed_index, trained.cost)
+    record_cost(folder, trained.cost)
     return trained, _checkpoint(trained, projection, config, store)
 
 

@@ -14,10 +14,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from resim.errors import UserError
 from training.config import Config, TrainerConfig
 from training.data.fetch import Store
-from training.files import digest, is_first, load_checkpoint, write_model
+from training.files import digest, is_first, load_checkpoint, read_model, write_model
 from training.heldout import HeldOutSet, digests
 from training.results import Provenance
 
+_RECORD = "run.json"
 _SOFTWARE = ("numpy", "pytorch-lightning", "scikit-learn", "scipy", "torch", "zarr")
 _NOT_IN_NUMBERS = {"seeds", "methods"}  # how many trainings there are changes none of them
 _WEIGHTS_DEPEND_ON = ("training_digest", "data", "software")
@@ -82,15 +83,21 @@ def made_before(path: Path, form: str, version: int, expected: Mapping[str, Any]
     return content if origin(content["method"], content["seed_index"], content["provenance"]) == expected else None
 
 
-def record(
-    folder: Path | None, config: Config, store: Store, method: str, seed_index: int, cost: Mapping[str, float]
-) -> None:
-    """Write `run.json` in the folder of a training, if it has one."""
+def record(folder: Path | None, config: Config, store: Store, method: str, seed_index: int) -> None:
+    """Write `run.json` in the folder of a training that begins, if it has one."""
     if folder is None or not is_first():
         return
-    made_from = provenance(config, store, method)
+    made_from, environment = provenance(config, store, method), _environment(config.training.trainer)
     about = {"method": method, "seed_index": seed_index, "config": config, "provenance": made_from}
-    write_model(folder / "run.json", RunRecord(**about, environment=_environment(config.training.trainer), cost=cost))
+    write_model(folder / _RECORD, RunRecord(**about, environment=environment))
+
+
+def record_cost(folder: Path | None, cost: Mapping[str, float]) -> None:
+    """Add to `run.json` what the training took."""
+    if folder is None or not is_first():
+        return
+    begun = read_model(folder / _RECORD, RunRecord)
+    write_model(folder / _RECORD, begun.model_copy(update={"cost": cost}))
 
 
 def _environment(config: TrainerConfig) -> Environment:
@@ -101,7 +108,7 @@ def _environment(config: TrainerConfig) -> Environment:
         device=torch.cuda.get_device_name() if on_gpu else "cpu",
         threads=torch.get_num_threads(),
         processes=int(os.environ.get("WORLD_SIZE", "1")),
-        packages=dict(sorted((package.name, package.version) for package in distributions())),
+        packages=dict(sorted((about["Name"], about["Version"]) for about in (d.metadata for d in distributions()))),
     )
 
 

@@ -27,7 +27,7 @@ from training.keys import torch_generator
 from training.labels import labelled_rows
 from training.losses.ranks import gathered
 from training.pretrain import check_origin, check_seed_index, cost_of, normalisation_of, source_of, validation_batches
-from training.provenance import made_before, origin_of, provenance, record
+from training.provenance import made_before, origin_of, provenance, record, record_cost
 from training.results import EvaluationResult
 
 METHOD = "supervised"
@@ -74,14 +74,14 @@ def train_supervised(store: Store, config: Config, seed_index: int, folder: Path
     be_deterministic(config.training.threads)
     normalisation, fractions = normalisation_of(store), sorted(config.evaluation.label_fractions)
     classifiers, n_labels = {}, {}
-    record(folder, config, store, METHOD, seed_index, {})
+    record(folder, config, store, METHOD, seed_index)
     for fraction, run in zip(fractions, runs(store, config, seed_index, folder), strict=True):
         rows = labelled_rows(store.index, fraction, config.training.seed, seed_index)
         judged = fraction == fractions[-1]  # few labels make many epochs: it would be dear
         classifiers[fraction], history = train(store, config, seed_index, rows, normalisation, run, judged=judged)
         n_labels[fraction] = len(rows)
     cost = cost_of(run, history)
-    record(folder, config, store, METHOD, seed_index, cost)
+    record_cost(folder, cost)
     return Supervised(classifiers, n_labels, normalisation, seed_index, cost, history)
 
 

@@ -1,0 +1,93 @@
+"""Whole processes: killed and started again, and two that train together."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.training.test_fit import steps_of
+from tests.training.test_training import SMALL
+from training import supervised
+from training.config import Config, load
+from training.fit import STATE
+from training.pretrain import load_trained, open_store, pretrain
+
+Toy = Callable[[int, int], dict[str, Path]]
+ROOT = Path(__file__).parents[2]
+BOTH = """
+import sys
+from training.cli import app
+for command in (["pretrain", "--method", "resim"], ["supervised"]):
+    app([*command, *sys.argv[1:], "--out", f"{command[0]}.pt"], standalone_mode=False)
+"""
+
+
+def _arguments(folder: Path, folders: dict[str, Path], training: dict[str, object]) -> tuple[Config, list[str]]:
+    """Write a config and give it, and the options that both trainings share."""
+    sections = {"training": SMALL | training, "evaluation": {"label_fractions": [0.5, 1.0]}}
+    (folder / "config.yaml").write_text(json.dumps(sections))
+    data = [f"--data={sample}={place}" for sample, place in folders.items()]
+    return load(folder / "config.yaml"), ["--config", "config.yaml", "--seed-index", "0", *data]
+
+
+def _start(folder: Path, command: list[str]) -> subprocess.Popen[str]:
+    here = {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]), "GLOO_SOCKET_IFNAME": "lo"}
+    return subprocess.Popen(
+        [sys.executable, *command], cwd=folder, env=os.environ | here, stderr=subprocess.PIPE, text=True
+    )
+
+
+def test_a_killed_training_goes_on_to_the_same_bits(toy: Toy, tmp_path: Path) -> None:
+    config, common = _arguments(tmp_path, toy(80, 40), {"pretrain": {**SMALL["pretrain"], "epochs": 20, "batch": 8}})
+    command = ["-m", "training.cli", "pretrain", "--method", "resim", *common, "--out", "encoder.pt"]
+    process, state = _start(tmp_path, command), tmp_path / "encoder.run" / STATE
+    while not state.exists():
+        assert process.poll() is None, process.communicate()[1]
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert not (tmp_path / "encoder.pt").exists()
+    done = len(torch.load(state, weights_only=True)["history"]["loss"])
+    assert 0 < done < 20
+    again = _start(tmp_path, command)
+    assert again.communicate()[1] == ""
+    assert again.returncode == 0
+    trained, _ = load_trained(tmp_path / "encoder.pt")
+    whole, _ = pretrain(open_store(toy(80, 40), config.training), config, "resim", 0)
+    expected, weights = whole.encoder.state_dict(), trained.encoder.state_dict()
+    assert all(torch.equal(weights[name], expected[name]) for name in expected)
+    assert trained.history == whole.history
+    assert not state.exists()
+    first, second = (steps_of(tmp_path / "encoder.run", start) for start in range(2))
+    assert len(second) == whole.history.steps * (20 - done) // 20
+    assert len(first) >= whole.history.steps - len(second)
+
+
+def test_two_processes_learn_step_by_step_what_one_does(toy: Toy, tmp_path: Path) -> None:
+    config, common = _arguments(tmp_path, toy(80, 40), {"supervised": {"steps": 6, "batch": 31}})
+    (tmp_path / "both.py").write_text(BOTH)
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "both.py", *common]
+    process = _start(tmp_path, torchrun)
+    store, alone = open_store(toy(80, 40), config.training), tmp_path / "alone"
+    one, _ = pretrain(store, config, "resim", 0, alone / "pretrain.run")
+    scratch = supervised.train_supervised(store, config, 0, alone / "supervised.run")
+    errors = process.communicate(timeout=120)[1]
+    assert process.returncode == 0, errors
+    for run in ("pretrain.run", "supervised.run/labels-0.5", "supervised.run/labels-1"):
+        assert steps_of(tmp_path / run) == pytest.approx(steps_of(alone / run), rel=1e-4)
+        assert len(steps_of(tmp_path / run)) > 3
+    two, _ = load_trained(tmp_path / "pretrain.pt")
+    assert two.history.validation_loss == pytest.approx(one.history.validation_loss, rel=1e-4)
+    for name, weights in one.encoder.state_dict().items():
+        torch.testing.assert_close(two.encoder.state_dict()[name], weights, rtol=1e-3, atol=1e-4)
+    assert supervised.load_for(tmp_path / "supervised.pt", config, store, 0).history.loss == pytest.approx(
+        scratch.history.loss, rel=1e-4
+    )
+    assert json.loads((tmp_path / "pretrain.run" / "run.json").read_text())["environment"]["processes"] == 2
