@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -47,6 +48,12 @@ class Run:
     """All that the weights depend on; only a state of the same origin is gone on with."""
     clock: Clock = field(default_factory=Clock)
     meter: Meter = field(default_factory=Meter)
+
+    @classmethod
+    def begin(cls, folder: Path | None, origin: Mapping[str, Any]) -> "Run":
+        """Start the clock, after Lightning is imported: start-up belongs to no training's price."""
+        import_module("training.learner")
+        return cls(folder, origin)
 
     def state(self) -> Path | None:
         """Give the file that an earlier process left after its last whole epoch, if it was of the same training."""

@@ -15,11 +15,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from lightning_fabric.plugins.environments.lightning import LightningEnvironment
-from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from pytorch_lightning import LightningDataModule, LightningModule, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
+from pytorch_lightning.plugins.environments import LightningEnvironment, TorchElasticEnvironment
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
@@ -74,11 +73,7 @@ class Learner(LightningModule):
         loss = self._loss_of(batch)
         value = loss.item()
         if not math.isfinite(value):
-            where = (
-                f"at step {self.history.steps}, batch of epoch {batch.epoch} with rows {batch.rows[:3].tolist()} ..."
-            )
-            kept = f"; what was learned up to epoch {self.epoch} is kept" if self._run.folder else ""
-            raise UserError(f"{self._title}: the loss is {value} {where}; lower the learning rate{kept}")
+            raise self._not_finite(value, batch)
         self._losses.append((value, len(gathered(batch.labels))))
         self._note({"loss": value, "rate": self.trainer.optimizers[0].param_groups[0]["lr"]})
         self.history.steps += 1
@@ -124,6 +119,12 @@ class Learner(LightningModule):
         """Move the tensors of a batch."""
         views = tuple(Jets(*(x.to(device, non_blocking=True) for x in (v.values, v.present))) for v in batch.views)
         return replace(batch, labels=batch.labels.to(device, non_blocking=True), views=views)
+
+    def _not_finite(self, loss: float, batch: Batch) -> UserError:
+        where = f"at step {self.history.steps}, batch of epoch {batch.epoch} with rows {batch.rows[:3].tolist()} ..."
+        state = self._run.folder and self._run.folder / STATE
+        kept = f"; the last good state is {state}" if state and state.exists() else ""
+        return UserError(f"{self._title}: the loss is {loss} {where}; lower the learning rate{kept}")
 
     def _note(self, figures: dict[str, float]) -> None:
         """Log figures of the step; past Lightning's own bookkeeping, which takes milliseconds a figure."""
@@ -202,7 +203,14 @@ def make_trainer(config: TrainerConfig, epochs: int, steps: int, folder: Path | 
     """Set Lightning up for some epochs of so many steps in all.
 
     With a folder, a state is kept there after each epoch, or after several that are short, and metrics of every step.
+
+    Raises
+    ------
+    UserError
+        If there is no GPU and one is asked for, or a logger's package is not installed.
     """
+    if config.accelerator == "gpu" and not torch.cuda.is_available():
+        raise UserError("training.trainer.accelerator: gpu, and torch finds none; auto or cpu trains here")
     _be_quiet()
     torchrun = TorchElasticEnvironment.detect()  # no other launcher is looked for: a batch system starts us singly
     here = int(os.environ["LOCAL_WORLD_SIZE"]) if torchrun else 1

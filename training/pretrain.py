@@ -97,7 +97,7 @@ def pretrain(
     settings = config.training
     check_seed_index(settings, seed_index)
     be_deterministic(settings.threads)
-    run = Run(folder, origin_of(config, store, method, seed_index))
+    run = Run.begin(folder, origin_of(config, store, method, seed_index))
     loader = contrastive_loader(store, settings, method, seed_index, run.meter)
     record(folder, config, store, method, seed_index)
     validation = validation_batches(loader, store)

@@ -89,7 +89,7 @@ def runs(store: Store, config: Config, seed_index: int, folder: Path | None) -> 
     """Give the run of each label fraction, from the smallest; its clock starts when it is asked for."""
     origin = origin_of(config, store, METHOD, seed_index)
     for fraction in sorted(config.evaluation.label_fractions):
-        yield Run(folder and folder / f"labels-{fraction:g}", origin | {"label_fraction": fraction})
+        yield Run.begin(folder and folder / f"labels-{fraction:g}", origin | {"label_fraction": fraction})
 
 
 def evaluate_supervised(

@@ -84,6 +84,12 @@ def test_a_logger_that_is_not_installed_is_named(toy: Toy, tmp_path: Path, monke
         _pretrained(toy(80, 40), tmp_path, trainer={"logger": ["csv", "wandb"]})
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there_is_missed(toy: Toy) -> None:
+    with pytest.raises(UserError, match=r"training.trainer.accelerator: gpu, and torch finds none; auto or cpu trains"):
+        _pretrained(toy(80, 40), trainer={"accelerator": "gpu"})
+
+
 def test_an_interrupted_pretraining_goes_on_to_the_same_bits(
     toy: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -173,7 +179,8 @@ def test_a_loss_that_is_not_finite_keeps_the_last_good_epoch(
     loss = module._loss
     monkeypatch.setattr(module, "_loss", lambda *given: loss(*given) * (float("nan") if given[-1].epoch else 1))
     with pytest.raises(
-        UserError, match=r"both seed 0: the loss is nan at step \d, .*; what was learned up to epoch 1 is"
+        UserError,
+        match=rf"both seed 0: the loss is nan at step \d+, batch of epoch 1 .*; the last good state is .*{STATE}",
     ):
         _pretrained(toy(80, 40), tmp_path, pretrain={**SMALL["pretrain"], "batch": 8})
     assert len(torch.load(tmp_path / STATE, weights_only=True)["history"]["loss"]) == 1
@@ -193,6 +200,7 @@ def test_activations_computed_again_change_no_bit(toy: Toy) -> None:
     assert again.history == kept.history
 
 
+@pytest.mark.slow
 def test_compiled_networks_learn_the_same(toy: Toy) -> None:
     plain = _pretrained(toy(80, 40))
     compiled = _pretrained(toy(80, 40), trainer={"compile": True})
