@@ -262,7 +262,8 @@ class Part:
         Zarr itself takes a missing file for an array of fill values.
         """
         self.check_sizes(f"{DATA}/{name}/")
-        return zarr.open_array(str(self.place / DATA / name), mode="r")
+        place = self.place / DATA / name  # of a path as text, Zarr would take `::` for a URL's
+        return zarr.open_array(place if isinstance(place, Path) else str(place), mode="r")
 
     def check_sizes(self, prefix: str = "") -> None:
         """Check that the files whose path begins with `prefix` are there, as long as they were written.

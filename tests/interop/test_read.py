@@ -60,6 +60,11 @@ def test_parts_come_one_by_one(qcd: Dataset) -> None:
     assert ak.array_equal(ak.concatenate(parts), read(folder_of(qcd), "fsr_mur_2"), equal_nan=True)
 
 
+def test_a_folder_may_have_colons_in_its_name(qcd: Dataset, tmp_path: Path) -> None:
+    shutil.copytree(folder_of(qcd), tmp_path / "run::7")
+    assert ak.array_equal(read(tmp_path / "run::7"), read(folder_of(qcd)), equal_nan=True)
+
+
 def test_no_such_view_or_data_set(qcd: Dataset, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="has no view 'foo'; it has nominal, shower_seed"):
         iterate(folder_of(qcd), "foo")
