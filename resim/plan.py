@@ -64,28 +64,34 @@ def _check_view(lane: type[JetsLane], cut: str, changes: dict[str, Any], where: 
 
 
 def _check_paths(lane: type[JetsLane], config: Config, where: str) -> None:
-    """Check that each view has a path: that no engine stands where it is cut, or in for a stage that it sets."""
+    """Check that each view has a path, and what its stages need of each other."""
     paths = {view.name: view.path for view in plan_views(config)}
     for name, view in config.views.items():
         label = replica_names(name, view.replicas)[0]
+        if view.cut is not None:
+            _check_cut(lane, config, name, paths[view.base], paths.get(label, ()), f"{where}: views.{name}")
         lane.check_path(paths[label], f"{where}: views.{name}")
-        if view.cut is None:
-            continue
-        before, place = paths[view.base], f"{where}: views.{name}"
-        if not _can_cut(lane, before, view.cut):
-            allowed = ", ".join(covered(lane, step)[0] for step in before)
-            raise UserError(f"{place}.from: an engine of {view.base!r} stands in for {view.cut!r}; allowed: {allowed}")
-        kind = (config.engines[view.engine].input, config.engines[view.engine].output) if view.engine else None
-        if kind and lane.replaced[kind][0] != view.cut:
-            words = f"{view.engine!r} takes {kind[0]} and stands in for {', '.join(lane.replaced[kind])}"
-            raise UserError(f"{place}.from: the engine {words}; cut at {lane.replaced[kind][0]!r}")
-        own = [step for step in paths[label] if step.stage == STAGE and step.view == name]
-        if len(own) > 1:
-            raise UserError(f"{place}: runs {len(own)} engines of its own; make two views, one the base of the other")
-        there = {step.stage for step in paths[label]}
-        for stage, settings in _routed(lane, view.cut, dict(view.set), f"{place}.set").items():
-            if stage not in there:
-                raise UserError(f"{place}.set: {min(settings)!r} acts on {stage!r}, for which an engine stands in here")
+
+
+def _check_cut(
+    lane: type[JetsLane], config: Config, name: str, before: Sequence[Step], path: Sequence[Step], where: str
+) -> None:
+    """Check that no engine stands where a view is cut from the path `before`, or in for a stage that it sets."""
+    view = config.views[name]
+    if view.cut is None or not _can_cut(lane, before, view.cut):
+        allowed = ", ".join(covered(lane, step)[0] for step in before)
+        raise UserError(f"{where}.from: an engine of {view.base!r} stands in for {view.cut!r}; allowed: {allowed}")
+    kind = (config.engines[view.engine].input, config.engines[view.engine].output) if view.engine else None
+    if kind and lane.replaced[kind][0] != view.cut:
+        words = f"{view.engine!r} takes {kind[0]} and stands in for {', '.join(lane.replaced[kind])}"
+        raise UserError(f"{where}.from: the engine {words}; cut at {lane.replaced[kind][0]!r}")
+    own = [step for step in path if step.stage == STAGE and step.view == name]
+    if len(own) > 1:
+        raise UserError(f"{where}: runs {len(own)} engines of its own; make two views, one the base of the other")
+    there = {step.stage for step in path}
+    for stage, settings in _routed(lane, view.cut, dict(view.set), f"{where}.set").items():
+        if stage not in there:
+            raise UserError(f"{where}.set: {min(settings)!r} acts on {stage!r}, for which an engine stands in here")
 
 
 def covered(lane: type[JetsLane] | JetsLane, step: Step) -> tuple[str, ...]:

@@ -247,7 +247,7 @@ class JetsLane:
         """
         steps = {step.stage: dict(first_values(step.settings)) for step in path if step.stage in engine.STAGES}
         ropes, vertices = "Ropewalk:RopeHadronization", "PartonVertex:setVertex"
-        if "shower" not in steps or not pythia.is_on(steps["hadronization"].get(ropes, False)):
+        if "shower" not in steps or not pythia.is_on(steps.get("hadronization", {}).get(ropes, False)):
             return
         if not pythia.is_on(steps["shower"].get(vertices, False)):
             raise UserError(
