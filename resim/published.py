@@ -46,50 +46,74 @@ def _source_views(source: Source) -> tuple[tuple[str, ...], bool]:
     return found[0]
 
 
-def check_sources(config: Config, trained_on: Sequence[str], results: Path, where: str) -> None:
-    """Check what the workflow asks of the data sets that exist.
+def check_workflow(config: Config, trained_on: Sequence[str], signal: str, results: Path, where: str) -> None:
+    """Check what training needs of the samples, before anything runs.
 
     Parameters
     ----------
-    trained_on
-        `training.views`.
+    trained_on, signal
+        `training.views` and `training.signal`.
     results
         Folder that the workflow writes and removes in.
 
     Raises
     ------
     UserError
-        If one lies in `results`, lacks a view that is trained on, or two samples have different views.
+        If a data set lies in `results`, a sample lacks a view that is trained on, or has none of its train split, two
+        samples have different views, the signal is no sample, or held-out events are trained on in another sample.
     """
     for name, sample in config.samples.items():
         for path in _paths(sample.source):
             if path.resolve().is_relative_to(results.resolve()):
                 why = f"lies in {results}/, where the workflow replaces files; move it elsewhere"
                 raise UserError(f"{where}: samples.{name}.source: {path}: {why}")
-    learned = {name: sample for name, sample in config.samples.items() if sample.role != "evaluation"}
-    known: dict[str, tuple[str, ...]] = {}
-    for name, sample in learned.items():
-        views, certain = _views(config, name)
-        missing = [view for view in (NOMINAL, *trained_on) if view not in views]
-        if missing and (sample.source or sample.engine):
-            has = f"it has {', '.join(views)}" if certain else f"its layout knows {', '.join(views)} (see vartypes)"
-            raise UserError(f"{where}: training.views: {missing[0]!r} is not in the data set of samples.{name}; {has}")
-        known |= {name: views} if certain else {}
-    _check_same(known, where)
+    learned = [name for name, sample in config.samples.items() if sample.role != "evaluation"]
+    if signal not in learned:
+        raise UserError(f"{where}: training.signal: {signal!r} is no sample to train on; allowed: {', '.join(learned)}")
+    _check_held_out(config, where)
+    known = {name: _views(config, name, trained_on, where) for name in learned}
+    _check_same({name: views for name, views in known.items() if views}, where)
+
+
+def _check_held_out(config: Config, where: str) -> None:
+    """Refuse a file of hard processes that is held out in one sample, and not in another."""
+    roles: dict[Path, dict[str, str]] = {}
+    for name, sample in config.samples.items():
+        if sample.lhe is not None:
+            roles.setdefault(Path(sample.lhe).resolve(), {})[sample.role] = name
+    for path, names in roles.items():
+        if "evaluation" in names and len(names) > 1:
+            held, other = names.pop("evaluation"), next(iter(names.values()))
+            why = f"samples.{held} and samples.{other} read the same {path.name}"
+            raise UserError(f"{where}: {why}, and the former is held out; give one of them another")
 
 
 def _paths(source: Source | None) -> list[Path]:
     return [] if source is None else [Path(path) for path in (source.store, *(source.rs3l or ())) if path is not None]
 
 
-def _views(config: Config, name: str) -> tuple[tuple[str, ...], bool]:
-    """Name the views that a sample has; where an engine makes its events, none that is cut within that engine."""
+def _views(config: Config, name: str, trained_on: Sequence[str], where: str) -> tuple[str, ...]:
+    """Give the views of a sample, none where only its rows can tell; those that are trained on must be among them.
+
+    Where an engine makes its events, a sample has no view that is cut within that engine.
+    """
     from resim.plan import plan_views
 
-    source = config.samples[name].source
-    if source is not None:
-        return _source_views(source)
-    return tuple(view.name for view in plan_views(config, name)), True
+    sample = config.samples[name]
+    if sample.source is not None:
+        views, certain = _source_views(sample.source)
+        splits: dict[str, tuple[str, ...]] = dict.fromkeys(views, SPLITS)
+    else:
+        splits = {view.name: view.splits for view in plan_views(config, name)}
+        views, certain = tuple(splits), True
+    for view in (NOMINAL, *trained_on):
+        if view not in views:
+            has = f"it has {', '.join(views)}" if certain else f"its layout knows {', '.join(views)} (see vartypes)"
+            raise UserError(f"{where}: training.views: {view!r} is not in the data set of samples.{name}; {has}")
+        if "train" not in splits[view]:
+            why = f"{view!r} is made for {', '.join(splits[view])} alone"
+            raise UserError(f"{where}: training.views: {why}; add train to its `splits`, or take it out")
+    return views if certain else ()
 
 
 def _check_same(views: dict[str, tuple[str, ...]], where: str) -> None:

@@ -251,6 +251,7 @@ def _check_test_sets(content: dict[str, Any], evaluation: EvaluationConfig, wher
 
 
 def _role(content: dict[str, Any], section: str, name: str) -> Any:
-    """Look up the role of a view or a sample in the part of the config that the simulation reads."""
-    found = (content.get(section) or {}).get(name)
+    """Look up the role of a view, one of its replicas, or a sample in the part that the simulation reads."""
+    known = content.get(section) or {}
+    found = known.get(name, known.get(name.rpartition("_")[0]))  # replicas are named NAME_1, NAME_2 ...
     return found.get("role") if isinstance(found, dict) else None

@@ -279,6 +279,8 @@ class JetsLane:
             raise UserError(
                 f"{where}: has neither process, hard nor lhe; give one, `resim processes` lists the library"
             )
+        if wanted.lhe is not None and not Path(wanted.lhe).is_file():
+            raise UserError(f"{where}.lhe: there is no file {wanted.lhe}; give one that exists")
         if wanted.lhe is not None and wanted.process is not None:
             raise UserError(f"{where}: has both process and lhe; keep one (hard says how resonances of the file decay)")
         cuts = [name for name in wanted.hard if wanted.lhe and name.startswith("PhaseSpace:")]
