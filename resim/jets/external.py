@@ -19,6 +19,7 @@ from resim.interop.hepmc import read_hepmc, write_hepmc
 from resim.interop.lhe import write_lhe
 from resim.jets.states import I8, Candidates, Hadrons, HardEvents
 from resim.keys import Stream
+from resim.ragged import row_of
 
 REPLACED: Mapping[tuple[str, str], tuple[str, ...]] = {
     ("lhe", "hepmc3"): ("shower", "hadronization", "decays"),
@@ -131,14 +132,23 @@ def _read(path: Path, output: str) -> Hadrons | Candidates:
     if not pieces:
         raise UserError(f"{path}: holds no event; see the engine's log")
     state: Hadrons | Candidates = type(pieces[0]).join(pieces)
-    tables = [state.candidates] if isinstance(state, Candidates) else [state.particles, state.heavy]
+    bad = _not_finite(state)
+    if bad.any():
+        what = _listed(state.event[bad])
+        raise UserError(f"{path}: {what} holds a number that is not finite; mend the engine or leave the event out")
+    return state
+
+
+def _not_finite(state: Hadrons | Candidates) -> NDArray[np.bool_]:
+    """Tell which events hold a number that is not finite; scales and couplings may be unknown."""
+    if isinstance(state, Candidates):
+        tables, bad = [state.candidates], np.zeros(len(state.event), dtype=bool)
+    else:
+        tables, bad = [state.particles, state.heavy, state.hard.partons], ~np.isfinite(state.hard.weight)
     for rows in tables:
         good = np.all([np.isfinite(column) for column in rows.columns.values()], axis=0)
-        if not good.all():
-            row = np.searchsorted(rows.offsets, np.flatnonzero(~good), side="right") - 1
-            what = _listed(state.event[np.unique(row)])
-            raise UserError(f"{path}: {what} holds a number that is not finite; mend the engine or leave the event out")
-    return state
+        bad[row_of(rows.offsets)[~good]] = True
+    return bad
 
 
 def _numbered(state: Hadrons | Candidates, expected: I8, path: Path) -> Hadrons | Candidates:
