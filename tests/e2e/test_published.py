@@ -15,8 +15,8 @@ from resim.cli import app
 from resim.config import Config
 from resim.errors import UserError
 from resim.interop.rs3l import export_rs3l
-from resim.plan import check_config, choose_views
-from resim.published import check_workflow, import_options
+from resim.plan import check_config, check_workflow, choose_views
+from resim.published import import_options
 from resim.simulate import Simulation, simulate_part
 from resim.store import open_dataset, validate, write_manifest
 from resim.typed import parse

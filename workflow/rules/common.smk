@@ -6,8 +6,8 @@ from resim.config import Config
 from resim.engines import SUFFIXES
 from resim.errors import UserError
 from resim.jets.lane import pool_recipe
-from resim.plan import check_config
-from resim.published import check_workflow, import_options
+from resim.plan import check_config, check_workflow
+from resim.published import import_options
 from resim.simulate import Simulation, part_ranges
 from resim.typed import parse as checked
 from training.config import parse_sections
