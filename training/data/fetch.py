@@ -5,15 +5,16 @@ import threading
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
 from resim.errors import UserError
 from resim.store import Dataset, Part, StoredView, open_dataset
+from resim.store.places import Place
 from training.data.features import FEATURES, FloatArray
 from training.data.plan import Rows
 
@@ -74,12 +75,12 @@ class Source(Protocol):
 
 
 class Store:
-    """The parts of several samples as one table, read when asked.
+    """The parts of several samples as one table, read when asked. Another process that it is handed to opens them anew.
 
     Parameters
     ----------
     folders
-        Sample name -> folder of its data set.
+        Sample name -> folder or URL of its data set.
     signal
         Name of the sample with label 1.
     constituents
@@ -94,7 +95,7 @@ class Store:
         a constituent feature is missing.
     """
 
-    def __init__(self, folders: Mapping[str, Path], signal: str, constituents: int, group: int) -> None:
+    def __init__(self, folders: Mapping[str, Place], signal: str, constituents: int, group: int) -> None:
         if signal not in folders:
             raise UserError(
                 f"training.signal is {signal!r}, which is no data set; allowed: {', '.join(sorted(folders))} (--data)"
@@ -108,6 +109,10 @@ class Store:
         self._constituents, self._group = constituents, group
         self._views: dict[tuple[int, str], StoredView] = {}
         self.index = self._index(signal)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave behind what was opened."""
+        return {**self.__dict__, "_views": {}}
 
     def splits_of(self, view: str) -> tuple[str, ...]:
         """Name the splits that a view was made for."""
@@ -143,7 +148,7 @@ class Store:
             missing = [feature for feature in FEATURES if feature not in _constituent_names(stored)]
             if missing:
                 raise UserError(
-                    f"{self.parts[part].path}: view {name!r} lacks the constituent features {', '.join(missing)}; "
+                    f"{self.parts[part].place}: view {name!r} lacks the constituent features {', '.join(missing)}; "
                     f"training needs all of {', '.join(FEATURES)}"
                 )
         return self._views[part, name]
@@ -168,15 +173,17 @@ class Store:
 
 
 class Memory:
-    """Objects held in memory, as `Store.read` gives them."""
+    """Objects held in memory, as `Store.read` gives them; other processes that it is handed to share the memory."""
 
     def __init__(self, source: Source, views: Sequence[str], rows: Rows) -> None:
         self._rows = rows
-        self._held = {view: source.read(view, rows) for view in tqdm(views, desc="read", unit="view", disable=None)}
+        shown = tqdm(views, desc="read", unit="view", disable=None)
+        self._held = {view: torch.from_numpy(source.read(view, rows)) for view in shown}
 
     def read(self, view: str, rows: Rows) -> FloatArray:
         """Give the leading constituents (len(rows), P, F) of ascending rows that are held."""
-        return self._held[view][np.searchsorted(self._rows, rows)]
+        held: FloatArray = self._held[view].numpy()
+        return held[np.searchsorted(self._rows, rows)]
 
 
 def held_if_small(source: Source, views: Sequence[str], rows: Rows, constituents: int, megabytes: int) -> Source:
