@@ -51,7 +51,7 @@ class PairsConfig(_Section):
         default_factory=dict, description="view -> how often it is drawn as against the others; 1 if not named"
     )
     shared_by: int = Field(
-        256, ge=1, description="neighbouring objects that share a pair in an epoch; 1: each has its own, more is read"
+        1, ge=1, description="neighbouring objects that share a pair in an epoch; with more, fewer views need be read"
     )
 
 

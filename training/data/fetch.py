@@ -134,12 +134,14 @@ class Store:
         return jets
 
     def _read_piece(self, part: int, view: str, rows: Rows) -> FloatArray:
-        """Read rows of one part from the first to the last in one go."""
+        """Read rows of one part from the first to the last in one go; of other columns nothing is read or kept."""
         stored = self._view(part, view)
-        table = stored.read(slice(int(rows[0]), int(rows[-1]) + 1))
+        offsets = stored.offsets[rows[0] : rows[-1] + 2]
+        wanted = slice(int(offsets[0]), int(offsets[-1]))
+        constituents = stored.part.read_array(f"views/{view}/constituents", wanted, stored.constituents)
         names = _constituent_names(stored)
         columns = None if names == FEATURES else [names.index(name) for name in FEATURES]
-        return pad(table.constituents, table.offsets, rows - rows[0], self._constituents, columns)
+        return pad(constituents, offsets - offsets[0], rows - rows[0], self._constituents, columns)
 
     def _view(self, part: int, name: str) -> StoredView:
         """Open a view of a part, once: opening costs as much as reading a group."""
@@ -159,7 +161,6 @@ class Store:
         self._starts = np.concatenate([[0], np.cumsum(lengths)[:-1]]).astype(np.int64)
         parts_of = [len(dataset.parts) for dataset in self.datasets.values()]
         sample = np.repeat(np.repeat(np.arange(len(parts_of)), parts_of), lengths)
-        nominal = [self._view(part, "nominal") for part in range(len(self.parts))]
         return Index(
             samples=tuple(self.datasets),
             splits=tuple(self.parts[0].attributes["splits"]),
@@ -167,7 +168,7 @@ class Store:
             split=np.concatenate([table["split"] for table in tables]).astype(np.int64),
             label=(sample == list(self.datasets).index(signal)).astype(np.int64),
             present={v: np.concatenate([part.view(v).present for part in self.parts]) for v in self.views},
-            pt=np.concatenate([view.column("pt") for view in nominal]),
+            pt=np.concatenate([_jet_pt(self._view(part, "nominal")) for part in range(len(self.parts))]),
             **{name: np.concatenate([table[name] for table in tables]) for name in ("object", "event", "weight")},
         )
 
@@ -241,6 +242,13 @@ def prefetched(items: Generator[T, None, None], depth: int = 2) -> Generator[T, 
     finally:
         stop.set()
         thread.join()
+
+
+def _jet_pt(view: StoredView) -> NDArray[np.float32]:
+    """Read the jets' pT and let go of the other columns: they need more than all that is kept of an object."""
+    pt = view.column("pt").copy()
+    del view.columns
+    return pt
 
 
 def _constituent_names(view: StoredView) -> tuple[str, ...]:
