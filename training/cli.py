@@ -3,13 +3,15 @@
 import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from resim.errors import UserError
-from resim.store.places import Place, place_of
 from training.config import Config, load
+
+if TYPE_CHECKING:
+    from resim.store import Place
 
 app = typer.Typer(
     help="Train on re-simulated views, judge robustness, and put the price beside the benefit.",
@@ -119,7 +121,7 @@ def schema() -> None:
     typer.echo(json.dumps(Config.model_json_schema(), indent=1))
 
 
-def data_folders(data: list[str]) -> dict[str, Place]:
+def data_folders(data: list[str]) -> "dict[str, Place]":
     """Read the SAMPLE=DIR pairs of --data; see `sample_folders`. There must be two at least."""
     folders = sample_folders("--data", data)
     if len(folders) < 2:
@@ -127,7 +129,7 @@ def data_folders(data: list[str]) -> dict[str, Place]:
     return folders
 
 
-def sample_folders(option: str, pairs: list[str]) -> dict[str, Place]:
+def sample_folders(option: str, pairs: list[str]) -> "dict[str, Place]":
     """Read the SAMPLE=DIR pairs of an option; DIR is a folder, or a URL that fsspec reads.
 
     Raises
@@ -135,6 +137,8 @@ def sample_folders(option: str, pairs: list[str]) -> dict[str, Place]:
     UserError
         If one is not of that form, or a sample comes twice.
     """
+    from resim.store import place_of  # --help needs none of it
+
     folders: dict[str, Place] = {}
     for pair in pairs:
         name, equals, folder = pair.partition("=")

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resim.errors import UserError
-from resim.store.places import Place
+from resim.store import Place
 from training.config import Config
 from training.data.fetch import Index, Store
 from training.data.plan import Rows

@@ -18,8 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from resim.errors import UserError
-from resim.store import open_dataset
-from resim.store.places import Place
+from resim.store import Place, open_dataset
 from training.augment.jetclr import augment
 from training.config import CONTRASTIVE, Config, PretrainConfig, TrainingConfig
 from training.data.features import INPUTS, Normalisation

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from resim.errors import UserError
-from resim.store.places import Place, place_of
+from resim.store import Place, place_of
 from tests.training.conftest import write_toy
 from training.cli import data_folders
 from training.config import Config, TrainingConfig

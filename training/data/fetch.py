@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from resim.errors import UserError
-from resim.store import Dataset, Part, StoredView, open_dataset
-from resim.store.places import Place
+from resim.store import Dataset, Part, Place, StoredView, open_dataset
 from training.data.features import FEATURES, FloatArray
 from training.data.plan import Rows
 
