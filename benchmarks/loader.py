@@ -2,9 +2,8 @@
 
 The trainings train the same network on the same batches of re-simulated pairs. `memory` holds every batch ready as
 tensors, so that it pays neither reading nor padding nor scaling. `streaming` reads the parts anew every epoch, as it
-must with more data than memory; `workers` does so in two processes beside the training. `cached` is the config as it
-stands: objects that fit into `training.loader.memory_mb` are kept after the first read. Repeats alternate, so that a
-busy machine slows all, and ratios are taken repeat by repeat.
+must with more data than memory. `cached` is the config as it stands: objects that fit into `training.loader.memory_mb`
+are kept after the first read. Repeats alternate, so that a busy machine slows all, and ratios are taken repeat by repeat.
 """
 
 import json
@@ -43,9 +42,9 @@ def loader_ratio(folders: Mapping[str, Place], settings: TrainingConfig, repeats
     Returns
     -------
     dict
-        `objects_per_s`: of the loader by itself. `ratio_to_memory` (streaming), `cached_...` and `workers_...`: medians
-        of the ratios of throughputs (1 is as fast as memory), the first read and the start of workers included; the
-        same of CPU seconds (`..._cpu`), which is what is left when no core is free for reading. `waits`: share of the
+        `objects_per_s`: of the loader by itself. `ratio_to_memory` (streaming) and `cached_ratio_to_memory`: medians
+        of the ratios of throughputs (1 is as fast as memory), the first read included; the same of CPU seconds
+        (`..._cpu`), which is what is left when no core is free for reading. `waits`: share of the
         time in which the training waited for a batch, after its first. `same_loss`: whether all gave the same losses,
         to the bit. `padding`: below. Median seconds of each way, objects and epochs.
     """
@@ -57,13 +56,13 @@ def loader_ratio(folders: Mapping[str, Place], settings: TrainingConfig, repeats
     ready = list(ways["streaming"].batches(range(_EPOCHS)))  # also warms the page cache, for the program is compared
     _train(settings, ways["streaming"], ready[:2])  # and the network's first steps, which are slow
     feeds: dict[str, Callable[[], Iterable[Batch]]] = {"memory": lambda: ready}
-    feeds |= {name: partial(_fed, folders, settings, given) for name, given in _WAYS.items()}
+    feeds |= {name: partial(_fed, folders, settings, _WAYS[name]) for name in ("streaming", "cached")}
     runs: dict[str, list[_Run]] = {name: [] for name in feeds}
     for name in list(feeds) * repeats:
         runs[name].append(_train(settings, ways["streaming"], feeds[name]()))
     result: dict[str, Any] = {"objects_per_s": {name: _speed(loader) for name, loader in ways.items()}}
     result["objects_per_s"]["augmented"] = _speed(_loader(folders, settings, {}, "both"))
-    for name, prefix in (("streaming", ""), ("cached", "cached_"), ("workers", "workers_")):
+    for name, prefix in (("streaming", ""), ("cached", "cached_")):
         result[f"{prefix}ratio_to_memory"] = _ratio(runs, name, "wall_s")
         result[f"{prefix}ratio_to_memory_cpu"] = _ratio(runs, name, "cpu_s")
     return result | {
@@ -79,7 +78,7 @@ def loader_ratio(folders: Mapping[str, Place], settings: TrainingConfig, repeats
 _WAYS: dict[str, dict[str, int]] = {
     "streaming": {"memory_mb": 0},
     "cached": {},
-    "workers": {"memory_mb": 0, "workers": 2},
+    "workers": {"memory_mb": 0, "workers": 2},  # their start takes longer than so few epochs: not trained with
 }
 _Run = dict[str, Any]
 
@@ -144,7 +143,7 @@ def padding(folders: Mapping[str, Place], settings: TrainingConfig) -> dict[str,
     The speed is that of the encoder forward and backward over a batch of nominal jets, against one bucket.
     """
     found: dict[str, dict[str, list[float]]] = {}
-    for constituents in (settings.encoder.constituents, 64, 128):
+    for constituents in (settings.encoder.constituents, 128):
         shape = settings.encoder.model_copy(update={"constituents": constituents})
         wide = settings.model_copy(update={"encoder": shape})
         found[str(constituents)] = _padding(folders, wide)
