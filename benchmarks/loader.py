@@ -3,7 +3,8 @@
 The trainings train the same network on the same batches of re-simulated pairs. `memory` holds every batch ready as
 tensors, so that it pays neither reading nor padding nor scaling. `streaming` reads the parts anew every epoch, as it
 must with more data than memory. `cached` is the config as it stands: objects that fit into `training.loader.memory_mb`
-are kept after the first read. Repeats alternate, so that a busy machine slows all, and ratios are taken repeat by repeat.
+are kept after the first read. Repeats alternate, so that a busy machine slows all, and ratios are taken repeat by
+repeat.
 """
 
 import json

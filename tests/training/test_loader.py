@@ -125,12 +125,12 @@ def test_batches_are_the_same_wherever_they_are_read_from(toy: Toy, method: str)
     _assert_all_same(list(_loader(toy(80, 20), method, **_with(memory_mb=0)).batches(range(2))), expected)
 
 
-@pytest.mark.parametrize(("memory_mb", "workers"), [(0, 2), (100, 1)], ids=["parts", "memory"])
+@pytest.mark.parametrize(("memory_mb", "workers"), [(0, 2), (100, 1)], ids=["URL", "memory"])
 def test_spawned_workers_make_the_same_batches_and_meter_their_work(toy: Toy, memory_mb: int, workers: int) -> None:
-    folders, epochs = toy(80, 40), range(2)
-    expected = list(_loader(folders, "both", **_with(buckets=3)).batches(epochs))
-    loader = _loader(folders, "both", **_with(workers=workers, memory_mb=memory_mb, buckets=3))
-    _assert_all_same(list(loader.batches(epochs)), expected)
+    places = {sample: place_of(f"file://{folder}") for sample, folder in toy(80, 40).items()}
+    loader = _loader(places, "both", **_with(workers=workers, memory_mb=memory_mb, buckets=3))
+    expected = list(_loader(toy(80, 40), "both", **_with(buckets=3)).batches(range(2)))
+    _assert_all_same(list(loader.batches(range(2))), expected)
     assert loader.meter.objects["augment"] == 2 * 2 * len(loader.rows)
     assert loader.meter.cpu_s["augment"] > 0
 
@@ -215,12 +215,6 @@ def remote(toy: Toy) -> Iterator[dict[str, Place]]:
 def test_batches_from_a_url_are_those_from_the_disk(toy: Toy, remote: dict[str, Place]) -> None:
     expected = list(_loader(toy(80, 40)).batches(range(1)))
     _assert_all_same(list(_loader(remote, **_with(memory_mb=0)).batches(range(1))), expected)
-
-
-def test_workers_read_from_a_url(toy: Toy) -> None:
-    folders = {sample: place_of(f"file://{folder}") for sample, folder in toy(80, 40).items()}
-    expected = list(_loader(toy(80, 40)).batches(range(1)))
-    _assert_all_same(list(_loader(folders, **_with(memory_mb=0, workers=1)).batches(range(1))), expected)
 
 
 def test_a_url_without_a_data_set_is_refused() -> None:
