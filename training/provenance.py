@@ -16,7 +16,7 @@ _NOT_IN_NUMBERS = {"seeds", "methods"}  # how many trainings there are changes n
 
 def provenance(config: Config, store: Store, method: str = "", held_out: Sequence[HeldOutSet] = ()) -> Provenance:
     """Collect digests of config and data, and versions; with a method, its digest leaves out what others are told."""
-    others = {"": set(), "supervised": {"pretrain", "augment"}}.get(method, {"supervised"})
+    others = {"": set(), "supervised": {"pretrain", "augment", "pairs"}}.get(method, {"supervised"})
     return Provenance(
         training_digest=_digest(config.training.model_dump(mode="json", exclude=_NOT_IN_NUMBERS | others)),
         evaluation_digest=_digest(config.evaluation.model_dump(mode="json")),

@@ -172,4 +172,4 @@ def train(
 
 def _loss(classifier: Classifier, batch: Batch) -> Tensor:
     (jets,) = batch.views
-    return functional.binary_cross_entropy_with_logits(classifier(jets.values, jets.present), batch.labels)
+    return functional.binary_cross_entropy_with_logits(jets.through(classifier), batch.labels)
