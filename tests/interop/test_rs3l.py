@@ -12,6 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from resim.errors import UserError
+from resim.interop.exchange import whole_dataset, whole_file
 from resim.interop.rs3l import ELECTRON, MUON, ImportSettings, examine, export_rs3l, import_rs3l, vartype_of
 from resim.read import read as events_of
 from resim.store import Dataset, dataset_digest, open_dataset, validate
@@ -393,6 +394,16 @@ def test_what_is_there_is_not_replaced(exported: Path, tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["notes.txt"]
     with pytest.raises(UserError, match="is a folder; give the name of a file"):
         export_rs3l(open_dataset_of(exported, tmp_path / "back"), tmp_path)
+
+
+@pytest.mark.parametrize("out", ["/proc/x/y", "/proc/y"])
+def test_a_place_where_nothing_can_be_made_is_told(out: str) -> None:
+    for whole in (whole_file, whole_dataset):
+        with (
+            pytest.raises(UserError, match=rf"--out {out}: cannot be made there \(.*\); choose another folder"),
+            whole(Path(out)),
+        ):
+            pytest.fail("there is such a place")
 
 
 def open_dataset_of(exported: Path, out: Path) -> Dataset:
