@@ -377,6 +377,49 @@ def test_a_flipped_bit_is_seen_or_harmless(exported: Path, tmp_path: Path) -> No
     assert outcomes.count(None) > 5
 
 
+def _rename_group(file: h5py.File) -> None:
+    file.move("resim", "rdsim")
+
+
+def _rename_head(file: h5py.File) -> None:
+    file.move("resim/head", "resim/hdad")
+
+
+def _rename_objects(file: h5py.File) -> None:
+    file.move("resim/objects", "resim/objfcts")
+
+
+def _change_ids(file: h5py.File) -> None:
+    file["resim/objects/event"][:] = file["resim/objects/event"][:] + 1
+
+
+def _lose_rows(file: h5py.File) -> None:
+    file["resim/columns"].resize(len(file["resim/columns"]) - 2, axis=0)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (_rename_group, r"x.h5: lacks resim/head, which our export has; copy or export it again"),
+        (_rename_head, r"x.h5: lacks resim/head, which our export has; copy or export it again"),
+        (_rename_objects, r"x.h5: damaged \(.*component not found.*\); copy or export it again"),
+        (_change_ids, r"x.h5: damaged \(.*id.* 8 x event \+ slot.*\); copy or export it again"),
+        (_lose_rows, r"x.h5: damaged \(resim/columns has too few rows\); copy or export it again"),
+    ],
+)
+def test_damage_that_no_checksum_tells(
+    damage: Callable[[h5py.File], None], message: str, exported: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "x.h5"
+    path.write_bytes(exported.read_bytes())
+    with h5py.File(path, "r+") as file:
+        damage(file)
+    with pytest.raises(UserError, match=message) as told:
+        import_rs3l([path], tmp_path / "back", ImportSettings("x"))
+    assert "\n" not in str(told.value)
+    assert not (tmp_path / "back").exists()
+
+
 def test_files_that_do_not_go_together(exported: Path, mixed: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="stands in two pairs of one view"):
         import_rs3l([exported, exported], tmp_path / "back", ImportSettings("x"))
