@@ -15,6 +15,7 @@ from resim.chain import Settings
 from resim.config import Engine
 from resim.errors import UserError
 from resim.interop.delphes import no_candidates, read_delphes
+from resim.interop.exchange import whole_file
 from resim.interop.hepmc import read_hepmc, write_hepmc
 from resim.interop.lhe import write_lhe
 from resim.jets.states import I8, Candidates, Hadrons, HardEvents
@@ -28,6 +29,7 @@ REPLACED: Mapping[tuple[str, str], tuple[str, ...]] = {
 }
 """What an engine takes and gives -> the stages that it stands in for."""
 _NAMED = 10  # events named in a message
+_LHE, _HEPMC = (".lhe", ".lhe.gz"), (".hepmc3", ".hepmc3.gz", ".hepmc3.zst")
 
 
 @dataclass(frozen=True)
@@ -82,15 +84,21 @@ class External:
 
 
 def write_outgoing(state: HardEvents | Hadrons, path: Path, energy: float) -> None:
-    """Write what goes out to an engine: Les Houches events, or stable particles as HepMC3; event numbers kept."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    """Write what goes out to an engine: Les Houches events, or stable particles as HepMC3; event numbers kept.
+
+    Raises
+    ------
+    UserError
+        If the file's name is not of its format, or it cannot be written.
+    """
+    kind, suffixes = ("Les Houches", _LHE) if isinstance(state, HardEvents) else ("HepMC3", _HEPMC)
+    if not path.name.endswith(suffixes):
+        raise UserError(f"--out {path}: would be {kind}; give a name that ends in {', '.join(suffixes)}")
+    with whole_file(path) as temporary:
         if isinstance(state, HardEvents):
-            write_lhe(state, path, energy)
+            write_lhe(state, temporary, energy)
         else:
-            write_hepmc(state, path, energy)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror}); choose another --out or make room") from error
+            write_hepmc(state, temporary, energy)
 
 
 def read_incoming(path: Path, engine: Engine, expected: I8) -> Incoming:

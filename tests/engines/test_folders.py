@@ -8,8 +8,10 @@ import pytest
 from resim.config import Engine
 from resim.engines import STAGE, Job, beside, prepare_engine, read_beside, run_job
 from resim.errors import UserError
+from resim.jets.external import write_outgoing
 from resim.keys import stream
 from resim.typed import parse
+from tests.jets.handmade import hard_events
 
 PREPARED = parse(
     Engine,
@@ -79,6 +81,13 @@ def test_a_damaged_note_of_what_it_took_is_told(tmp_path: Path, words: str) -> N
     beside(tmp_path / "out").write_text(words)
     with pytest.raises(UserError, match=r"out.json: cannot be read \(.*\); run the engine again"):
         read_beside(tmp_path / "out", "r", "view")
+
+
+@pytest.mark.parametrize("name", ["o.lhe.zst", "o.hepmc3.gz", "o"])
+def test_what_goes_out_has_the_name_of_its_format(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UserError, match=r"would be Les Houches; give a name that ends in .lhe, .lhe.gz$"):
+        write_outgoing(hard_events([[]]), tmp_path / name, 13000.0)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_command_may_hold_braces_of_the_shell() -> None:
