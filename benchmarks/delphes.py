@@ -43,7 +43,7 @@ from resim.ragged import offsets_of, row_of
 
 REFERENCE = Path(__file__).parents[2] / "shared" / "reference" / "delphes"
 SAMPLES = ("qcd", "hbb")
-VERDICTS = ("within", "within errors", "outside")
+VERDICTS = ("within", "within errors", "outside", "left out")
 GUN_EVENTS = 3000
 PASSES = 20
 SEED = 3
@@ -171,15 +171,15 @@ def compare_gun(detector: Detector, found: Mapping[str, Any], n_passes: int) -> 
 
 def summary(comparisons: Mapping[str, Sequence[Row]]) -> str:
     """Give a Markdown table of the verdicts by events and group, with the scatter of the pulls (1 if all is alike)."""
-    lines = ["| events | quantity | numbers | within | within errors | outside | mean pull | rms pull |"]
-    lines.append("|---|---|---|---|---|---|---|---|")
+    lines = ["| events | quantity | compared | within | within errors | outside | left out | mean pull | rms pull |"]
+    lines.append("|---|---|---|---|---|---|---|---|---|")
     for name, rows in comparisons.items():
         for group in dict.fromkeys(_group(row) for row in rows):
             mine = [row for row in rows if _group(row) == group]
             count = Counter(row.verdict.partition(" (")[0] for row in mine)
             pull = pulls(mine)
-            cells = [name, group, len(mine), *(count[verdict] for verdict in VERDICTS)]
-            cells += [f"{pull.mean():+.2f}", f"{np.sqrt((pull**2).mean()):.2f}"]
+            cells = [name, group, len(mine) - count["left out"], *(count[verdict] for verdict in VERDICTS)]
+            cells += [f"{pull.mean():+.2f}", f"{np.sqrt((pull**2).mean()):.2f}"] if len(pull) else ["–", "–"]
             lines.append(f"| {' | '.join(map(str, cells))} |")
     return "\n".join(lines)
 

@@ -1,110 +1,181 @@
-"""Training throughput from the store against the same training from tensors in memory.
+"""The loader by itself, and training fed by it against the same training from tensors in memory.
 
-All train the same network on the same batches of re-simulated pairs. `memory` holds every batch ready as tensors, so
-that it pays neither reading nor padding nor scaling. `streaming` reads the parts anew every epoch, as it must with more
-data than memory. `cached` is the config as it stands: objects that fit into `training.loader.memory_mb` are kept after
-the first read. Repeats alternate, so that a busy machine slows all, and ratios
-are taken repeat by repeat.
+The trainings train the same network on the same batches of re-simulated pairs. `memory` holds every batch ready as
+tensors, so that it pays neither reading nor padding nor scaling. `streaming` reads the parts anew every epoch, as it
+must with more data than memory. `cached` is the config as it stands: objects that fit into `training.loader.memory_mb`
+are kept after the first read. Repeats alternate, so that a busy machine slows all, and ratios are taken repeat by
+repeat.
 """
 
 import json
 import statistics
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
+from resim.store import Place
 from training.cli import data_folders
 from training.config import TrainingConfig, load
-from training.data.features import INPUTS
-from training.data.loader import Batch
-from training.encoders.transformer import Transformer, head
-from training.fit import Batches, Run, be_deterministic, fit
+from training.data.features import PT
+from training.data.loader import Batch, Loader
+from training.data.make import bucketed
+from training.encoders import make_encoder
+from training.encoders.transformer import head
+from training.fit import be_deterministic
 from training.keys import torch_generator
-from training.losses.ntxent import ntxent
+from training.losses import objective
 from training.meter import Clock, Meter
 from training.pretrain import contrastive_loader, open_store
 
+_EPOCHS = 3  # the first of them reads what is kept
 
-def loader_ratio(folders: Mapping[str, Path], settings: TrainingConfig, repeats: int = 3) -> dict[str, Any]:
-    """Measure a whole training of the config in all three ways, several times in turn.
+
+def loader_ratio(folders: Mapping[str, Place], settings: TrainingConfig, repeats: int = 3) -> dict[str, Any]:
+    """Measure the loader by itself, trainings of a few epochs in all ways, several times in turn, and the padding.
 
     Returns
     -------
     dict
-        `ratio_to_memory` (streaming) and `cached_ratio_to_memory`, medians of the ratios of throughputs (1 is as fast
-        as memory), the first read included; the same of CPU seconds (`..._cpu`), which is what is left when no core
-        is free for reading; median seconds of each way; objects and epochs; whether all gave the same losses, to the
-        bit.
+        `objects_per_s`: of the loader by itself. `ratio_to_memory` (streaming) and `cached_ratio_to_memory`: medians
+        of the ratios of throughputs (1 is as fast as memory), the first read included; the same of CPU seconds
+        (`..._cpu`), which is what is left when no core is free for reading. `waits`: share of the
+        time in which the training waited for a batch, after its first. `same_loss`: whether all gave the same losses,
+        to the bit. `padding`: below. Median seconds of each way, objects and epochs.
     """
-    streaming = settings.model_copy(update={"loader": settings.loader.model_copy(update={"memory_mb": 0})})
+    settings = settings.model_copy(
+        update={"pretrain": settings.pretrain.model_copy(update={"epochs": _EPOCHS}), "methods": ["resim"]}
+    )
     be_deterministic(settings.threads)
-    store = open_store(folders, settings)
-    loader = contrastive_loader(store, streaming, "resim", 0, Meter())
-    epochs = range(settings.pretrain.epochs)
-    ready = list(loader.batches(epochs))  # also warms the page cache, for what is compared is the program
-    _train(settings, Ready(ready))  # and the network's first steps, which are slow
-    ways: dict[str, Callable[[], Batches]] = {
-        "memory": lambda: Ready(ready),
-        "streaming": lambda: contrastive_loader(store, streaming, "resim", 0, Meter()),
-        "cached": lambda: contrastive_loader(store, settings, "resim", 0, Meter()),
-    }
-    wall: dict[str, list[float]] = {name: [] for name in ways}
-    cpu: dict[str, list[float]] = {name: [] for name in ways}
-    losses = []
-    for name in list(ways) * repeats:
-        clock = Clock()
-        losses.append(_train(settings, ways[name]()))
-        wall[name].append(clock.wall_s())
-        cpu[name].append(clock.cpu_s())
-    return {
-        "ratio_to_memory": _ratio(wall, "streaming"),
-        "ratio_to_memory_cpu": _ratio(cpu, "streaming"),
-        "cached_ratio_to_memory": _ratio(wall, "cached"),
-        "cached_ratio_to_memory_cpu": _ratio(cpu, "cached"),
-        "seconds": {name: round(statistics.median(times), 3) for name, times in wall.items()},
-        "objects": len(loader.rows),
-        "epochs": len(epochs),
-        "same_loss": all(loss == losses[0] for loss in losses),
+    ways = {name: _loader(folders, settings, given) for name, given in _WAYS.items()}
+    ready = list(ways["streaming"].batches(range(_EPOCHS)))  # also warms the page cache, for the program is compared
+    _train(settings, ways["streaming"], ready[:2])  # and the network's first steps, which are slow
+    feeds: dict[str, Callable[[], Iterable[Batch]]] = {"memory": lambda: ready}
+    feeds |= {name: partial(_fed, folders, settings, _WAYS[name]) for name in ("streaming", "cached")}
+    runs: dict[str, list[_Run]] = {name: [] for name in feeds}
+    for name in list(feeds) * repeats:
+        runs[name].append(_train(settings, ways["streaming"], feeds[name]()))
+    result: dict[str, Any] = {"objects_per_s": {name: _speed(loader) for name, loader in ways.items()}}
+    result["objects_per_s"]["augmented"] = _speed(_loader(folders, settings, {}, "both"))
+    for name, prefix in (("streaming", ""), ("cached", "cached_")):
+        result[f"{prefix}ratio_to_memory"] = _ratio(runs, name, "wall_s")
+        result[f"{prefix}ratio_to_memory_cpu"] = _ratio(runs, name, "cpu_s")
+    return result | {
+        "waits": {name: round(statistics.median(run["waits"] for run in found), 4) for name, found in runs.items()},
+        "seconds": {name: round(statistics.median(run["wall_s"] for run in found), 3) for name, found in runs.items()},
+        "same_loss": len({tuple(run["losses"]) for found in runs.values() for run in found}) == 1,
+        "objects": len(ways["streaming"].rows),
+        "epochs": _EPOCHS,
+        "padding": padding(folders, settings),
     }
 
 
-def _ratio(times: Mapping[str, list[float]], way: str) -> float:
-    return round(statistics.median(m / t for m, t in zip(times["memory"], times[way], strict=True)), 3)
+_WAYS: dict[str, dict[str, int]] = {
+    "streaming": {"memory_mb": 0},
+    "cached": {},
+    "workers": {"memory_mb": 0, "workers": 2},  # their start takes longer than so few epochs: not trained with
+}
+_Run = dict[str, Any]
 
 
-@dataclass(frozen=True)
-class Ready:
-    """Batches of all epochs, in memory."""
-
-    all: list[Batch]
-
-    def batches(self, epochs: range) -> Iterator[Batch]:
-        """Give them all."""
-        return iter(self.all)
-
-    def steps(self, epochs: int) -> int:
-        """Count them."""
-        return len(self.all)
+def _loader(
+    folders: Mapping[str, Place], settings: TrainingConfig, given: Mapping[str, int], method: str = "resim"
+) -> Loader:
+    settings = settings.model_copy(update={"loader": settings.loader.model_copy(update=given)})
+    return contrastive_loader(open_store(folders, settings), settings, method, 0, Meter())
 
 
-def _train(config: TrainingConfig, batches: Batches) -> list[float]:
-    """Train a fresh network; give the mean loss of each epoch."""
-    encoder = Transformer(len(INPUTS), config.encoder, torch_generator("bench", "encoder"))
-    projection = head(encoder.width, config.pretrain.projection, torch_generator("bench", "projection"))
-    loss = partial(_loss, encoder, projection, config.pretrain.temperature)
+def _fed(folders: Mapping[str, Place], settings: TrainingConfig, given: Mapping[str, int]) -> Iterator[Batch]:
+    return _loader(folders, settings, given).batches(range(_EPOCHS))
+
+
+def _speed(loader: Loader) -> int:
+    """Count the objects a second that come while nothing is done with them, from the second epoch on."""
+    started, objects = 0.0, 0
+    for batch in loader.batches(range(1 + _EPOCHS)):
+        if batch.epoch and not started:
+            started = time.perf_counter()
+        objects += len(batch.rows) if started else 0
+    return round(objects / (time.perf_counter() - started))
+
+
+def _ratio(runs: Mapping[str, list[_Run]], way: str, time_of: str) -> float:
+    return round(statistics.median(m[time_of] / t[time_of] for m, t in zip(runs["memory"], runs[way], strict=True)), 3)
+
+
+def _train(settings: TrainingConfig, loader: Loader, batches: Iterable[Batch]) -> _Run:
+    """Train a fresh network; give wall and CPU seconds, the share of the time spent waiting, and all losses."""
+    encoder = make_encoder(settings.encoder, loader.normalisation, torch_generator("bench", "encoder"))
+    projection = head(encoder.width, settings.pretrain.projection, torch_generator("bench", "projection"))
     network = nn.ModuleList([encoder, projection])
-    return fit(network, loss, batches, config.pretrain.epochs, config, "bench", Run()).loss
+    optimiser = torch.optim.AdamW(network.parameters(), lr=settings.optimiser.learning_rate)
+    losses, waited, clock = [], list[float](), Clock()
+    for batch in _timed(batches, waited):
+        first, second = (projection(jets.through(encoder)) for jets in batch.views)
+        loss = objective(settings.pretrain, first, second, batch.labels)
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.item())
+    wall_s = clock.wall_s()
+    return {"wall_s": wall_s, "cpu_s": clock.cpu_s(), "waits": sum(waited[1:]) / wall_s, "losses": losses}
 
 
-def _loss(encoder: Transformer, projection: nn.Module, temperature: float, batch: Batch) -> torch.Tensor:
-    first, second = (projection(encoder(jets.values, jets.present)) for jets in batch.views)
-    return ntxent(first, second, temperature)
+def _timed(batches: Iterable[Batch], waited: list[float]) -> Generator[Batch, None, None]:
+    iterator = iter(batches)
+    while True:
+        started = time.perf_counter()
+        batch = next(iterator, None)
+        waited.append(time.perf_counter() - started)
+        if batch is None:
+            return
+        yield batch
+
+
+def padding(folders: Mapping[str, Place], settings: TrainingConfig) -> dict[str, dict[str, list[float]]]:
+    """Measure what buckets save: constituents kept -> buckets -> [share of slots that are padding, speed of a step].
+
+    The speed is that of the encoder forward and backward over a batch of nominal jets, against one bucket.
+    """
+    found: dict[str, dict[str, list[float]]] = {}
+    for constituents in (settings.encoder.constituents, 128):
+        shape = settings.encoder.model_copy(update={"constituents": constituents})
+        wide = settings.model_copy(update={"encoder": shape})
+        found[str(constituents)] = _padding(folders, wide)
+    return found
+
+
+def _padding(folders: Mapping[str, Place], settings: TrainingConfig) -> dict[str, list[float]]:
+    loaders = {n: _loader(folders, settings, {"memory_mb": 0, "buckets": n}) for n in (1, 4, 8)}
+    loader = loaders[1]
+    encoder = make_encoder(settings.encoder, loader.normalisation, torch_generator("bench", "encoder"))
+    batches = {n: next(each.batches(range(1))).views[0] for n, each in loaders.items()}
+    lengths = (loader.source.read("nominal", loader.rows)[:, :, PT] > 0).sum(axis=1)
+    seconds: dict[int, list[float]] = {n: [] for n in batches}
+    for n in list(batches) * 4:
+        started = time.perf_counter()
+        batches[n].through(encoder).square().sum().backward()
+        seconds[n].append(time.perf_counter() - started)
+    speed = {
+        n: statistics.median(a / b for a, b in zip(seconds[1][1:], s[1:], strict=True)) for n, s in seconds.items()
+    }
+    return {str(n): [round(_waste(lengths, n, settings.pretrain.batch), 3), round(speed[n], 2)] for n in batches}
+
+
+def _waste(lengths: np.ndarray[Any, Any], buckets: int, batch: int) -> float:
+    """Give the share of a network's slots that is padding, over one order of the jets."""
+    slots = 0
+    for start in range(0, len(lengths), batch):
+        of_batch = lengths[start : start + batch]
+        cut = bucketed(of_batch, buckets, int(of_batch.max()))
+        slots += sum(len(b.places) * b.width for b in cut) or len(of_batch) * int(of_batch.max())
+    return 1 - lengths.sum() / slots
 
 
 if __name__ == "__main__":

@@ -92,8 +92,15 @@ class Row:
         return self.ours - self.delphes
 
     @property
+    def told(self) -> bool:
+        """Whether both sides have the number, and ours more than once."""
+        return bool(np.isfinite(self.error))
+
+    @property
     def verdict(self) -> str:
-        """Say "within", "within errors (reference allows ±x)" or "outside"."""
+        """Say "within", "within errors (reference allows ±x)", "outside", or "left out" where a side lacks it."""
+        if not self.told:
+            return "left out"
         if abs(self.difference) <= self.tolerance and self.error <= self.tolerance:
             return "within"
         if abs(self.difference) <= max(SIGMAS * self.error, self.tolerance):
@@ -106,20 +113,23 @@ def compare(passes: Sequence[Values], delphes: Values, least_errors: Mapping[Qua
 
     How much one pass scatters is seen in ours, so that scatter is Delphes's error, too: it holds for any statistic,
     and what the events have in common drops out. Where few entries hardly scatter, `least_errors` takes its place.
+    What a side lacks (fewer than ten entries, or not in the reference) has a row that is left out of the comparison.
     """
     rows = []
-    for quantity in delphes:
-        ours = np.array([values[quantity] for values in passes if quantity in values])
-        if len(ours) > 1:
+    for quantity in dict.fromkeys(key for values in (delphes, *passes) for key in values):
+        theirs = delphes.get(quantity, np.nan)
+        ours = np.array([value for values in passes if np.isfinite(value := values.get(quantity, np.nan))])
+        error = np.nan
+        if len(ours) > 1 and np.isfinite(theirs):
             scatter = max(float(np.std(ours, ddof=1)), least_errors.get(quantity, 0.0))
-            error = scatter * np.sqrt(1 + 1 / len(ours))
-            rows.append(Row(quantity, float(ours.mean()), delphes[quantity], float(error)))
+            error = float(scatter * np.sqrt(1 + 1 / len(ours)))
+        rows.append(Row(quantity, float(ours.mean()) if len(ours) else np.nan, theirs, error))
     return rows
 
 
 def pulls(rows: Sequence[Row]) -> F8:
     """Give the differences over their errors, but where both are the same for sure (no tracks beyond |η| = 2.5)."""
-    return np.array([row.difference / row.error for row in rows if row.difference])
+    return np.array([row.difference / row.error for row in rows if row.told and row.difference])
 
 
 def sigma68(values: F8) -> float:
@@ -129,9 +139,9 @@ def sigma68(values: F8) -> float:
 
 
 def spread_of(group: str, where: str, values: F8, statistics: Sequence[str] = ("mean", "std", "sigma68")) -> Values:
-    """Give statistics of a distribution, none of fewer than ten entries."""
+    """Give statistics of a distribution, NaN for fewer than ten entries."""
     if len(values) < _MIN_ENTRIES:
-        return {}
+        return {Quantity(group, where, name): np.nan for name in statistics}
     found = {"mean": values.mean(), "std": values.std(ddof=1), "sigma68": sigma68(values)}
     return {Quantity(group, where, name): float(found[name]) for name in statistics}
 
@@ -251,19 +261,20 @@ def _cells(group: str, truth: Truth, eta: F8, mine: Mask) -> dict[Quantity, I8]:
         for pt_bin in PT_BINS:
             where = f"{name_of(pt_bin, 'pT')}, {name_of(eta_bin, '|η|')}"
             cells[Quantity(group, where, "fraction")] = np.flatnonzero(strip & inside(truth.pt, pt_bin))
-    return {quantity: cell for quantity, cell in cells.items() if len(cell)}
+    return cells
 
 
 def least_errors(truth: Truth) -> dict[Quantity, float]:
     """Give the least error of an efficiency: of n particles, 1/n, where none or all were found."""
-    return {quantity: 1 / len(cell) for quantity, cell in efficiency_cells(truth).items()}
+    return {quantity: 1 / len(cell) for quantity, cell in efficiency_cells(truth).items() if len(cell)}
 
 
 def efficiencies(truth: Truth, particle: I8) -> Values:
-    """Give the share of the particles that have a track."""
+    """Give the share of the particles that have a track, NaN where there are none."""
     found = np.zeros(len(truth.pt), dtype=bool)
     found[particle] = True
-    return {quantity: float(found[cell].mean()) for quantity, cell in efficiency_cells(truth).items()}
+    cells = efficiency_cells(truth)
+    return {quantity: float(found[cell].mean()) if len(cell) else np.nan for quantity, cell in cells.items()}
 
 
 def resolutions(group: str, truth: Truth, candidates: Ragged, particle: I8, track: I8) -> Values:

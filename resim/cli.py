@@ -317,7 +317,10 @@ def chain(
     check_config(settings, str(config))
     if sample is not None and sample not in settings.samples:
         raise UserError(f"--sample {sample}: not in {config}; it has {', '.join(settings.samples)}")
-    print(describe(Simulation(settings, sample or next(iter(settings.samples)))))
+    name = sample or next(iter(settings.samples))
+    if settings.samples[name].source is not None:
+        raise UserError(f"--sample {name}: has a source in {config}, so no chain runs; `resim inspect` tells its views")
+    print(describe(Simulation(settings, name)))
 
 
 @app.command()
@@ -361,6 +364,9 @@ def _part(simulation: Any, view: str, events: str) -> tuple[int, int]:
     named_files("--view", {view: ""}, simulation.engine_steps)
     first, stop = _event_range(events, 0)
     part_ranges(first, stop, stop - first or 1, simulation.config.block_size)
+    available = simulation.config.samples[simulation.sample].events
+    if stop > available:
+        raise UserError(f"--events {events}: {simulation.sample} has {available} events; give a range of these")
     return first, stop
 
 
@@ -388,11 +394,13 @@ def _with_earlier_parts(folder: Path, made: list[Path]) -> list[Path]:
 
 def _assigned(option: str, words: list[str]) -> list[tuple[str, str]]:
     """Split words such as A=B."""
-    pairs = [tuple(word.split("=")) for word in words]
-    wrong = [word for word, pair in zip(words, pairs, strict=True) if len(pair) != 2 or not all(pair)]
-    if wrong:
-        raise UserError(f"{option} {wrong[0]!r}: is not two words with = between them")
-    return [(first, second) for first, second in pairs]
+    pairs = [word.partition("=") for word in words]
+    for word, (first, _, second) in zip(words, pairs, strict=True):
+        if not first or not second:
+            raise UserError(f"{option} {word!r}: is not two words with = between them")
+        if sum(first == other for other, _, _ in pairs) > 1:
+            raise UserError(f"{option}: {first!r} is given more than once; give it once")
+    return [(first, second) for first, _, second in pairs]
 
 
 def _number(option: str, word: str) -> int:

@@ -91,7 +91,7 @@ _ROLE = "evaluation: held out, made for the test split alone, and refused wherev
 
 
 PLACEHOLDERS = ("input", "output", "seed", "part_seed", "first", "stop", "events", "scratch", "work")
-_PLACEHOLDER = re.compile(r"(?<!\$)\{(\w*)\}")  # ${...} is the shell's
+_PLACEHOLDER = re.compile(r"(?<!\$)\{(\w+)\}")  # ${...} is the shell's, {} is find's and xargs's
 _IN_AND_OUT = (("lhe", "hepmc3"), ("hepmc3", "delphes_root"), ("none", "hepmc3"))
 
 
@@ -131,7 +131,9 @@ def _check_template(what: str, template: str, allowed: Collection[str], needed: 
     lacking = [word for word in needed if word not in found]
     if unknown:
         known = ", ".join(f"{{{word}}}" for word in allowed)
-        raise ValueError(f"{what}: there is no {{{unknown[0]}}} here; allowed: {known} (${{NAME}} is the shell's)")
+        raise ValueError(
+            f"{what}: there is no {{{unknown[0]}}} here; allowed: {known} (${{NAME}} and {{ WORD }} are the shell's)"
+        )
     if lacking:
         raise ValueError(f"{what}: lacks {{{lacking[0]}}}, which says where it is; put it into the command")
 

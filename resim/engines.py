@@ -22,9 +22,11 @@ from resim.config import Engine, filled
 from resim.cost import CostRecord, Meter, from_json, to_json
 from resim.errors import UserError
 from resim.keys import Stream, stream
+from resim.store.files import replace_folder
 
 STAGE = "engine"
 SUFFIXES = {"lhe": ".lhe.gz", "hepmc3": ".hepmc3.gz", "delphes_root": ".root"}
+_PREPARED = ".resim-prepared"  # a file that marks folders that `prepare` filled
 _GRACE = 10  # seconds that a program has to end by itself, once told
 _SUBREAPER = 36  # prctl(2): orphans below us become our children
 
@@ -103,8 +105,9 @@ def run_job(
                 _run(command, job.engine.minutes, log, str(job))
             else:
                 made.touch()  # programs do not agree on what to make of no event
-        if not made.is_file():
-            raise UserError(f"{job}: wrote no {{output}}, though it ended well; its words are in {log}")
+        if made.is_symlink() or not made.is_file():
+            there = "left a link" if made.is_symlink() else "wrote no file"
+            raise UserError(f"{job}: {there} at {{output}}, though it ended well; its words are in {log}")
         try:
             check(made)
         except UserError as error:
@@ -119,17 +122,19 @@ def prepare_engine(name: str, engine: Engine, seed: int, out: Path, log: Path) -
     Raises
     ------
     UserError
-        If the program fails or runs too long.
+        If the program fails or runs too long, or the folder holds something else.
     """
     if engine.prepare is None:
         raise UserError(f"engine {name!r}: has nothing to prepare; leave the command out")
+    if out.exists() and not (out / _PREPARED).is_file() and (not out.is_dir() or any(out.iterdir())):
+        raise UserError(f"--out {out}: holds something that `resim prepare` did not make; give another folder")
     with _working_folder(out) as work:
         command = filled(
             engine.prepare, {"scratch": str(work.resolve()), "seed": str(stream(seed, name, STAGE).pythia_seed(0))}
         )
         _run(command, engine.minutes, log, f"engine {name!r}, prepare")
-        shutil.rmtree(out, ignore_errors=True)
-        shutil.copytree(work, out)
+        (work / _PREPARED).write_text(name)
+        replace_folder(work, out)
 
 
 def beside(path: Path) -> Path:
@@ -147,13 +152,14 @@ def read_beside(path: Path, recipe: str, view: str) -> tuple[CostRecord, ...]:
     """
     try:
         found = json.loads(beside(path).read_text())
+        made_for, cost = found["recipe"], from_json(found["cost"])
     except FileNotFoundError:
         return ()
-    except (OSError, ValueError) as error:
-        raise UserError(f"{beside(path)}: cannot be read ({error}); run the engine again") from error
-    if found["recipe"] != recipe:
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise UserError(f"{beside(path)}: cannot be read ({error!r}); run the engine again") from error
+    if made_for != recipe:
         raise UserError(f"{path}: was made for another config than view {view!r} has now; run the engine again")
-    return from_json(found["cost"])
+    return cost
 
 
 @contextmanager
@@ -173,10 +179,14 @@ def _working_folder(out: Path) -> Iterator[Path]:
 
 def _run(command: str, minutes: float, log: Path, what: str) -> None:
     """Run a shell command with a time limit, and end all that it left behind."""
-    log.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        words = log.open("wb")
+    except OSError as error:
+        raise UserError(f"--log {log}: cannot be written ({error.strerror}); choose another --log") from error
     # a step of a pipe that fails is a failure, too
     line = ["bash", "-c", f"set -euo pipefail\n{command}"]
-    with log.open("wb") as words, _reaping():
+    with words, _reaping():
         process = subprocess.Popen(
             line, stdin=subprocess.DEVNULL, stdout=words, stderr=subprocess.STDOUT, start_new_session=True
         )

@@ -67,10 +67,6 @@ class Stream:
         numbers = _draw(self.key, np.asarray(events, dtype=np.int64), offsets)
         return numbers.reshape(int(rows.sum()), columns)
 
-    def normal(self, events: NDArray[np.int64], counts: NDArray[np.int64], columns: int) -> NDArray[np.float64]:
-        """Draw standard normals, shaped as in `uniform`: of each uniform one."""
-        return to_normal(self.uniform(events, counts, columns))
-
     def uniform_at(self, events: NDArray[np.int64], places: NDArray[np.int64]) -> NDArray[np.float64]:
         """Draw four uniforms for each place (0, 1, ...) in an event, (n, 4): rows of `uniform(..., columns=4)`.
 

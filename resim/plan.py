@@ -1,14 +1,15 @@
 """From a config to paths: which view runs what, with which settings, and whether that can be."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from resim.chain import NOMINAL, Step, View, draws_of, first_values, settings_of
-from resim.config import Config, replica_names
+from resim.config import SPLITS, Config, replica_names
 from resim.engines import STAGE, engine_step, kind_of
 from resim.errors import UserError
 from resim.jets.lane import JetsLane
-from resim.published import check_source
+from resim.published import check_source, source_paths, source_views
 
 LANES = {"jets": JetsLane}
 ROOT = "hard"  # the stage that all views share; its state is kept in the part
@@ -64,28 +65,34 @@ def _check_view(lane: type[JetsLane], cut: str, changes: dict[str, Any], where: 
 
 
 def _check_paths(lane: type[JetsLane], config: Config, where: str) -> None:
-    """Check that each view has a path: that no engine stands where it is cut, or in for a stage that it sets."""
+    """Check that each view has a path, and what its stages need of each other."""
     paths = {view.name: view.path for view in plan_views(config)}
     for name, view in config.views.items():
         label = replica_names(name, view.replicas)[0]
+        if view.cut is not None:
+            _check_cut(lane, config, name, paths[view.base], paths.get(label, ()), f"{where}: views.{name}")
         lane.check_path(paths[label], f"{where}: views.{name}")
-        if view.cut is None:
-            continue
-        before, place = paths[view.base], f"{where}: views.{name}"
-        if not _can_cut(lane, before, view.cut):
-            allowed = ", ".join(covered(lane, step)[0] for step in before)
-            raise UserError(f"{place}.from: an engine of {view.base!r} stands in for {view.cut!r}; allowed: {allowed}")
-        kind = (config.engines[view.engine].input, config.engines[view.engine].output) if view.engine else None
-        if kind and lane.replaced[kind][0] != view.cut:
-            words = f"{view.engine!r} takes {kind[0]} and stands in for {', '.join(lane.replaced[kind])}"
-            raise UserError(f"{place}.from: the engine {words}; cut at {lane.replaced[kind][0]!r}")
-        own = [step for step in paths[label] if step.stage == STAGE and step.view == name]
-        if len(own) > 1:
-            raise UserError(f"{place}: runs {len(own)} engines of its own; make two views, one the base of the other")
-        there = {step.stage for step in paths[label]}
-        for stage, settings in _routed(lane, view.cut, dict(view.set), f"{place}.set").items():
-            if stage not in there:
-                raise UserError(f"{place}.set: {min(settings)!r} acts on {stage!r}, for which an engine stands in here")
+
+
+def _check_cut(
+    lane: type[JetsLane], config: Config, name: str, before: Sequence[Step], path: Sequence[Step], where: str
+) -> None:
+    """Check that no engine stands where a view is cut from the path `before`, or in for a stage that it sets."""
+    view = config.views[name]
+    if view.cut is None or not _can_cut(lane, before, view.cut):
+        allowed = ", ".join(covered(lane, step)[0] for step in before)
+        raise UserError(f"{where}.from: an engine of {view.base!r} stands in for {view.cut!r}; allowed: {allowed}")
+    kind = (config.engines[view.engine].input, config.engines[view.engine].output) if view.engine else None
+    if kind and lane.replaced[kind][0] != view.cut:
+        words = f"{view.engine!r} takes {kind[0]} and stands in for {', '.join(lane.replaced[kind])}"
+        raise UserError(f"{where}.from: the engine {words}; cut at {lane.replaced[kind][0]!r}")
+    own = [step for step in path if step.stage == STAGE and step.view == name]
+    if len(own) > 1:
+        raise UserError(f"{where}: runs {len(own)} engines of its own; make two views, one the base of the other")
+    there = {step.stage for step in path}
+    for stage, settings in _routed(lane, view.cut, dict(view.set), f"{where}.set").items():
+        if stage not in there:
+            raise UserError(f"{where}.set: {min(settings)!r} acts on {stage!r}, for which an engine stands in here")
 
 
 def covered(lane: type[JetsLane] | JetsLane, step: Step) -> tuple[str, ...]:
@@ -168,3 +175,78 @@ def choose_views(views: Sequence[View], names: Sequence[str] | None) -> list[Vie
         if name not in known:
             raise UserError(f"--views: no view {name!r} in the config; it has {', '.join(known)}")
     return [view for view in views if names is None or view.name in names]
+
+
+def check_workflow(config: Config, trained_on: Sequence[str], signal: str, results: Path, where: str) -> None:
+    """Check what training needs of the samples, before anything runs.
+
+    Parameters
+    ----------
+    trained_on, signal
+        `training.views` and `training.signal`.
+    results
+        Folder that the workflow writes and removes in.
+
+    Raises
+    ------
+    UserError
+        If a data set lies in `results`, a sample lacks a view that is trained on, or has none of its train split, two
+        samples have different views, the signal is no sample, or held-out events are trained on in another sample.
+    """
+    for name, sample in config.samples.items():
+        for path in source_paths(sample.source):
+            if path.resolve().is_relative_to(results.resolve()):
+                why = f"lies in {results}/, where the workflow replaces files; move it elsewhere"
+                raise UserError(f"{where}: samples.{name}.source: {path}: {why}")
+    learned = [name for name, sample in config.samples.items() if sample.role != "evaluation"]
+    if signal not in learned:
+        raise UserError(f"{where}: training.signal: {signal!r} is no sample to train on; allowed: {', '.join(learned)}")
+    _check_held_out(config, where)
+    known = {name: _views_of(config, name, trained_on, where) for name in learned}
+    _check_same({name: views for name, views in known.items() if views}, where)
+
+
+def _check_held_out(config: Config, where: str) -> None:
+    """Refuse a file of hard processes that is held out in one sample, and not in another."""
+    roles: dict[Path, dict[str, str]] = {}
+    for name, sample in config.samples.items():
+        if sample.lhe is not None:
+            roles.setdefault(Path(sample.lhe).resolve(), {})[sample.role] = name
+    for path, names in roles.items():
+        if "evaluation" in names and len(names) > 1:
+            held, other = names.pop("evaluation"), next(iter(names.values()))
+            why = f"samples.{held} and samples.{other} read the same {path.name}"
+            raise UserError(f"{where}: {why}, and the former is held out; give one of them another")
+
+
+def _views_of(config: Config, name: str, trained_on: Sequence[str], where: str) -> tuple[str, ...]:
+    """Give the views of a sample, none where only its rows can tell; those that are trained on must be among them.
+
+    Where an engine makes its events, a sample has no view that is cut within that engine.
+    """
+    sample = config.samples[name]
+    if sample.source is not None:
+        views, certain = source_views(sample.source)
+        splits: dict[str, tuple[str, ...]] = dict.fromkeys(views, SPLITS)
+    else:
+        splits = {view.name: view.splits for view in plan_views(config, name)}
+        views, certain = tuple(splits), True
+    for view in (NOMINAL, *trained_on):
+        if view not in views:
+            has = f"it has {', '.join(views)}" if certain else f"its layout knows {', '.join(views)} (see vartypes)"
+            raise UserError(f"{where}: training.views: {view!r} is not in the data set of samples.{name}; {has}")
+        if "train" not in splits[view]:
+            why = f"{view!r} is made for {', '.join(splits[view])} alone"
+            raise UserError(f"{where}: training.views: {why}; add train to its `splits`, or take it out")
+    return views if certain else ()
+
+
+def _check_same(views: dict[str, tuple[str, ...]], where: str) -> None:
+    for name, found in views.items():
+        first, expected = next(iter(views.items()))
+        different = sorted(set(found) ^ set(expected))
+        if different:
+            raise UserError(
+                f"{where}: samples.{first} and samples.{name} have different views: only one has "
+                f"{', '.join(different)}; they are trained on together, so give both the same"
+            )

@@ -1,9 +1,7 @@
 """Samples whose data set exists already: what can be checked, and told, before anything runs."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
-from resim.chain import NOMINAL
 from resim.config import SPLITS, Config, Source
 from resim.errors import UserError
 from resim.store import open_part, read_manifest
@@ -20,7 +18,7 @@ def check_source(config: Config, name: str, where: str) -> None:
     source = config.samples[name].source
     assert source is not None  # by the caller
     try:
-        _source_views(source)
+        source_views(source)
         if source.store is not None:
             _check_store(Path(source.store), name, config.lane)
     except UserError as error:
@@ -36,7 +34,7 @@ def _check_store(folder: Path, name: str, lane: str) -> None:
         raise UserError(f"{folder}: is of the lane {found!r}, not {lane!r}; give another store, or change `lane`")
 
 
-def _source_views(source: Source) -> tuple[tuple[str, ...], bool]:
+def source_views(source: Source) -> tuple[tuple[str, ...], bool]:
     """Name the views that a data set may have, and tell whether it has them all; of published files, rows tell."""
     if source.store is not None:
         return read_manifest(source.store).views, True
@@ -46,61 +44,9 @@ def _source_views(source: Source) -> tuple[tuple[str, ...], bool]:
     return found[0]
 
 
-def check_sources(config: Config, trained_on: Sequence[str], results: Path, where: str) -> None:
-    """Check what the workflow asks of the data sets that exist.
-
-    Parameters
-    ----------
-    trained_on
-        `training.views`.
-    results
-        Folder that the workflow writes and removes in.
-
-    Raises
-    ------
-    UserError
-        If one lies in `results`, lacks a view that is trained on, or two samples have different views.
-    """
-    for name, sample in config.samples.items():
-        for path in _paths(sample.source):
-            if path.resolve().is_relative_to(results.resolve()):
-                why = f"lies in {results}/, where the workflow replaces files; move it elsewhere"
-                raise UserError(f"{where}: samples.{name}.source: {path}: {why}")
-    learned = {name: sample for name, sample in config.samples.items() if sample.role != "evaluation"}
-    known: dict[str, tuple[str, ...]] = {}
-    for name, sample in learned.items():
-        views, certain = _views(config, name)
-        missing = [view for view in (NOMINAL, *trained_on) if view not in views]
-        if missing and (sample.source or sample.engine):
-            has = f"it has {', '.join(views)}" if certain else f"its layout knows {', '.join(views)} (see vartypes)"
-            raise UserError(f"{where}: training.views: {missing[0]!r} is not in the data set of samples.{name}; {has}")
-        known |= {name: views} if certain else {}
-    _check_same(known, where)
-
-
-def _paths(source: Source | None) -> list[Path]:
+def source_paths(source: Source | None) -> list[Path]:
+    """Give the folders and files of a source, if there is one."""
     return [] if source is None else [Path(path) for path in (source.store, *(source.rs3l or ())) if path is not None]
-
-
-def _views(config: Config, name: str) -> tuple[tuple[str, ...], bool]:
-    """Name the views that a sample has; where an engine makes its events, none that is cut within that engine."""
-    from resim.plan import plan_views
-
-    source = config.samples[name].source
-    if source is not None:
-        return _source_views(source)
-    return tuple(view.name for view in plan_views(config, name)), True
-
-
-def _check_same(views: dict[str, tuple[str, ...]], where: str) -> None:
-    for name, found in views.items():
-        first, expected = next(iter(views.items()))
-        different = sorted(set(found) ^ set(expected))
-        if different:
-            raise UserError(
-                f"{where}: samples.{first} and samples.{name} have different views: only one has "
-                f"{', '.join(different)}; they are trained on together, so give both the same"
-            )
 
 
 def import_options(config: Config, name: str) -> list[str]:

@@ -1,5 +1,6 @@
 """Reading config files against typed models, with mistakes told in one line. Knows no physics."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -66,9 +67,31 @@ def parse(model: type[Model], values: Any, where: str) -> Model:
         Naming the place, the key, what is wrong with it and what is allowed.
     """
     try:
-        return model.model_validate(values)
+        checked = model.model_validate(values)
     except ValidationError as error:
         raise UserError(f"{where}: {_explain(error, model)}") from error
+    for key, given in _converted(values, checked):
+        raise UserError(f"{where}: {key}: input should be a valid number, not {given!r}")
+    return checked
+
+
+def _converted(given: Any, taken: Any, key: str = "") -> Iterator[tuple[str, bool]]:
+    """Find the booleans that became numbers, with their places: pydantic takes `true` for 1."""
+    if isinstance(given, bool) and not isinstance(taken, bool):
+        yield key, given
+    elif isinstance(given, dict):
+        inner = _by_key(taken) if isinstance(taken, BaseModel) else taken
+        for word in (word for word in given if word in inner):
+            yield from _converted(given[word], inner[word], f"{key}.{word}" if key else str(word))
+    elif isinstance(given, list | tuple) and isinstance(taken, list | tuple):
+        for i, pair in enumerate(zip(given, taken, strict=True)):
+            yield from _converted(*pair, f"{key}.{i}")
+
+
+def _by_key(model: BaseModel) -> dict[str, Any]:
+    """Give the values by the keys that they may have in a file: names and aliases."""
+    aliases = {name: field.alias or name for name, field in type(model).model_fields.items()}
+    return dict(model) | {alias: getattr(model, name) for name, alias in aliases.items()}
 
 
 def _explain(error: ValidationError, model: type[BaseModel]) -> str:

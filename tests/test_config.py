@@ -135,6 +135,12 @@ MISTAKES = [
     ),
     ("chain/showr", {}, r"chain.showr: no such stage; the lane 'jets' has hard, shower"),
     (
+        "samples/qcd",
+        {"events": 100, "lhe": "no.lhe"},
+        r"samples.qcd.lhe: there is no file no.lhe; give one that exists",
+    ),
+    ("chain/pileup", {"vertex_z": 5000}, r"chain.pileup: vertex_z: input should be less than or equal to 100"),
+    (
         "samples/qcd/process",
         "qcdd",
         r"samples.qcd.process: there is no 'qcdd'; the library has qcd, .*t_bqq",

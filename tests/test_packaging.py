@@ -20,6 +20,7 @@ MODULES = {
     "yaml": "pyyaml",
     "sklearn": "scikit-learn",
     "backports": "backports.zstd",
+    "upath": "universal-pathlib",
 }  # where the module is called otherwise than the package
 SIMULATORS = {"fastjet", "pythia8mc"}
 INSTALLERS = ["pyproject.toml", "constraints.txt", "Makefile", ".ci/run", "envs/base.yaml", "envs/train.yaml"]

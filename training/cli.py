@@ -4,12 +4,15 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from resim.errors import UserError
 from training.config import Config, load
+
+if TYPE_CHECKING:
+    from resim.store import Place
 
 app = typer.Typer(
     help="Train on re-simulated views, judge robustness, and put the price beside the benefit.",
@@ -19,7 +22,9 @@ app = typer.Typer(
 )
 
 ConfigPath = Annotated[Path, typer.Option("--config", help="YAML with the sections `training` and `evaluation`")]
-Data = Annotated[list[str], typer.Option("--data", help="SAMPLE=DIR of a data set; repeat for each sample")]
+Data = Annotated[
+    list[str], typer.Option("--data", help="SAMPLE=DIR of a data set, DIR a folder or a URL; repeat for each sample")
+]
 HeldOutData = Annotated[
     list[str] | None, typer.Option("--held-out", help="SAMPLE=DIR of each sample that evaluation.test_sets names")
 ]
@@ -147,7 +152,7 @@ def _finish(out: Path, save: Callable[[], None]) -> None:
             state.unlink()
 
 
-def data_folders(data: list[str]) -> dict[str, Path]:
+def data_folders(data: list[str]) -> "dict[str, Place]":
     """Read the SAMPLE=DIR pairs of --data; see `sample_folders`. There must be two at least."""
     folders = sample_folders("--data", data)
     if len(folders) < 2:
@@ -155,22 +160,24 @@ def data_folders(data: list[str]) -> dict[str, Path]:
     return folders
 
 
-def sample_folders(option: str, pairs: list[str]) -> dict[str, Path]:
-    """Read the SAMPLE=DIR pairs of an option.
+def sample_folders(option: str, pairs: list[str]) -> "dict[str, Place]":
+    """Read the SAMPLE=DIR pairs of an option; DIR is a folder, or a URL that fsspec reads.
 
     Raises
     ------
     UserError
         If one is not of that form, or a sample comes twice.
     """
-    folders: dict[str, Path] = {}
+    from resim.store import place_of  # --help needs none of it
+
+    folders: dict[str, Place] = {}
     for pair in pairs:
         name, equals, folder = pair.partition("=")
         if not (name and equals and folder):
             raise UserError(f"{option} {pair!r} is not SAMPLE=DIR, such as qcd=results/data/qcd")
         if name in folders:
             raise UserError(f"{option} names the sample {name!r} twice; give each sample once")
-        folders[name] = Path(folder)
+        folders[name] = place_of(folder)
     return folders
 
 

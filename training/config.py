@@ -22,14 +22,36 @@ class _Section(BaseModel):
 class LoaderConfig(_Section):
     """How objects travel from the parts to the batches."""
 
-    group: int = Field(
-        256, ge=1, description="consecutive objects that are read together and share a pair of views within an epoch"
-    )
+    group: int = Field(256, ge=1, description="consecutive objects that are read together")
     shuffle: int = Field(
         8192, ge=2, description="objects read at a time, in whole groups, and shuffled among each other"
     )
     memory_mb: int = Field(
         1024, ge=0, description="keep the objects in memory when they need at most this; 0 always reads the parts"
+    )
+    workers: int = Field(
+        0, ge=0, le=64, description="processes that read and convert; 0: two threads of the training. Same batches"
+    )
+    buckets: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="pieces of a batch, by length, that go through the network one by one, each with little padding; "
+        "same batches, sums in another order",
+    )
+
+
+class PairsConfig(_Section):
+    """Which two of `training.views` make a pair; they are drawn anew every epoch, of those that have the object."""
+
+    first: Literal["any", "nominal"] = Field(
+        "any", description="any: any two views; nominal: nominal and any other, of the objects that nominal has"
+    )
+    weights: dict[str, Annotated[float, Field(gt=0)]] = Field(
+        default_factory=dict, description="view -> how often it is drawn as against the others; 1 if not named"
+    )
+    shared_by: int = Field(
+        1, ge=1, description="neighbouring objects that share a pair in an epoch; with more, fewer views need be read"
     )
 
 
@@ -177,6 +199,7 @@ class TrainingConfig(_Section):
         min_length=2,
         description="views that pairs are drawn from; each must have been made for the train split",
     )
+    pairs: PairsConfig = Field(PairsConfig(), description="how pairs are drawn from the views")
     loader: LoaderConfig = Field(LoaderConfig(), description="reading and shuffling")
     augment: AugmentConfig = Field(AugmentConfig(), description="the generic augmentations")
     encoder: EncoderConfig = Field(EncoderConfig(), description="the network")
@@ -184,6 +207,16 @@ class TrainingConfig(_Section):
     trainer: TrainerConfig = Field(TrainerConfig(), description="on what it runs")
     pretrain: PretrainConfig = Field(PretrainConfig(), description="contrastive training")
     supervised: SupervisedConfig = Field(SupervisedConfig(), description="training from scratch")
+
+    @model_validator(mode="after")
+    def _pairs_are_of_views(self) -> "TrainingConfig":
+        allowed = ", ".join(self.views)
+        for view in self.pairs.weights:
+            if view not in self.views:
+                raise ValueError(f"pairs.weights: {view!r} is not among training.views; allowed: {allowed}")
+        if self.pairs.first == "nominal" and "nominal" not in self.views:
+            raise ValueError(f"pairs.first is nominal, which is not among training.views ({allowed}); add it there")
+        return self
 
 
 class EvaluationConfig(_Section):
@@ -265,6 +298,7 @@ def _check_test_sets(content: dict[str, Any], evaluation: EvaluationConfig, wher
 
 
 def _role(content: dict[str, Any], section: str, name: str) -> Any:
-    """Look up the role of a view or a sample in the part of the config that the simulation reads."""
-    found = (content.get(section) or {}).get(name)
+    """Look up the role of a view, one of its replicas, or a sample in the part that the simulation reads."""
+    known = content.get(section) or {}
+    found = known.get(name, known.get(name.rpartition("_")[0]))  # replicas are named NAME_1, NAME_2 ...
     return found.get("role") if isinstance(found, dict) else None

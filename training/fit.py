@@ -1,17 +1,17 @@
 """What every training shares: the same bits for the same inputs, a schedule, and a state on disk to go on from."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from training.config import TrainingConfig
-from training.data.loader import Batch
+from training.data.loader import Batch, Loader
 from training.files import load_checkpoint
 from training.meter import Clock, Meter
 
@@ -26,16 +26,6 @@ class History:
     validation_loss: list[float] = field(default_factory=list)
     """At the end of each epoch, of the same batches every time; empty if there are none."""
     steps: int = 0
-
-
-class Batches(Protocol):
-    """What is trained on: a loader, or batches that are ready."""
-
-    def batches(self, epochs: range) -> Iterator[Batch]:
-        """Yield the batches of some epochs, whole: each rank takes its share."""
-
-    def steps(self, epochs: int) -> int:
-        """Count the batches of the first epochs."""
 
 
 @dataclass(frozen=True)
@@ -72,12 +62,12 @@ def be_deterministic(threads: int) -> None:
 def fit(
     network: nn.Module,
     loss_of: Callable[[Batch], Tensor],
-    data: Batches,
+    data: Loader,
     epochs: int,
     config: TrainingConfig,
     title: str,
     run: Run,
-    validation: Sequence[Batch] = (),
+    validation: Loader | None = None,
 ) -> History:
     """Minimise a loss over batches with AdamW, linear warm-up and cosine decay.
 
@@ -91,7 +81,7 @@ def fit(
     loss_of
         Gives the scalar loss of a batch, or of all ranks' shares of it.
     data
-        All batches of all epochs.
+        What is trained on, whole: each rank takes its share.
     epochs
         How many there are.
     config
@@ -101,7 +91,7 @@ def fit(
     run
         Where the state is kept.
     validation
-        Batches that are never trained on.
+        What is never trained on; its first epoch is judged after each of the training's.
 
     Raises
     ------

@@ -5,12 +5,12 @@ Held-out data is opened here, by itself: nothing that is trained, normalised or 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from resim.errors import UserError
+from resim.store import Place
 from training.config import Config
 from training.data.fetch import Index, Store
 from training.data.plan import Rows
@@ -38,13 +38,13 @@ class HeldOutSet:
     stand_ins: tuple[HeldOut, ...]
 
 
-def open_held_out(folders: Mapping[str, Path], store: Store, config: Config) -> list[HeldOutSet]:
+def open_held_out(folders: Mapping[str, Place], store: Store, config: Config) -> list[HeldOutSet]:
     """Open the test sets of the config.
 
     Parameters
     ----------
     folders
-        Held-out sample -> folder of its data set.
+        Held-out sample -> folder or URL of its data set.
     store
         What is trained on.
 
@@ -59,7 +59,7 @@ def open_held_out(folders: Mapping[str, Path], store: Store, config: Config) -> 
     return [_test_set(name, stand_ins, opened, store.index) for name, stand_ins in sets.items()]
 
 
-def _check_names(folders: Mapping[str, Path], store: Store, config: Config) -> None:
+def _check_names(folders: Mapping[str, Place], store: Store, config: Config) -> None:
     """Refuse test sets that do not fit what is given."""
     wanted = config.evaluation.held_out
     for name in sorted(wanted ^ folders.keys()):
@@ -75,7 +75,7 @@ def _check_names(folders: Mapping[str, Path], store: Store, config: Config) -> N
                 raise UserError(f"evaluation.test_sets.{name}: {sample!r} is no sample of --data; allowed: {has}")
 
 
-def _open(name: str, folder: Path, config: Config) -> tuple[Store, Rows]:
+def _open(name: str, folder: Place, config: Config) -> tuple[Store, Rows]:
     """Open a held-out sample by itself: it has the views that its engine allows, not those of the others."""
     settings = config.training
     store = Store({name: folder}, name, settings.encoder.constituents, settings.loader.group)

@@ -6,10 +6,9 @@ import math
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, replace
 from importlib.util import find_spec
-from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +24,9 @@ from torch.utils.data import DataLoader
 
 from resim.errors import UserError
 from training.config import OptimiserConfig, TrainerConfig
-from training.data.loader import Batch, Jets
+from training.data.loader import Batch, Epochs, Loader
 from training.files import write_atomically
-from training.fit import STATE, STATE_FORMAT, STATE_VERSION, Batches, History, Run, rate
+from training.fit import STATE, STATE_FORMAT, STATE_VERSION, History, Run, rate
 from training.losses.ranks import gathered
 from training.meter import Meter
 
@@ -117,8 +116,7 @@ class Learner(LightningModule):
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
         """Move the tensors of a batch."""
-        views = tuple(Jets(*(x.to(device, non_blocking=True) for x in (v.values, v.present))) for v in batch.views)
-        return replace(batch, labels=batch.labels.to(device, non_blocking=True), views=views)
+        return batch.to(device)
 
     def _not_finite(self, loss: float, batch: Batch) -> UserError:
         where = f"at step {self.history.steps}, batch of epoch {batch.epoch} with rows {batch.rows[:3].tolist()} ..."
@@ -140,53 +138,36 @@ def _mean(losses: _Losses) -> float:
 
 
 class Feed(LightningDataModule):
-    """The batches of the epochs that are left, an epoch at a time; all that Lightning knows of the loader."""
+    """A rank's share of the epochs that are left; all that Lightning knows of the loader."""
 
-    def __init__(self, learner: Learner, data: Batches, epochs: int, validation: Sequence[Batch]) -> None:
+    def __init__(self, learner: Learner, data: Loader, epochs: int, validation: Loader | None) -> None:
         super().__init__()
         self._learner, self._data, self._epochs, self._validation = learner, data, epochs, validation
-        self._left: Iterator[tuple[int, Iterator[Batch]]] | None = None
+        self._left: Epochs | None = None
 
-    def train_dataloader(self) -> "Feed":
-        """Give what each epoch is iterated over."""
-        return self
-
-    def __iter__(self) -> Iterator[Batch]:
-        """Yield this rank's batches of the next epoch; reading ahead does not stop between epochs."""
-        if self._left is None:
-            left = self._data.batches(range(self._learner.epoch, self._epochs))
-            self._left = groupby(left, key=lambda batch: batch.epoch)
-        for _, batches in islice(self._left, 1):  # none, where the state is of the end
-            for batch in batches:
-                yield share(batch, self._trainer.global_rank, self._trainer.world_size)
+    def train_dataloader(self) -> Epochs:
+        """Give what each epoch is iterated over; Lightning itself restores it within an epoch alone."""
+        self._left = Epochs(self._mine(self._data), self._epochs)
+        self._left.load_state_dict({"epoch": self._learner.epoch, "step": 0})
+        return self._left
 
     def val_dataloader(self) -> Iterable[Batch]:
-        """Give this rank's share of the validation batches, if there are any."""
-        shares = [share(batch, self._trainer.global_rank, self._trainer.world_size) for batch in self._validation]
-        return DataLoader(shares, batch_size=None) if shares else []  # type: ignore[arg-type]  # a list will do
+        """Give the same batches after every epoch, if there are any, so that their loss follows the network alone."""
+        if self._validation is None:
+            return []
+        batches = list(self._mine(self._validation).batches(range(1)))
+        return DataLoader(batches, batch_size=None)  # type: ignore[arg-type]  # a list will do
 
-    @property
-    def _trainer(self) -> Trainer:
-        assert self.trainer is not None, "asked by a trainer alone"
-        return self.trainer
+    def teardown(self, stage: str) -> None:
+        """End what makes batches ahead: only processes that ended are counted in the price."""
+        if self._left:
+            self._left.close()
 
-
-def share(batch: Batch, rank: int, ranks: int) -> Batch:
-    """Give a rank's rows of a batch, such that the ranks' shares together are the batch.
-
-    Raises
-    ------
-    UserError
-        If there are fewer rows than ranks.
-    """
-    if ranks == 1:
-        return batch
-    if len(batch.rows) < ranks:
-        raise UserError(f"a batch has {len(batch.rows)} objects for {ranks} processes; raise `batch` or start fewer")
-    rows = np.array_split(np.arange(len(batch.rows)), ranks)[rank]
-    mine = slice(rows[0], rows[-1] + 1)
-    views = tuple(Jets(jets.values[mine], jets.present[mine]) for jets in batch.views)
-    return Batch(batch.rows[mine], batch.labels[mine], views, batch.epoch)
+    def _mine(self, loader: Loader) -> Loader:
+        trainer = self.trainer
+        assert trainer is not None, "asked by a trainer alone"
+        on_gpu = trainer.strategy.root_device.type == "cuda"
+        return replace(loader, rank=trainer.global_rank, ranks=trainer.world_size, pin=on_gpu)
 
 
 class WholeFiles(TorchCheckpointIO):

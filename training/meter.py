@@ -25,24 +25,28 @@ class Meter:
             self.cpu_s[purpose] += time.thread_time() - started
             self.objects[purpose] += objects
 
-    def add(self, earlier: "Meter") -> None:
-        """Add what another meter has seen."""
-        for purpose, seconds in earlier.cpu_s.items():
+    def add(self, other: "Meter") -> None:
+        """Add what another one metered, in another process or an earlier one."""
+        for purpose, seconds in other.cpu_s.items():
             self.cpu_s[purpose] += seconds
-        for purpose, objects in earlier.objects.items():
-            self.objects[purpose] += objects
+            self.objects[purpose] += other.objects[purpose]
+
+
+def _cpu_s() -> float:
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + children.ru_utime + children.ru_stime
 
 
 @dataclass
 class Clock:
-    """CPU seconds of the whole process and wall seconds since it was made."""
+    """CPU seconds of the whole process and of its ended children, and wall seconds, since it was made."""
 
-    cpu_started: float = field(default_factory=time.process_time)
+    cpu_started: float = field(default_factory=_cpu_s)
     wall_started: float = field(default_factory=time.perf_counter)
 
     def cpu_s(self) -> float:
-        """Give the CPU seconds of all threads of the process."""
-        return time.process_time() - self.cpu_started
+        """Give the CPU seconds of all threads of the process and of the children that ended."""
+        return _cpu_s() - self.cpu_started
 
     def wall_s(self) -> float:
         """Give the wall seconds."""

@@ -18,12 +18,12 @@ import torch
 from torch import Tensor, nn
 
 from resim.errors import UserError
-from resim.store import open_dataset
+from resim.store import Place, open_dataset
 from training.augment.jetclr import augment
 from training.config import CONTRASTIVE, Config, PretrainConfig, TrainingConfig
 from training.data.features import INPUTS, Normalisation
 from training.data.fetch import Source, Store, held_if_small
-from training.data.loader import Batch, Loader
+from training.data.loader import Batch, Loader, rows_of
 from training.data.plan import Rows
 from training.encoders import Encoder, make_encoder
 from training.encoders.encoder import load_layers
@@ -52,7 +52,7 @@ class Trained:
     history: History
 
 
-def open_store(folders: Mapping[str, Path], config: TrainingConfig) -> Store:
+def open_store(folders: Mapping[str, Place], config: TrainingConfig) -> Store:
     """Open the data sets that a training reads and check that its views may be trained on.
 
     Raises
@@ -71,7 +71,7 @@ def open_store(folders: Mapping[str, Path], config: TrainingConfig) -> Store:
     return store
 
 
-def _refuse_held_out(name: str, folder: Path) -> None:
+def _refuse_held_out(name: str, folder: Place) -> None:
     """Refuse a data set of the test split alone before it is looked at together with others."""
     dataset = open_dataset(folder)
     test = [i for i, split in enumerate(dataset.parts[0].attributes["splits"]) if split == "test"]
@@ -100,7 +100,7 @@ def pretrain(
     run = Run.begin(folder, origin_of(config, store, method, seed_index))
     loader = contrastive_loader(store, settings, method, seed_index, run.meter)
     record(folder, config, store, method, seed_index)
-    validation = validation_batches(loader, store)
+    validation = validation_loader(loader, store)
     key = (settings.seed, "pretrain", seed_index)
     encoder = make_encoder(settings.encoder, loader.normalisation, torch_generator(*key, "encoder"))
     outputs, draws = settings.pretrain.projection, torch_generator(*key, "projection")
@@ -125,7 +125,7 @@ def contrastive_loader(store: Store, config: TrainingConfig, method: str, seed_i
     if method not in CONTRASTIVE:
         raise UserError(f"--method {method!r} is no contrastive method; allowed: {', '.join(CONTRASTIVE)}")
     views = ("nominal",) if method == "generic" else tuple(dict.fromkeys(config.views))
-    rows = store.index.rows("train", views)
+    rows = rows_of(store.index, "train", views, config.pairs)
     return Loader(
         source=source_of(store, views, rows, config, meter),
         index=store.index,
@@ -137,21 +137,22 @@ def contrastive_loader(store: Store, config: TrainingConfig, method: str, seed_i
         key=(config.seed, "pretrain", seed_index),
         meter=meter,
         augment=None if method == "resim" else partial(augment, config=config.augment),
+        pairs=config.pairs,
     )
 
 
-def validation_batches(loader: Loader, store: Store) -> list[Batch]:
-    """Make batches as a loader does, of objects of the validation split spread evenly; none if there is no such split.
+def validation_loader(loader: Loader, store: Store) -> Loader | None:
+    """Load as a loader does, but objects of the validation split, spread evenly; None if there are not two of them.
 
-    They are the same for every epoch, so that their loss follows the network alone. The meter, which tells what the
-    training reads and augments, does not see them.
+    The meter, which tells what the training reads and augments, does not see them.
     """
     if "validation" not in store.index.splits:
-        return []
-    rows = store.index.rows("validation", loader.views)
+        return None
+    rows = rows_of(store.index, "validation", loader.views, loader.pairs)
     rows = rows[:: max(1, -(-len(rows) // _VALIDATION_OBJECTS))]
-    apart = replace(loader, source=store, rows=rows, key=(*loader.key, "validation"), meter=Meter())
-    return [batch for batch in apart.batches(range(1)) if len(batch.rows) > 1]
+    config = loader.config.model_copy(update={"workers": 0})  # to start them takes longer than to read so little
+    apart = replace(loader, source=store, rows=rows, config=config, key=(*loader.key, "validation"), meter=Meter())
+    return apart if len(rows) > 1 else None
 
 
 def check_seed_index(config: TrainingConfig, seed_index: int) -> None:
@@ -228,7 +229,7 @@ def save(path: Path, checkpoint: dict[str, Any]) -> None:
 
 
 def _loss(encoder: Encoder, projection: nn.Module, config: PretrainConfig, batch: Batch) -> Tensor:
-    first, second = (projection(encoder(jets.values, jets.present)) for jets in batch.views)
+    first, second = (projection(jets.through(encoder)) for jets in batch.views)
     return objective(config, first, second, batch.labels)
 
 

@@ -52,7 +52,7 @@ class RunRecord(BaseModel):
 
 def provenance(config: Config, store: Store, method: str = "", held_out: Sequence[HeldOutSet] = ()) -> Provenance:
     """Collect digests of config and data, and versions; with a method, its digest leaves out what others are told."""
-    others = {"": set(), "supervised": {"pretrain", "augment"}}.get(method, {"supervised"})
+    others = {"": set(), "supervised": {"pretrain", "augment", "pairs"}}.get(method, {"supervised"})
     left_out = dict.fromkeys(_NOT_IN_NUMBERS | others, True) | {"trainer": {"logger"}}
     return Provenance(
         training_digest=_digest(config.training.model_dump(mode="json", exclude=left_out)),

@@ -26,7 +26,7 @@ from training.heldout import HeldOutSet
 from training.keys import torch_generator
 from training.labels import labelled_rows
 from training.losses.ranks import gathered
-from training.pretrain import check_origin, check_seed_index, cost_of, normalisation_of, source_of, validation_batches
+from training.pretrain import check_origin, check_seed_index, cost_of, normalisation_of, source_of, validation_loader
 from training.provenance import made_before, origin_of, provenance, record, record_cost
 from training.results import EvaluationResult
 
@@ -183,12 +183,12 @@ def train(
     )
     epochs = -(-settings.supervised.steps // loader.steps(1))
     title = f"{METHOD} seed {seed_index}, {len(rows)} labels"
-    validation = validation_batches(loader, store) if judged else []
+    validation = validation_loader(loader, store) if judged else None
     return classifier, fit(classifier, partial(_loss, classifier), loader, epochs, settings, title, run, validation)
 
 
 def _loss(classifier: Classifier, batch: Batch) -> Tensor:
     """Give the loss of all ranks' rows; in single precision, whatever the network is computed in."""
     (jets,) = batch.views
-    logits = classifier(jets.values, jets.present).float()
+    logits = jets.through(classifier).float()
     return functional.binary_cross_entropy_with_logits(gathered(logits), gathered(batch.labels))

@@ -1,6 +1,7 @@
 """Output of Delphes (ROOT), as the jets lane has what a detector saw."""
 
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -36,14 +37,17 @@ def read_delphes(path: Path, hadrons: Iterable[Hadrons] | None = None, batch: in
     Raises
     ------
     UserError
-        If the file is not Delphes's, lacks a branch, or its events are not those of `hadrons`.
+        If the file is not Delphes's, is damaged, lacks a branch, or its events are not those of `hadrons`.
     """
     with _opened(path) as file:
-        tree = _tree(file, path)
+        with _damage_told(path, "its head"):
+            tree = _tree(file, path)
         start = 0
-        for block in hadrons or _empty(tree, batch):
+        for block in hadrons or _empty(tree, batch, path):
             stop = start + len(block.event)
-            yield _read(tree, start, stop, block, path)
+            with _damage_told(path, f"events {start} to {stop}"):
+                candidates = _read(tree, start, stop, block, path)
+            yield candidates
             start = stop
         if start != tree.num_entries:
             raise UserError(f"{path}: has {tree.num_entries} events, the generator's file {start}; give matching files")
@@ -52,11 +56,21 @@ def read_delphes(path: Path, hadrons: Iterable[Hadrons] | None = None, batch: in
 def _opened(path: Path) -> Any:
     if not path.is_file():
         raise UserError(f"{path}: no such file; give a ROOT file that Delphes wrote")
-    try:
+    with _damage_told(path, "not even as a ROOT file"):
         return uproot.open(path)
-    except (OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise UserError(f"{path}: cannot be read as a ROOT file ({reason}); give a file that Delphes wrote") from error
+
+
+@contextmanager
+def _damage_told(path: Path, what: str) -> Iterator[None]:
+    """Say in one line what cannot be read; of a damaged file the library raises what its parts do."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        message = f"{path}: cannot be read, {what} ({reason}); copy it again, or give a file that Delphes wrote"
+        raise UserError(message) from error
 
 
 def _tree(file: Any, path: Path) -> Any:
@@ -74,10 +88,13 @@ def _names() -> list[str]:
     return [f"{branch}.{leaf}" for branch, leaves in _BRANCHES.items() for leaf in leaves]
 
 
-def _empty(tree: Any, batch: int) -> Iterator[Hadrons]:
+def _empty(tree: Any, batch: int, path: Path) -> Iterator[Hadrons]:
     """Yield events without particles, with the ids of the file."""
     for start in range(0, tree.num_entries, batch):
-        yield Hadrons.unknown(_ids(tree, start, min(start + batch, tree.num_entries)))
+        stop = min(start + batch, tree.num_entries)
+        with _damage_told(path, f"events {start} to {stop}"):
+            ids = _ids(tree, start, stop)
+        yield Hadrons.unknown(ids)
 
 
 def _ids(tree: Any, start: int, stop: int) -> NDArray[np.int64]:

@@ -118,6 +118,15 @@ def write_back(folder: Path, head: Head, i: int, objects: ObjectTable, views: Ma
 
 
 @contextmanager
+def _place_told(out: Path) -> Iterator[None]:
+    """Tell of places where nothing can be made though they seem to be there, such as /proc."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise UserError(f"--out {out}: cannot be made there ({error.strerror}); choose another folder") from error
+
+
+@contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """Give a temporary name beside `path`; the file written there gets its name when all went well, or goes.
 
@@ -131,7 +140,9 @@ def whole_file(path: Path) -> Iterator[Path]:
         raise UserError(f"--out {path}: is a folder; give the name of a file")
     temporary = path.with_name(f".{os.getpid()}-{path.name}")  # some formats look at the suffix
     with storage_errors(path.parent):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        with _place_told(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary.touch()
         try:
             yield temporary
             sync([temporary])
@@ -155,7 +166,8 @@ def whole_dataset(out: Path) -> Iterator[Path]:
         raise UserError(f"--out {out}: is there already and not empty; give a new folder, or remove it first")
     temporary = out.with_name(f".{out.name}-{os.getpid()}")
     with storage_errors(out.parent):
-        temporary.mkdir(parents=True)
+        with _place_told(out):
+            temporary.mkdir(parents=True)
         try:
             yield temporary
             write_manifest(temporary, sorted(temporary.glob("part-*")))

@@ -7,6 +7,7 @@ done on the arrays of a whole batch.
 import gzip
 import io
 import re
+import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -37,7 +38,12 @@ _HARD = {21: -21, 22: -22, 23: 23}  # HepMC has Pythia's codes without their sig
 _MOMENTUM = ("px", "py", "pz", "e")
 _START, _EVENT, _END = b"HepMC::Asciiv3-START_EVENT_LISTING", b"E", b"HepMC::Asciiv3-END_EVENT_LISTING"
 _UNITS = b"U"
+_LARGEST = np.iinfo(np.int32).max
 _HEAD, _BUFFER = 256, 1 << 18
+_LINE = b"\n"
+_TOKEN = rb"(?:[-+]?(?:\d++\.?\d*+|\.\d++)(?:[eE][-+]?\d++)?+|@|\[[\d,-]*+\])"
+_UNREADABLE = re.compile(rb"^[PVW] (?!(?:%b(?: ++%b)*+)?+ *+\r?$)[^\r\n]{0,60}" % (_TOKEN, _TOKEN), re.M)
+_BROKEN = (OSError, EOFError, RuntimeError, zlib.error, zstd.ZstdError)  # what readers raise of damaged files
 _MARKS = re.compile(rb"^(?:(E) |(U) (?:GEV|MEV) (?:MM|CM)[ \r]*$|(HepMC::Asciiv3-(?:START|END)_EVENT_LISTING))", re.M)
 
 
@@ -57,7 +63,7 @@ def read_hepmc(path: Path, batch: int = 1000) -> Iterator[Hadrons]:
     with _opened(path) as file:
         reader = _Reader(path, file)
         while events := list(reader.take(batch)):
-            hadrons = _hadrons(_Batch.of(events), str(path))
+            hadrons = _hadrons(_Batch.of(events, path), str(path))
             last = _require_rising(hadrons.event, last, path)
             yield hadrons
 
@@ -84,20 +90,33 @@ def _require_rising(event: I8, last: int, path: Path) -> int:
 class _Tally(io.BufferedIOBase):
     """Hands a file's bytes on to the C++ reader, and counts the lines that tell whether it is whole.
 
-    The reader takes GeV and mm where a file names no units, and a file that was cut between events for a whole one.
+    The reader takes GeV and mm where a file names no units, a file that was cut between events for a whole one, and
+    what is no number for 0 or, of a weight, for 1.
     """
 
     def __init__(self, file: IO[bytes]) -> None:
-        self._file, self._rest = file, b""
+        self._file, self._rest, self._event = file, b"", b""
         self.marks: Counter[bytes] = Counter()
+        self.unreadable: tuple[str, str] | None = None
+        """The first event with a line of particles, vertices or weights that has what is no number; the line."""
 
     def readinto1(self, buffer: Any) -> int:
         """Fill the reader's buffer (its callback)."""
         piece = self._file.read(len(buffer))
         buffer[: len(piece)] = piece
-        lines, end, self._rest = (self._rest + piece).rpartition(b"\n")
+        lines, end, self._rest = (self._rest + piece).rpartition(_LINE)
+        self._find_unreadable(_LINE + lines + end)
         self.marks.update(word for found in _MARKS.findall(lines + end) for word in found if word)
         return len(piece)
+
+    def _find_unreadable(self, lines: bytes) -> None:
+        start = 0 if self._event else lines.find(_LINE + _EVENT + b" ")  # before are names of weights
+        found = None if start < 0 or self.unreadable else _UNREADABLE.search(lines, start + 1)
+        last = lines.rfind(_LINE + _EVENT + b" ", 0, found.start() if found else len(lines))
+        if last >= 0:
+            self._event = lines[last:].split(maxsplit=2)[1]
+        if found:
+            self.unreadable = (self._event.decode(errors="replace"), found[0].decode(errors="replace"))
 
 
 class _Reader:
@@ -108,7 +127,7 @@ class _Reader:
         self._tally = _Tally(file)
         try:
             head = file.read(_HEAD)
-        except (OSError, EOFError) as error:
+        except _BROKEN as error:
             self._refuse(f"cannot be read ({error}); copy it again")
         if _START not in head:
             self._refuse("is not HepMC3 ASCII; write it with HepMC3's WriterAscii, or convert it")
@@ -129,14 +148,28 @@ class _Reader:
     def _next(self) -> Any:
         try:
             event = self._reader.read()
-        except (OSError, EOFError) as error:
-            self._refuse(f"ends early, in event {self._n_read} of the file ({error}); copy it again")
+        except _BROKEN as error:
+            self._refuse_unreadable()
+            words = " ".join(str(error).split())
+            self._refuse(f"ends early or is damaged, in event {self._n_read} of the file ({words}); copy it again")
+        self._refuse_unreadable()
         if event is not None and not self._tally.marks[_UNITS]:
             self._refuse("names no units; each event needs a line such as 'U GEV MM'")
         return event
 
+    def _refuse_unreadable(self) -> None:
+        if self._tally.unreadable:
+            event, line = self._tally.unreadable
+            what = f"holds a number that is not finite, or none ({line!r})"
+            self._refuse(f"event {event} {what}; mend what writes it, or leave the event out")
+
     def _finish(self) -> None:
-        """Compare what was read with what stands in the file."""
+        """Compare what was read with what stands in the file, to its end, where checksums lie."""
+        try:
+            while self._tally.readinto1(bytearray(_BUFFER)):
+                pass
+        except _BROKEN as error:
+            self._refuse(f"is cut or damaged in or behind event {self._n_read} of the file ({error}); copy it again")
         marks = self._tally.marks
         n = marks[_EVENT]
         if self._n_read < n and marks[_START] <= 1:
@@ -168,13 +201,19 @@ class _Batch:
     """The first particle into that vertex, a place in `particles`; -1 without one."""
 
     @classmethod
-    def of(cls, events: list[Any]) -> "_Batch":
+    def of(cls, events: list[Any], path: Path) -> "_Batch":
         data = [_data(event) for event in events]
         offsets = offsets_of(np.array([len(d.particles) for d in data], dtype=np.int64))
         first_vertex = offsets_of(np.array([len(d.vertices) for d in data], dtype=np.int64))
         n_links = np.array([len(d.links1) for d in data])
         source, target = (np.concatenate([getattr(d, name) for d in data]) for name in ("links1", "links2"))
         # links name particles by 1, 2, ... and vertices by -1, -2, ... within their event
+        owner = np.repeat(np.arange(len(data)), n_links)
+        n_named = [np.diff(first)[owner] for first in (offsets, first_vertex)]
+        for link in (source, target):
+            odd = (link == 0) | (link > n_named[0]) | (-link > n_named[1])
+            if odd.any():
+                raise _damaged(path, events[owner[np.argmax(odd)]], f"a link to {link[odd][0]}, which is not there")
         shift = [np.repeat(first[:-1], n_links) - 1 for first in (offsets, first_vertex)]
         places = [np.where(link > 0, link + shift[0], shift[1] - link) for link in (source, target)]
         made = source < 0
@@ -184,7 +223,7 @@ class _Batch:
         return cls(
             event=np.array([event.event_number for event in events], dtype=np.int64),
             weight=np.array([event.weights[0] if len(event.weights) else 1.0 for event in events]),
-            attributes=[dict(zip(d.attribute_name, d.attribute_string, strict=True)) for d in data],
+            attributes=[_attributes(event, d, path) for event, d in zip(events, data, strict=True)],
             offsets=offsets,
             particles=np.concatenate([d.particles for d in data]),
             vertices=np.concatenate([_by_id(event, d.vertices) for event, d in zip(events, data, strict=True)]),
@@ -197,6 +236,17 @@ def _data(event: Any) -> Any:
     data = pyhepmc.GenEventData()
     event.write_data(data)
     return data
+
+
+def _attributes(event: Any, data: Any, path: Path) -> dict[str, str]:
+    try:
+        return dict(zip(data.attribute_name, data.attribute_string, strict=True))
+    except UnicodeDecodeError as error:
+        raise _damaged(path, event, "an attribute that is no text") from error
+
+
+def _damaged(path: Path, event: Any, what: str) -> UserError:
+    return UserError(f"{path}: event {event.event_number} has {what}; copy or write the file again")
 
 
 def _by_id(event: Any, vertices: NDArray[Any]) -> NDArray[Any]:
@@ -215,7 +265,7 @@ def _hadrons(batch: _Batch, where: str) -> Hadrons:
     columns["charge"] = _known_charges(columns["id"], where)
     particles = Ragged(select_elements(batch.offsets, final), columns)
     heavy = heavy_hadrons(batch.offsets, _record(batch))
-    hard = _hard(batch)
+    hard = _hard(batch, where)
     splitting = np.zeros(int(hard.partons.offsets[-1]), dtype=np.int8)
     return Hadrons(batch.event, hard, particles, heavy, splitting)
 
@@ -268,7 +318,7 @@ def _ascend(start: I8, above: I8, wanted: NDArray[np.bool_]) -> I8:
     return np.where((here >= 0) & wanted[here], here, -1)
 
 
-def _hard(batch: _Batch) -> HardEvents:
+def _hard(batch: _Batch, where: str) -> HardEvents:
     """Give the particles of the hard process, with its own mother for each."""
     rows = batch.particles
     hard = np.isin(rows["status"], tuple(_HARD))
@@ -285,24 +335,40 @@ def _hard(batch: _Batch) -> HardEvents:
     columns |= {name: np.zeros(len(chosen)) for name in ("tau", "spin")}
     return HardEvents(
         event=batch.event,
-        process=_attribute(batch, "signal_process_id", 0).astype(np.int32),
+        process=_attribute(batch, "signal_process_id", 0, where).astype(np.int32),
         weight=batch.weight,
-        scale=_attribute(batch, "event_scale", np.nan),
-        alpha_qcd=_attribute(batch, "alphaQCD", np.nan),
-        alpha_qed=_attribute(batch, "alphaQED", np.nan),
+        scale=_attribute(batch, "event_scale", np.nan, where),
+        alpha_qcd=_attribute(batch, "alphaQCD", np.nan, where),
+        alpha_qed=_attribute(batch, "alphaQED", np.nan, where),
         partons=Ragged(offsets, columns),
     )
 
 
-def _attribute(batch: _Batch, name: str, missing: float) -> NDArray[np.float64]:
+def _attribute(batch: _Batch, name: str, missing: float, where: str) -> NDArray[np.float64]:
     """Give a number that stands with each event, or `missing`."""
-    return np.array([float(attributes.get(name, missing)) for attributes in batch.attributes])
+    words = [attributes.get(name) for attributes in batch.attributes]
+    values = np.array([missing if word is None else _number(word) for word in words])
+    bad = ~(np.abs(values) <= _LARGEST) & np.array([word is not None for word in words], dtype=bool)
+    if bad.any():
+        i = int(np.argmax(bad))
+        found = f"event {batch.event[i]} has the {name} {words[i]!r}, not a number of up to {_LARGEST}"
+        raise UserError(f"{where}: {found}; mend what writes it, or leave the event out")
+    return values
+
+
+def _number(word: str) -> float:
+    """Read a number; what is none becomes NaN."""
+    try:
+        return float(word)
+    except ValueError:
+        return float("nan")
 
 
 # --- writing ------------------------------------------------------------------------------------------------------
 
 _DIGITS = 16  # behind the point: every number comes back to the bit
 _GZIP_LEVEL = 4
+_CHECKED = {int(zstd.CompressionParameter.checksum_flag): 1}  # else damage would give other numbers
 _BEAM, _PROTON, _PROTON_MASS = 4, 2212, 0.93827
 _DECAYED, _PSEUDOPARTICLE = 2, 90  # PDG ids 81 to 100 are a generator's own
 _SCALES = {"event_scale": "scale", "alphaQCD": "alpha_qcd", "alphaQED": "alpha_qed"}
@@ -349,7 +415,7 @@ def _created(path: Path) -> Iterator[IO[bytes]]:
             with gzip.GzipFile("", "wb", _GZIP_LEVEL, raw, mtime=0) as file:
                 yield cast(IO[bytes], file)
         elif path.suffix == ".zst":
-            with zstd.ZstdFile(raw, "wb") as file:
+            with zstd.ZstdFile(raw, "wb", options=_CHECKED) as file:
                 yield cast(IO[bytes], file)
         else:
             yield raw

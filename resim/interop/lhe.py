@@ -3,8 +3,10 @@
 GeV. What Pythia's replay needs, and every further weight and scale of the event, is kept.
 """
 
+import gzip
 import hashlib
 import warnings
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
@@ -17,12 +19,17 @@ import pylhe
 
 from resim.errors import UserError
 from resim.jets.states import HardEvents, Ragged
-from resim.ragged import offsets_of
+from resim.ragged import offsets_of, row_of
 
 _INTEGERS = ("id", "status", "mother1", "mother2", "color1", "color2")
 _NUMBERS = ("px", "py", "pz", "e", "m", "lifetime", "spin")
 _OURS = {"color1": "col", "color2": "acol", "lifetime": "tau"}
 _STATUS = {-1: -21, 2: -22, 1: 23}  # Les Houches to Pythia: incoming, resonance, outgoing
+_INCOMING, _N_INCOMING = -1, 2
+_LARGEST = np.iinfo(np.int32).max
+_ROUNDING = 1e-6  # by which a parton may have more energy than its beam: files have few digits
+_GZIP = b"\x1f\x8b"
+_PIECE = 1 << 20
 _PROTON = 2212
 _UNIT_WEIGHTS = 3  # strategy: events as they come, weights as they stand
 # seventeen digits bring every number back to the bit
@@ -36,17 +43,35 @@ _FORMAT = replace(
 
 def file_digest(path: Path) -> str:
     """Digest the content of a file; computed again only when its size or time has changed."""
+    return _digest(path, _state(path))
+
+
+def _state(path: Path) -> tuple[int, int]:
     try:
         found = path.stat()
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); give a Les Houches file") from error
-    return _digest(path, (found.st_size, found.st_mtime_ns))
+    return found.st_size, found.st_mtime_ns
 
 
 @lru_cache(maxsize=16)
 def _digest(path: Path, _state: tuple[int, int]) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@lru_cache(maxsize=16)
+def _require_undamaged(path: Path, _state: tuple[int, int]) -> None:
+    """Read a compressed file to its end, where the checksum lies: before it, damage gives other numbers."""
+    try:
+        with path.open("rb") as raw:
+            if raw.read(len(_GZIP)) != _GZIP:
+                return
+        with gzip.open(path) as file:
+            while file.read(_PIECE):
+                pass
+    except (OSError, EOFError, zlib.error) as error:
+        raise UserError(f"{path}: is cut or damaged ({error}); write or copy the file again") from error
 
 
 class LesHouchesFile:
@@ -90,6 +115,7 @@ class LesHouchesFile:
     def _open(self) -> Iterator[pylhe.LHEEvent]:
         if not self.path.is_file():
             raise UserError(f"{self.path}: no such file; give a Les Houches file (.lhe or .lhe.gz)")
+        _require_undamaged(self.path, _state(self.path))
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("error", RuntimeWarning)
@@ -111,51 +137,60 @@ class LesHouchesFile:
     def _columns(self, events: Sequence[pylhe.LHEEvent], first: int) -> HardEvents:
         particles = [particle for event in events for particle in event.particles]
         columns: dict[str, Any] = {
-            _OURS.get(n, n): np.array([getattr(p, n) for p in particles], np.int32) for n in _INTEGERS
+            n: np.array([getattr(p, n) for p in particles], float) for n in (*_INTEGERS, *_NUMBERS)
         }
-        columns |= {_OURS.get(n, n): np.array([getattr(p, n) for p in particles], np.float64) for n in _NUMBERS}
+        head = [
+            (e.eventinfo.pid, e.eventinfo.weight, _shower_scale(e), e.eventinfo.aqcd, e.eventinfo.aqed) for e in events
+        ]
+        heads = np.array(head, float).T
         offsets = offsets_of(np.array([len(event.particles) for event in events], dtype=np.int64))
-        self._check(events, columns, offsets, first)
+        self._check(events, heads, columns, offsets, first)
+        for name in _INTEGERS:
+            columns[name] = columns[name].astype(np.int32)
         columns["status"] = np.select([columns["status"] == s for s in _STATUS], list(_STATUS.values())).astype(
             np.int32
         )
         for name in ("mother1", "mother2"):
             columns[name] = columns[name] - np.int32(1)
-        head = [
-            (e.eventinfo.pid, e.eventinfo.weight, _shower_scale(e), e.eventinfo.aqcd, e.eventinfo.aqed) for e in events
-        ]
-        process, weight, scale, alpha_qcd, alpha_qed = (np.array(column) for column in zip(*head, strict=True))
         ids = np.arange(first, first + len(events), dtype=np.int64)
-        partons = Ragged(offsets, columns)
-        return HardEvents(
-            ids,
-            process.astype(np.int32),
-            weight,
-            scale,
-            alpha_qcd,
-            alpha_qed,
-            partons,
-            _further(events, self.path, first),
-        )
+        partons = Ragged(offsets, {_OURS.get(n, n): column for n, column in columns.items()})
+        further = _further(events, self.path, first)
+        process, weight, scale, alpha_qcd, alpha_qed = heads
+        return HardEvents(ids, process.astype(np.int32), weight, scale, alpha_qcd, alpha_qed, partons, further)
 
-    def _check(self, events: Sequence[pylhe.LHEEvent], columns: dict[str, Any], offsets: Any, first: int) -> None:
-        """Refuse what cannot be an event: names it."""
-        announced = np.array([event.eventinfo.nparticles for event in events])
-        short = announced != np.diff(offsets)
-        if short.any():
-            i = int(np.argmax(short))
-            found = f"announces {announced[i]} particles and has {np.diff(offsets)[i]}"
+    def _check(
+        self, events: Sequence[pylhe.LHEEvent], heads: Any, columns: dict[str, Any], offsets: Any, first: int
+    ) -> None:
+        """Refuse what cannot be an event, some of which Pythia does not come back from: names it."""
+        announced, n = np.array([event.eventinfo.nparticles for event in events], float), np.diff(offsets)
+        if (announced != n).any():
+            i = int(np.argmax(announced != n))
+            found = f"announces {announced[i]:g} particles and has {n[i]}"
             raise UserError(f"{self.path}, event {first + i}: {found}; write or copy the file again")
-        bad = ~np.isin(columns["status"], list(_STATUS)) | ~np.isfinite(
-            [columns[n] for n in ("px", "py", "pz", "e", "m")]
-        ).all(0)
-        weights = np.array([event.eventinfo.weight for event in events])
-        events_bad = np.union1d(
-            np.searchsorted(offsets, np.flatnonzero(bad), side="right") - 1, np.flatnonzero(~np.isfinite(weights))
-        )
-        if len(events_bad):
-            what = f"a status that is none of {', '.join(map(str, _STATUS))}, or a number that is not finite"
-            raise UserError(f"{self.path}, event {first + int(events_bad[0])}: has {what}; leave the event out")
+        _require_none(self.path, first, self._rules(heads, columns, offsets))
+
+    def _rules(self, heads: Any, columns: dict[str, Any], offsets: Any) -> dict[str, Any]:
+        """Say what an event must not have, and which events have it."""
+        owner, n = row_of(offsets), np.diff(offsets)
+
+        def some(rows: Any) -> Any:
+            return np.bincount(owner[rows], minlength=len(n)) > 0
+
+        integers, mothers = (np.array([columns[c] for c in names]) for names in (_INTEGERS, ("mother1", "mother2")))
+        finite = np.isfinite([columns[c] for c in _NUMBERS]).all(0)
+        known = np.isin(columns["status"], list(_STATUS))
+        incoming, beam = columns["status"] == _INCOMING, self._energy / 2
+        fitting = (columns["e"] > 0) & (columns["e"] <= beam * (1 + _ROUNDING))
+        other_number = np.bincount(owner[incoming], minlength=len(n)) != _N_INCOMING
+        too_large = (abs(heads[0]) > _LARGEST) | some((abs(integers) > _LARGEST).any(0))
+        return {
+            "a number that is not finite": ~np.isfinite(heads).all(0) | some(~finite),
+            "an integer of more than 32 bits": too_large,
+            f"a status that is none of {', '.join(map(str, _STATUS))}": some(~known),
+            f"other than {_N_INCOMING} incoming partons (status {_INCOMING})": other_number,
+            f"an incoming parton of an energy not above 0 or above the beam's {beam:g} GeV": some(incoming & ~fitting),
+            "a mother that is none of its particles": some(((mothers < 0) | (mothers > n[owner])).any(0)),
+        }
 
 
 def _shower_scale(event: pylhe.LHEEvent) -> float:
@@ -164,21 +199,48 @@ def _shower_scale(event: pylhe.LHEEvent) -> float:
 
 
 def _further(events: Sequence[pylhe.LHEEvent], path: Path, first: int) -> dict[str, Any]:
-    """Give the further weights over the event's own (or as they stand, where it is 0), and the scales in GeV."""
-    rows = [
-        {
-            **{f"weight_{_word(n)}": w / (e.eventinfo.weight or 1.0) for n, w in e.weights.items()},
-            **{f"scale_{_word(n)}": float(s) for n, s in e.scales.items()},
-        }
-        for e in events
-    ]
-    for i, row in enumerate(rows):
-        if row.keys() != rows[0].keys():
-            odd = min(row.keys() ^ rows[0].keys())
-            raise UserError(
-                f"{path}, event {first + i}: {odd!r} is not in all events; write the file with the same weights"
-            )
-    return {name: np.array([row[name] for row in rows]) for name in (rows[0] if rows else ())}
+    """Give the further weights over the event's own, and the scales in GeV."""
+    weight = np.array([event.eventinfo.weight for event in events])
+    further = {}
+    for (kind, name), column in _further_names(events, path, first).items():
+        values = np.array([getattr(event, kind)[name] for event in events], float)
+        if kind == "weights":
+            lost = (weight == 0) & (values != 0) & np.isfinite(values)
+            found = f"weight 0, over which its further weight {name!r}, which is not 0, would be kept"
+            _require_none(path, first, {found: lost})
+            with np.errstate(over="ignore"):  # is refused below
+                values = values / np.where(weight == 0, 1.0, weight)
+        _require_none(path, first, {f"a {column} that is not finite": ~np.isfinite(values)})
+        further[column] = values
+    return further
+
+
+def _further_names(events: Sequence[pylhe.LHEEvent], path: Path, first: int) -> dict[tuple[str, str], str]:
+    """Give the column of each further weight and scale, all of which every event must have."""
+    known = [{("weights", n): None for n in e.weights} | {("scales", n): None for n in e.scales} for e in events]
+    for i, names in enumerate(known):
+        if odd := names.keys() ^ known[0].keys():
+            remedy = "is not in all events; write the file with the same weights"
+            raise UserError(f"{path}, event {first + i}: {_column(*min(odd))!r} {remedy}")
+    columns: dict[tuple[str, str], str] = {}
+    for kind, name in known[0] if known else ():
+        twin = next((n for (_, n), column in columns.items() if column == _column(kind, name)), None)
+        if twin is not None:
+            found = f"{kind} {twin!r} and {name!r} are both kept as {_column(kind, name)!r}"
+            raise UserError(f"{path}, event {first}: {found} (of signs only ._- are kept); rename one")
+        columns[kind, name] = _column(kind, name)
+    return columns
+
+
+def _require_none(path: Path, first: int, rules: dict[str, Any]) -> None:
+    """Refuse events: `rules` says what they must not have, and which ones have it."""
+    for what, wrong in rules.items():
+        if wrong.any():
+            raise UserError(f"{path}, event {first + int(np.argmax(wrong))}: has {what}; leave the event out")
+
+
+def _column(kind: str, name: str) -> str:
+    return f"{kind.removesuffix('s')}_{_word(name)}"
 
 
 def _word(name: str) -> str:

@@ -8,7 +8,7 @@ import hashlib
 import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.metadata import version
@@ -119,6 +119,7 @@ def export_rs3l(
             if not any(counts.values()):
                 folder = dataset.manifest.path.parent
                 raise UserError(f"{folder}: no object is in nominal and in {' or '.join(numbered)}")
+            file.attrs[_EXTRA] = True  # that there is such a group, whose name may be damaged
             file[f"{_EXTRA}/head"] = Head.of(dataset, with_nominal(list(numbered))).to_json()
         disk.check()
     return counts
@@ -295,7 +296,8 @@ def import_rs3l(files: Sequence[Path], out: Path, settings: ImportSettings, prog
         raise UserError(f"--events-per-part {settings.events_per_part}: not whole blocks of {settings.block_size}")
     with ExitStack() as stack:
         sources = [stack.enter_context(Source(path)) for path in files]
-        plan = _plan(sources, settings)
+        with _damage_told(*files):
+            plan = _plan(sources, settings)
         with whole_dataset(out) as folder:
             for i in progress(range(len(plan.parts))):
                 plan.write(folder, i)
@@ -309,10 +311,24 @@ def possible_views(path: Path, vartypes: Mapping[int, str]) -> tuple[tuple[str, 
     UserError
         If the file is not HDF5.
     """
-    with _opened(path) as file:
+    with _damage_told(path), _opened(path) as file:
         if (text := file.get(f"{_EXTRA}/head")) is not None:
             return tuple(Head.from_json(text[()], path).views), True
     return (NOMINAL, *({code: name for name, (code, _) in VIEWS.items()} | dict(vartypes)).values()), False
+
+
+@contextmanager
+def _damage_told(*paths: Path) -> Iterator[None]:
+    """Say in one line that files are damaged where no checksum told: HDF5 has none of its own structure."""
+    try:
+        yield
+    except (OSError, LookupError, RuntimeError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise _damaged(paths, error) from error
+
+
+def _damaged(paths: Sequence[Path], error: Exception) -> UserError:
+    words = _first_line(error) or type(error).__name__
+    return UserError(f"{', '.join(map(str, paths))}: damaged ({words}); copy or export it again")
 
 
 def _opened(path: Path) -> h5py.File:
@@ -329,8 +345,10 @@ class Source:
         self.path = path
         self._file = _opened(path)
         try:
-            self._check_shapes()
-            self._check_pairs()
+            with _damage_told(path):
+                self._check_shapes()
+                self._check_pairs()
+                self._check_head()
         except BaseException:
             self._file.close()
             raise
@@ -355,16 +373,20 @@ class Source:
 
     def read(self, name: str, start: int, stop: int) -> NDArray[Any]:
         """Read the rows of the pairs [start, stop)."""
-        try:
-            return np.asarray(self._file[name][2 * start : 2 * stop])
-        except (OSError, KeyError) as error:
-            raise UserError(
-                f"{self.path}: {name} cannot be read ({_first_line(error)}); copy the file again"
-            ) from error
+        with _damage_told(self.path):
+            rows = np.asarray(self._file[name][2 * start : 2 * stop])
+            if len(rows) != 2 * (min(stop, len(self)) - start):
+                raise ValueError(f"{name} has too few rows")
+            return rows
 
     def object_columns(self, start: int, stop: int) -> Arrays:
         """Read the object table of our own export."""
         return {name: self.read(f"{_EXTRA}/objects/{name}", start, stop) for name in self._file[f"{_EXTRA}/objects"]}
+
+    def _check_head(self) -> None:
+        """Refuse our own export without its head: it would be read as a published file, with other event numbers."""
+        if self.head is None and (_EXTRA in self._file or _EXTRA in self._file.attrs):
+            raise UserError(f"{self.path}: lacks {_EXTRA}/head, which our export has; copy or export it again")
 
     def _check_shapes(self) -> None:
         missing = [name for name in LAYOUT if name not in self._file]
@@ -434,11 +456,15 @@ class _Plan:
         attributes, meter = self.parts[i], Meter()
         events = self.pairs.object // SLOTS
         pairs = self.pairs.take((events >= attributes["first"]) & (events < attributes["stop"]))
-        with meter.measure("import", NOMINAL, events=len(np.unique(pairs.object // SLOTS))):
+        measured = meter.measure("import", NOMINAL, events=len(np.unique(pairs.object // SLOTS)))
+        with measured, _damage_told(*(source.path for source in self.sources)):
             jets = _read(self.sources, pairs, self.settings, self.head)
             objects, views = self._tables(pairs, jets)
         attributes = attributes | ({} if self.head else {"cost": to_json(list(meter.records))})
-        write_part(folder, objects, views, self._schema, attributes)
+        try:
+            write_part(folder, objects, views, self._schema, attributes)
+        except ValueError as error:  # what it holds breaks a rule of the store; a full disk tells of itself
+            raise _damaged([source.path for source in self.sources], error) from error
 
     def _tables(self, pairs: _Pairs, jets: "_Jets") -> tuple[ObjectTable, dict[str, ViewTable]]:
         """Lay pairs out by object; a nominal jet that stands in several pairs is taken from the first."""

@@ -15,10 +15,12 @@ from resim.chain import Settings
 from resim.config import Engine
 from resim.errors import UserError
 from resim.interop.delphes import no_candidates, read_delphes
+from resim.interop.exchange import whole_file
 from resim.interop.hepmc import read_hepmc, write_hepmc
 from resim.interop.lhe import write_lhe
 from resim.jets.states import I8, Candidates, Hadrons, HardEvents
 from resim.keys import Stream
+from resim.ragged import row_of
 
 REPLACED: Mapping[tuple[str, str], tuple[str, ...]] = {
     ("lhe", "hepmc3"): ("shower", "hadronization", "decays"),
@@ -27,6 +29,7 @@ REPLACED: Mapping[tuple[str, str], tuple[str, ...]] = {
 }
 """What an engine takes and gives -> the stages that it stands in for."""
 _NAMED = 10  # events named in a message
+_LHE, _HEPMC = (".lhe", ".lhe.gz"), (".hepmc3", ".hepmc3.gz", ".hepmc3.zst")
 
 
 @dataclass(frozen=True)
@@ -81,15 +84,21 @@ class External:
 
 
 def write_outgoing(state: HardEvents | Hadrons, path: Path, energy: float) -> None:
-    """Write what goes out to an engine: Les Houches events, or stable particles as HepMC3; event numbers kept."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    """Write what goes out to an engine: Les Houches events, or stable particles as HepMC3; event numbers kept.
+
+    Raises
+    ------
+    UserError
+        If the file's name is not of its format, or it cannot be written.
+    """
+    kind, suffixes = ("Les Houches", _LHE) if isinstance(state, HardEvents) else ("HepMC3", _HEPMC)
+    if not path.name.endswith(suffixes):
+        raise UserError(f"--out {path}: would be {kind}; give a name that ends in {', '.join(suffixes)}")
+    with whole_file(path) as temporary:
         if isinstance(state, HardEvents):
-            write_lhe(state, path, energy)
+            write_lhe(state, temporary, energy)
         else:
-            write_hepmc(state, path, energy)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror}); choose another --out or make room") from error
+            write_hepmc(state, temporary, energy)
 
 
 def read_incoming(path: Path, engine: Engine, expected: I8) -> Incoming:
@@ -131,14 +140,23 @@ def _read(path: Path, output: str) -> Hadrons | Candidates:
     if not pieces:
         raise UserError(f"{path}: holds no event; see the engine's log")
     state: Hadrons | Candidates = type(pieces[0]).join(pieces)
-    tables = [state.candidates] if isinstance(state, Candidates) else [state.particles, state.heavy]
+    bad = _not_finite(state)
+    if bad.any():
+        what = _listed(state.event[bad])
+        raise UserError(f"{path}: {what} holds a number that is not finite; mend the engine or leave the event out")
+    return state
+
+
+def _not_finite(state: Hadrons | Candidates) -> NDArray[np.bool_]:
+    """Tell which events hold a number that is not finite; scales and couplings may be unknown."""
+    if isinstance(state, Candidates):
+        tables, bad = [state.candidates], np.zeros(len(state.event), dtype=bool)
+    else:
+        tables, bad = [state.particles, state.heavy, state.hard.partons], ~np.isfinite(state.hard.weight)
     for rows in tables:
         good = np.all([np.isfinite(column) for column in rows.columns.values()], axis=0)
-        if not good.all():
-            row = np.searchsorted(rows.offsets, np.flatnonzero(~good), side="right") - 1
-            what = _listed(state.event[np.unique(row)])
-            raise UserError(f"{path}: {what} holds a number that is not finite; mend the engine or leave the event out")
-    return state
+        bad[row_of(rows.offsets)[~good]] = True
+    return bad
 
 
 def _numbered(state: Hadrons | Candidates, expected: I8, path: Path) -> Hadrons | Candidates:

@@ -247,7 +247,7 @@ class JetsLane:
         """
         steps = {step.stage: dict(first_values(step.settings)) for step in path if step.stage in engine.STAGES}
         ropes, vertices = "Ropewalk:RopeHadronization", "PartonVertex:setVertex"
-        if "shower" not in steps or not pythia.is_on(steps["hadronization"].get(ropes, False)):
+        if "shower" not in steps or not pythia.is_on(steps.get("hadronization", {}).get(ropes, False)):
             return
         if not pythia.is_on(steps["shower"].get(vertices, False)):
             raise UserError(
@@ -279,6 +279,8 @@ class JetsLane:
             raise UserError(
                 f"{where}: has neither process, hard nor lhe; give one, `resim processes` lists the library"
             )
+        if wanted.lhe is not None and not Path(wanted.lhe).is_file():
+            raise UserError(f"{where}.lhe: there is no file {wanted.lhe}; give one that exists")
         if wanted.lhe is not None and wanted.process is not None:
             raise UserError(f"{where}: has both process and lhe; keep one (hard says how resonances of the file decay)")
         cuts = [name for name in wanted.hard if wanted.lhe and name.startswith("PhaseSpace:")]

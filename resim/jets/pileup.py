@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import lru_cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -39,7 +40,9 @@ class PileupSettings(BaseModel, extra="forbid", frozen=True, allow_inf_nan=False
     """How many collisions are laid over an event, and where they lie."""
 
     mu: float = Field(0.0, ge=0, le=1000, description="mean number of collisions; 0 is none")
-    vertex_z: float = Field(53.0, ge=0, description="spread of the vertices along the beam (one sigma), mm")
+    vertex_z: float = Field(
+        53.0, ge=0, le=100, description="spread of the vertices along the beam (one sigma), mm; the pool is cut for it"
+    )
     vertex_t: float = Field(48.0, ge=0, description="their spread in time (one sigma), mm/c; 48 mm/c are 160 ps")
 
 
@@ -56,7 +59,7 @@ class Pool:
 
 def recipe(settings: Mapping[str, Any], events: int, seed: int) -> str:
     """Digest all that a pool's numbers depend on."""
-    words = [VERSION, BLOCK, list(settings.items()), events, seed]
+    words = [VERSION, BLOCK, version("pythia8mc"), list(settings.items()), events, seed]
     return hashlib.sha256(json.dumps(words).encode()).hexdigest()[:32]
 
 
@@ -76,8 +79,12 @@ def make_pool(path: Path, settings: Mapping[str, Any], events: int, seed: int) -
         If Pythia refuses the settings, or the folder cannot be written.
     """
     wanted = recipe(settings, events, seed)
-    if path.exists() and _attributes(path).get("recipe") == wanted:
-        return
+    if path.exists():
+        there = _attributes(path)
+        if there.get("format") != FORMAT:
+            raise _no_pool(path)
+        if there.get("recipe") == wanted:
+            return
     pythia = initialise(make(settings.items()), settings.items())
     blocks = [_block(pythia, seed, b) for b in tqdm(range(events // BLOCK), desc="pile-up pool", disable=None)]
     particles = Ragged.join(blocks)
@@ -124,7 +131,11 @@ def _attributes(path: Path) -> dict[str, Any]:
     try:
         return dict(zarr.open_group(str(path), mode="r").attrs)
     except Exception as error:  # zarr raises what it likes for a folder that is no group
-        raise UserError(f"{path}: is no pool of pile-up; make one with `resim pool`, or remove it") from error
+        raise _no_pool(path) from error
+
+
+def _no_pool(path: Path) -> UserError:
+    return UserError(f"{path}: is no pool of pile-up; make one with `resim pool` elsewhere, or remove it")
 
 
 @lru_cache(maxsize=2)

@@ -11,6 +11,7 @@ from resim.store.dataset import (
 )
 from resim.store.digests import digest_checkpoint
 from resim.store.part import Part, StoredView, open_part, part_digests, part_name
+from resim.store.places import Place, place_of
 from resim.store.summary import format_summary, summary
 from resim.store.tables import EXTRAS, FORMAT, VERSION, Checkpoint, Column, Extra, ObjectTable, Schema, ViewTable, join
 from resim.store.validation import Problem, validate, validate_part
@@ -28,6 +29,7 @@ __all__ = [
     "ObjectTable",
     "Part",
     "PartEntry",
+    "Place",
     "Problem",
     "Schema",
     "StoredView",
@@ -40,6 +42,7 @@ __all__ = [
     "open_part",
     "part_digests",
     "part_name",
+    "place_of",
     "read_manifest",
     "summary",
     "validate",

@@ -16,7 +16,7 @@ from resim.errors import UserError
 from resim.store.digests import BlockDigests, combine
 from resim.store.files import check_keys, is_sealed, read_json, replace_json, sealed, storage_errors
 from resim.store.part import Part, check_version, open_part, part_digests, schema_of
-from resim.store.places import Place, local, place_of
+from resim.store.places import Place, follow, local, place_of
 from resim.store.tables import VERSION
 
 MANIFEST_FILE = "manifest.json"
@@ -219,7 +219,8 @@ def read_manifest(path: Place | str) -> Manifest:
         If there is none, it has another version, or it is damaged.
     """
     path = place_of(path)
-    path = path if path.is_file() else path / MANIFEST_FILE
+    is_file = path.suffix == ".json" and path.is_file()  # web servers show folders as files, too
+    path = path if is_file else path / MANIFEST_FILE
     if not path.is_file():
         raise UserError(f"{path.parent}: is no data set (it has no {MANIFEST_FILE}); write one with `resim manifest`")
     content = read_json(path)
@@ -248,7 +249,7 @@ def open_dataset(path: Place | str) -> Dataset:
         If there is no manifest, a part is missing or damaged, or a part is not what the manifest says.
     """
     manifest = read_manifest(path)
-    parts = [open_part(manifest.place.parent / entry.name) for entry in manifest.parts]
+    parts = [open_part(follow(manifest.place.parent, entry.name)) for entry in manifest.parts]
     for part, entry in zip(parts, manifest.parts, strict=True):
         wrong = differences(part, entry)
         if wrong:

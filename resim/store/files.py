@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from resim.errors import UserError
-from resim.store.places import Place
+from resim.store.places import Place, bytes_of
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _NOT_WRITABLE = {errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST, errno.EISDIR}
@@ -135,7 +135,7 @@ def read_json(path: Place) -> dict[str, Any]:
         If the file is missing, cannot be read, or is no JSON object.
     """
     try:
-        content = json.loads(path.read_bytes())
+        content = json.loads(bytes_of(path))
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from error
     except ValueError as error:  # bad JSON and bad UTF-8

@@ -13,7 +13,7 @@ from resim.cost import CostRecord, from_json
 from resim.errors import OtherVersion, UserError
 from resim.store.digests import BlockDigests, digest_checkpoint, digest_objects, digest_view
 from resim.store.files import check_keys, is_sealed, read_json, sha256
-from resim.store.places import Place, Remote, local, place_of
+from resim.store.places import Place, bytes_of, local, place_of, size_of
 from resim.store.tables import EXTRAS, FORMAT, VERSION, Checkpoint, Column, Extra, ObjectTable, Schema, ViewTable
 
 DIGEST_FILE = "digest.json"
@@ -247,7 +247,7 @@ class Part:
         file = "/".join(filter(None, [DATA, node, "zarr.json"]))
         _, expected = self.digest["files"].get(file, (0, None))
         try:
-            raw = (self.place / file).read_bytes()
+            raw = bytes_of(self.place / file)
         except OSError as error:
             raise UserError(f"{self.place / file}: cannot be read ({error.strerror}); make the part again") from error
         if sha256(raw) != expected:
@@ -262,7 +262,8 @@ class Part:
         Zarr itself takes a missing file for an array of fill values.
         """
         self.check_sizes(f"{DATA}/{name}/")
-        return zarr.open_array(_store(self.place / DATA / name), mode="r")
+        place = self.place / DATA / name  # of a path as text, Zarr would take `::` for a URL's
+        return zarr.open_array(place if isinstance(place, Path) else str(place), mode="r")
 
     def check_sizes(self, prefix: str = "") -> None:
         """Check that the files whose path begins with `prefix` are there, as long as they were written.
@@ -273,7 +274,7 @@ class Part:
             If one is missing, or shorter or longer.
         """
         for file, (size, _) in self.digest["files"].items():
-            if file.startswith(prefix) and file_size(self.place / file) != size:
+            if file.startswith(prefix) and size_of(self.place / file) != size:
                 raise UserError(f"{self.place / file}: missing or not {size} bytes long; make the part again")
 
     def read_array(self, name: str, rows: slice = slice(None), handle: zarr.Array[Any] | None = None) -> NDArray[Any]:
@@ -318,10 +319,6 @@ def open_part(path: Place | str) -> Part:
     return part
 
 
-def _store(place: Place) -> Any:
-    return place.store() if isinstance(place, Remote) else str(place)
-
-
 def check_version(path: Place, content: dict[str, Any], expected: str) -> None:
     """Refuse another format, or a version that this code does not read."""
     if content.get("format") != expected:
@@ -329,16 +326,6 @@ def check_version(path: Place, content: dict[str, Any], expected: str) -> None:
     if content.get("version") != VERSION:
         found = f"has version {content.get('version')!r} of the format {expected}, and this program reads {VERSION}"
         raise OtherVersion(f"{path}: {found}. Use the program's version that wrote it, or make the part again")
-
-
-def file_size(path: Place) -> int:
-    """Give a file's size in bytes, -1 where there is none."""
-    if isinstance(path, Remote):
-        return path.size()
-    try:
-        return path.stat().st_size
-    except OSError:
-        return -1
 
 
 def read_objects(part: Part) -> ObjectTable:

@@ -1,89 +1,64 @@
 """Where data sets are read from: a folder, or a URL of any file system that fsspec knows. Nothing is written there."""
 
 import errno
-import posixpath
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from fsspec.core import url_to_fs
-from zarr.storage import FsspecStore
+from upath import UPath
 
 from resim.errors import UserError
 
-
-@dataclass(frozen=True)
-class Remote:
-    """A file or folder behind a URL, with what reading needs of `Path`."""
-
-    url: str
-
-    def __str__(self) -> str:
-        """Give the URL."""
-        return self.url
-
-    def __truediv__(self, name: str) -> "Remote":
-        """Go down, or up (`..`)."""
-        protocol, path = self.url.split("://", 1)
-        return Remote(f"{protocol}://{posixpath.normpath(posixpath.join(path, name))}")
-
-    @property
-    def name(self) -> str:
-        """Last word of the URL."""
-        return posixpath.basename(self.url.rstrip("/"))
-
-    @property
-    def parent(self) -> "Remote":
-        """The folder that it lies in."""
-        return self / ".."
-
-    def is_file(self) -> bool:
-        """Tell whether it is a JSON file of ours, and there: web servers show folders as files."""
-        return self.name.endswith(".json") and self.size() >= 0
-
-    def size(self) -> int:
-        """Give a file's size in bytes, -1 where there is none."""
-        files, path = self._opened()
-        try:
-            return int(files.size(path))
-        except Exception:  # noqa: BLE001 - a file system raises what it likes
-            return -1
-
-    def read_bytes(self) -> bytes:
-        """Read a file.
-
-        Raises
-        ------
-        OSError
-            Whatever went wrong.
-        """
-        files, path = self._opened()
-        try:
-            return bytes(files.cat_file(path))
-        except Exception as error:
-            raise OSError(errno.EIO, f"{type(error).__name__}: {error}") from error
-
-    def store(self) -> FsspecStore:
-        """Give what Zarr reads it through."""
-        return FsspecStore.from_url(self.url, read_only=True)
-
-    def _opened(self) -> tuple[Any, str]:
-        try:
-            return url_to_fs(self.url)
-        except (ImportError, ValueError) as error:  # a package that is missing, a protocol that is none
-            raise UserError(
-                f"{self.url}: cannot be read ({error}); give a folder or a URL that fsspec reads"
-            ) from error
-
-
-Place = Path | Remote
+Place = Path | UPath
 
 
 def place_of(where: Place | str) -> Place:
-    """Tell a URL from a path."""
-    if isinstance(where, str) and "://" in where:
-        return Remote(where.rstrip("/"))
-    return where if isinstance(where, Remote) else Path(where)
+    """Tell a URL from a path.
+
+    Raises
+    ------
+    UserError
+        If the URL's protocol is none, or the package for it is missing.
+    """
+    if not (isinstance(where, str) and "://" in where):
+        return where if isinstance(where, UPath) else Path(where)
+    try:
+        place = UPath(where.rstrip("/"))
+        _ = place.fs  # opened now, by which a missing package shows
+    except (ImportError, ValueError) as error:
+        raise UserError(f"{where}: cannot be read ({error}); give a folder or a URL that fsspec reads") from error
+    return place
+
+
+def follow(place: Place, way: str) -> Place:
+    """Go down, or up (`..`): a disk knows that word, an object store does not."""
+    if isinstance(place, Path):
+        return place / way
+    for word in way.split("/"):
+        place = place.parent if word == ".." else place / word
+    return place
+
+
+def size_of(place: Place) -> int:
+    """Give a file's size in bytes, -1 where there is none."""
+    try:
+        return int(place.stat().st_size)
+    except Exception:  # noqa: BLE001 - a file system raises what it likes
+        return -1
+
+
+def bytes_of(place: Place) -> bytes:
+    """Read a file.
+
+    Raises
+    ------
+    OSError
+        Whatever went wrong.
+    """
+    if isinstance(place, Path):
+        return place.read_bytes()
+    try:
+        return bytes(place.fs.cat_file(place.path))  # one request; `read_bytes` asks for the size before
+    except Exception as error:
+        raise OSError(errno.EIO, f"{type(error).__name__}: {error}") from error
 
 
 def local(place: Place) -> Path:
@@ -94,6 +69,6 @@ def local(place: Place) -> Path:
     UserError
         If it lies behind a URL.
     """
-    if isinstance(place, Remote):
-        raise UserError(f"{place}: is read from a URL, and this needs it on a disk; copy the data set first")
-    return place
+    if isinstance(place, Path):
+        return place
+    raise UserError(f"{place}: is read from a URL, and this needs it on a disk; copy the data set first")

@@ -9,7 +9,8 @@ from resim.store.dataset import Manifest, dataset_digest, differences, read_mani
 from resim.store.digests import BlockDigests, block_numbers, digest_checkpoint, digest_objects, digest_view
 from resim.store.files import sha256
 from resim.store.invariants import check_checkpoint, check_objects, check_view
-from resim.store.part import DATA, DIGEST_FILE, VIEW_ARRAYS, Part, file_size, open_part, read_objects, schema_of
+from resim.store.part import DATA, DIGEST_FILE, VIEW_ARRAYS, Part, open_part, read_objects, schema_of
+from resim.store.places import size_of
 from resim.store.tables import EXTRAS, FORMAT, ObjectTable
 
 _UNFIT = (LookupError, TypeError, ValueError, AttributeError, OSError)  # fitting checksums, not the format; unreadable
@@ -121,7 +122,7 @@ def _check_files(part: Part) -> Iterator[tuple[str, str]]:
     """Yield array and fault for each file that is not as it was written."""
     expected = part.digest["files"]
     for file, (size, digest) in expected.items():
-        actual = file_size(part.path / file)
+        actual = size_of(part.path / file)
         if actual != size:
             yield _array_of(file), f"{file} is missing" if actual < 0 else f"{file} has {actual} bytes, not {size}"
         elif sha256((part.path / file).read_bytes()) != digest:

@@ -15,8 +15,8 @@ from resim.cli import app
 from resim.config import Config
 from resim.errors import UserError
 from resim.interop.rs3l import export_rs3l
-from resim.plan import check_config, choose_views
-from resim.published import check_sources, import_options
+from resim.plan import check_config, check_workflow, choose_views
+from resim.published import import_options
 from resim.simulate import Simulation, simulate_part
 from resim.store import open_dataset, validate, write_manifest
 from resim.typed import parse
@@ -248,6 +248,13 @@ def _view(name: str) -> Change:
     return lambda values, _: values["training"]["views"].append(name)
 
 
+def _for_the_test_split(values: dict[str, Any], _: dict[str, Path]) -> None:
+    values["samples"]["qcd"] = {"events": 40, "process": "qcd"}
+    values["views"]["redetected"] = {"from": "detector", "splits": ["test"]}
+    values["training"]["views"] = ["nominal", "redetected"]
+
+
+LHE = "tests/interop/data/hbb.lhe.gz"
 ENGINE = {"command": "make {output}", "input": "none", "output": "hepmc3"}
 MISTAKES: dict[str, tuple[Change, str]] = {
     "no folder": (_source(store="nowhere"), r"samples.qcd.source: nowhere: is no data set \(it has no manifest.json\)"),
@@ -264,6 +271,20 @@ MISTAKES: dict[str, tuple[Change, str]] = {
     "neither": (lambda v, _: v["samples"].update(qcd={"process": "qcd"}), r"samples.qcd: events is missing: give"),
     "unknown key": (_stored("qcd", labels=1), r"unknown key 'samples.qcd.source.labels'; allowed here: store, rs3l"),
     "view": (_view("redetected"), r"training.views: 'redetected' is not in the data set of samples.qcd; it has nomin"),
+    "view of the test split": (
+        _for_the_test_split,
+        r"training.views: 'redetected' is made for test alone; add train to its `splits`, or take it out$",
+    ),
+    "signal": (
+        lambda v, _: v["training"].update(signal="hcc"),
+        r"training.signal: 'hcc' is no sample to train on; allowed: qcd, hbb$",
+    ),
+    "held-out file": (
+        lambda v, _: v["samples"].update(
+            {n: {"events": 40, "lhe": LHE, "role": r} for n, r in (("a", "any"), ("b", "evaluation"))}
+        ),
+        r"samples.b and samples.a read the same hbb.lhe.gz, and the former is held out; give one of them another$",
+    ),
     "view of files": (
         _file("merged.h5"),
         r"training.views: 'fsr_mur_2' is not in the data set of samples.qcd; its layout knows nominal, shower",
@@ -273,7 +294,10 @@ MISTAKES: dict[str, tuple[Change, str]] = {
         r"training.views: 'shower_seed' is not in the data set of samples.qcd; it has nominal, redetected$",
     ),
     "simulated beside": (
-        lambda v, _: v["samples"].update(qcd={"events": 40, "process": "qcd"}),
+        lambda v, _: (
+            v["samples"].update(qcd={"events": 40, "process": "qcd"}),
+            v["training"].update(views=["nominal", "shower_seed"]),
+        ),
         r"samples.qcd and samples.hbb have different views: only one has fsr_mur_2, redetected, rehadronized; they are",
     ),
 }  # fmt: skip
@@ -282,7 +306,8 @@ MISTAKES: dict[str, tuple[Change, str]] = {
 def _checked(values: dict[str, Any]) -> None:
     found = parse(Config, values, "my.yaml")
     check_config(found, "my.yaml")
-    check_sources(found, values["training"]["views"], Path("results"), "my.yaml")
+    training = values["training"]
+    check_workflow(found, training["views"], training.get("signal", "hbb"), Path("results"), "my.yaml")
 
 
 @pytest.mark.usefixtures("merged")

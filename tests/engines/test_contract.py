@@ -230,6 +230,17 @@ BAD: dict[str, tuple[str, dict[str, Any], str]] = {
         {},
         r"event 12 holds a number that is not finite",
     ),
+    "nan_in_the_hard_process": (
+        "SED /^E 12 /,/^E 13 /s/^\\(P [0-9]* [-0-9]* [-0-9]*\\) [^ ]* \\(.* 2[123]\\)$/\\1 1e999 \\2/",
+        {},
+        r"event 12 holds a number that is not finite",
+    ),
+    "no_number": (
+        "SED /^E 12 /,/^E 13 /s/^\\(P [0-9]* -\\?[0-9]* 211\\) [^ ]*/\\1 abc/",
+        {},
+        r"event 12 holds a number",
+    ),
+    "nan_weight": ("SED /^E 12 /,/^E 13 /s/^W .*/W nan/", {}, r"event 12 holds a number that is not finite"),
     "other_number_in_order": ("CHANGE(n==7)", {"numbers": "order"}, r"has 59 events, and 60 went out; the engine numb"),
     "loses_too_many": ("CHANGE(n%2==1)", {"may_lose": 0.1}, r"events 1, 3, .* went out and did not come back"),
 }

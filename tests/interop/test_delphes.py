@@ -62,7 +62,9 @@ def test_what_is_not_of_delphes_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"some.root: no such file; give a ROOT file that Delphes wrote"):
         list(read_delphes(path))
     path.write_text("not ROOT, but long enough to be looked at")
-    with pytest.raises(UserError, match=r"some.root: cannot be read as a ROOT file .*; give a file that Delphes wrote"):
+    with pytest.raises(
+        UserError, match=r"some.root: cannot be read, not even as a ROOT file .*; copy it again, or give"
+    ):
         list(read_delphes(path))
     with uproot.recreate(path) as file:
         file["Events"] = {"x": np.arange(3)}
@@ -74,3 +76,23 @@ def test_what_is_not_of_delphes_is_refused(tmp_path: Path) -> None:
         UserError, match=r"lacks 'EFlowTrack.PT'; keep the energy-flow branches in the card's TreeWriter"
     ):
         list(read_delphes(path))
+
+
+def test_a_damaged_file_is_told_or_harmless(tmp_path: Path) -> None:
+    """Checksums of the compressed parts tell; what is read in spite of damage is what was there."""
+    raw, path = (reference() / "qcd_delphes.root").read_bytes(), tmp_path / "flipped.root"
+    draws, told = np.random.Generator(np.random.Philox(9)), []
+    (whole,) = read_delphes(reference() / "qcd_delphes.root")
+    for place in [*draws.integers(0, len(raw), 8).tolist(), *draws.integers(len(raw) - 60_000, len(raw), 8).tolist()]:
+        damaged = bytearray(raw)
+        damaged[place] ^= 1 << place % 8
+        path.write_bytes(damaged)
+        try:
+            found = list(read_delphes(path))
+        except UserError as error:
+            told.append(str(error))
+            continue
+        for name, column in whole.candidates.columns.items():
+            assert np.array_equal(found[0].candidates[name], column), (place, name)
+    assert all(line.startswith(f"{path}: ") and "\n" not in line for line in told)
+    assert len(told) > 2

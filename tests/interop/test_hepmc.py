@@ -180,7 +180,10 @@ DAMAGED = {
     "no_units": (lambda text: text.replace("U GEV MM\n", ""), r"names no units; each event needs a line such as"),
     "no_units_once": (lambda text: text[::-1].replace("\nMM VEG U", "", 1)[::-1], r"names units in 3 of 4 events"),
     "odd_units": (lambda text: text.replace("U GEV MM", "U TEV MM"), r"names no units"),
-    "damaged_line": (lambda text: text.replace("\nP 20 ", "\nP x ", 1), r"is cut or damaged in event 0 of the file"),
+    "damaged_line": (
+        lambda text: text.replace("\nP 20 ", "\nP x ", 1),
+        r"event 3 holds a number that is not finite, or none \('P x .*; mend what writes it, or leave",
+    ),
     "ids_fall": (lambda text: text.replace("\nE 5 ", "\nE 4 "), r"event 4 comes after event 4; ids must rise"),
     "negative_id": (lambda text: text.replace("\nE 3 ", "\nE -3 "), r"event -3 comes first; ids must rise, from 0 on"),
     "unknown": (

@@ -168,8 +168,8 @@ MISTAKES: list[tuple[Callable[[Path], Path], str]] = [
         _broken(lambda text: text[: text.index("<event>")] + "</LesHouchesEvents>"),
         r"broken.lhe: has 0 events, and 20 are",
     ),
-    (_cut_gzip, r"cut.lhe.gz, event \d+: cannot be read \(.*\); write or copy the file again"),
-    (_flipped_gzip, r"flipped.lhe.gz, event \d+: "),
+    (_cut_gzip, r"cut.lhe.gz: is cut or damaged \(.*\); write or copy the file again"),
+    (_flipped_gzip, r"flipped.lhe.gz: is cut or damaged \(.*\); write or copy the file again"),
     (lambda folder: folder / "none.lhe", r"none.lhe: no such file; give a Les Houches file"),
 ]
 
@@ -213,17 +213,121 @@ def test_a_number_that_is_not_finite_is_named(tmp_path: Path) -> None:
         _read(path)
 
 
+def test_flipped_bits_of_a_compressed_file_never_give_other_numbers(tmp_path: Path) -> None:
+    """The checksum lies at the end, behind the events asked for."""
+    raw, draws = (DATA / "qcd.lhe.gz").read_bytes(), np.random.Generator(np.random.Philox(3))
+    whole, told = _read(DATA / "qcd.lhe.gz", 0, 10), []
+    for i, bit in enumerate(draws.integers(0, 8 * len(raw), 300).tolist()):
+        damaged = bytearray(raw)
+        damaged[bit // 8] ^= 1 << bit % 8
+        path = tmp_path / f"{i}.lhe.gz"
+        path.write_bytes(damaged)
+        try:
+            found = _read(path, 0, 10)
+        except UserError as error:
+            told.append(str(error))
+            continue
+        for name, column in whole.partons.columns.items():
+            np.testing.assert_array_equal(found.partons[name], column)
+        np.testing.assert_array_equal(found.weight, whole.weight)
+    assert all(str(tmp_path) in line and "\n" not in line for line in told)
+    assert len(told) > 290  # of the header some bits, such as those of the time, are free
+
+
+def _row(text: str, row: int, column: int, word: str) -> str:
+    """Put a word into event 3; row 0 is its head."""
+    events = text.split("<event>\n")
+    lines = events[4].split("\n")
+    words = lines[row].split()
+    words[column] = word
+    lines[row] = " ".join(words)
+    events[4] = "\n".join(lines)
+    return "<event>\n".join(events)
+
+
+BAD_NUMBERS: dict[str, tuple[int, int, str, str]] = {
+    "scale": (0, 3, "nan", "a number that is not finite"),
+    "infinite scale": (0, 3, "inf", "a number that is not finite"),
+    "coupling": (0, 5, "nan", "a number that is not finite"),
+    "weight": (0, 2, "nan", "a number that is not finite"),
+    "lifetime": (3, 11, "nan", "a number that is not finite"),
+    "spin": (3, 12, "nan", "a number that is not finite"),
+    "large id": (3, 0, "99999999999", "an integer of more than 32 bits"),
+    "huge id": (3, 0, "1e300", "an integer of more than 32 bits"),
+    "large process": (0, 1, "99999999999", "an integer of more than 32 bits"),
+    "one incoming": (1, 1, "1", r"other than 2 incoming partons \(status -1\)"),
+    "three incoming": (3, 1, "-1", r"other than 2 incoming partons \(status -1\)"),
+    "energy": (1, 9, "6500.1", "an incoming parton of an energy not above 0 or above the beam's 6500 GeV"),
+    "no energy": (2, 9, "0", "an incoming parton of an energy not above 0 or above the beam's 6500 GeV"),
+    "mother": (3, 2, "5", "a mother that is none of its particles"),
+    "negative mother": (3, 3, "-1", "a mother that is none of its particles"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_NUMBERS)
+def test_what_cannot_be_an_event_is_named(tmp_path: Path, case: str) -> None:
+    """Of an event without incoming partons Pythia would never come back."""
+    row, column, word, message = BAD_NUMBERS[case]
+    path = _broken(lambda text: _row(text, row, column, word))(tmp_path)
+    with pytest.raises(UserError, match=f"broken.lhe, event 3: has {message}; leave the event out") as caught:
+        _read(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_broken_colour_flow_is_named(tmp_path: Path) -> None:
+    path = _broken(lambda text: _row(text, 3, 4, "977"))(tmp_path)
+    with pytest.raises(UserError, match=r"broken.lhe, event 3: Pythia refuses it as a hard process"):
+        hard.read(LesHouchesFile(path, ENERGY), {}, stream(1, "qcd", "hard"), ENERGY, 0, 20)
+
+
+def _weighted(line: str) -> Callable[[str], str]:
+    """Give all events further weights, and event 3 the weight 0."""
+
+    def change(text: str) -> str:
+        text = text.replace("</event>", line + "</event>")
+        return _row(text, 0, 2, "0")
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (
+            "<rwgt><wgt id='a b'>1</wgt><wgt id='a_b'>2</wgt></rwgt>",
+            r"event 0: weights 'a b' and 'a_b' are both kept as .*; r",
+        ),
+        (
+            "<rwgt><wgt id='up'>3</wgt></rwgt>",
+            r"event 3: has weight 0, over which its further weight 'up', .*; leave the event o",
+        ),
+        ("<rwgt><wgt id='up'>nan</wgt></rwgt>", r"event 0: has a weight_up that is not finite; leave the event out"),
+        ("<scales muf='inf'/>", r"event 0: has a scale_muf that is not finite; leave the event out"),
+    ],
+    ids=["one name", "lost", "nan", "scale"],
+)
+def test_further_weights_that_cannot_be_kept_are_refused(tmp_path: Path, line: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        _read(_broken(_weighted(line))(tmp_path))
+
+
+def test_an_event_whose_weights_are_all_0_is_kept(tmp_path: Path) -> None:
+    found = _read(_broken(_weighted("<rwgt><wgt id='up'>0</wgt></rwgt>"))(tmp_path))
+    assert found.weight[3] == 0
+    assert (found.further["weight_up"] == 0).all()
+
+
 def test_a_file_that_is_too_short_is_told() -> None:
     with pytest.raises(UserError, match=r"qcd.lhe.gz: has 20 events, and 30 are asked for; lower `events`"):
         _read(DATA / "qcd.lhe.gz", 10, 30)
 
 
 def test_process_and_file_exclude_each_other() -> None:
-    values = small_config()
-    values["samples"]["qcd"]["lhe"] = "events.lhe"
+    values, path = small_config(), str(DATA / "qcd.lhe.gz")
+    values["samples"]["qcd"]["lhe"] = path
     with pytest.raises(UserError, match=r"samples.qcd: has both process and lhe; keep one"):
         check_config(parse(Config, values, "test"), "test")
-    values["samples"]["qcd"] = {"events": 10, "lhe": "events.lhe", "hard": {"PhaseSpace:pTHatMin": 300.0}}
+    values["samples"]["qcd"] = {"events": 10, "lhe": path, "hard": {"PhaseSpace:pTHatMin": 300.0}}
     with pytest.raises(
         UserError, match=r"samples.qcd.hard: 'PhaseSpace:pTHatMin' does not act on events of a file; rem"
     ):

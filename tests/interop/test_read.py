@@ -2,6 +2,7 @@
 
 import pickle
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -59,6 +60,11 @@ def test_parts_come_one_by_one(qcd: Dataset) -> None:
     assert ak.array_equal(ak.concatenate(parts), read(folder_of(qcd), "fsr_mur_2"), equal_nan=True)
 
 
+def test_a_folder_may_have_colons_in_its_name(qcd: Dataset, tmp_path: Path) -> None:
+    shutil.copytree(folder_of(qcd), tmp_path / "run::7")
+    assert ak.array_equal(read(tmp_path / "run::7"), read(folder_of(qcd)), equal_nan=True)
+
+
 def test_no_such_view_or_data_set(qcd: Dataset, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="has no view 'foo'; it has nominal, shower_seed"):
         iterate(folder_of(qcd), "foo")
@@ -91,6 +97,16 @@ def test_a_data_set_behind_a_url_is_checked_and_only_read(qcd: Dataset, url: str
         write_manifest("elsewhere", [dataset.parts[0].place])
 
 
+def test_parts_may_lie_beside_the_manifests_folder(qcd: Dataset, url: str, tmp_path: Path) -> None:
+    shutil.copytree(folder_of(qcd), tmp_path / "qcd")
+    write_manifest(tmp_path / "all", [tmp_path / "qcd" / part.path.name for part in qcd.parts])
+    fsspec.filesystem("memory").put(str(tmp_path / "all"), "/sets/all", recursive=True)
+    assert ak.array_equal(read("memory://sets/all"), read(url), equal_nan=True)
+    assert [str(part.place) for part in open_dataset("memory://sets/all").parts] == [
+        f"{url}/{part.path.name}" for part in qcd.parts
+    ]
+
+
 @pytest.mark.parametrize("file", ["objects/event/c.0", "views/nominal/constituents/c.0.0"])
 def test_damage_behind_a_url_is_named(file: str, url: str) -> None:
     files = fsspec.filesystem("memory")
@@ -110,7 +126,7 @@ def test_no_data_set_behind_a_url(url: str) -> None:
         read("memory://sets")
     with pytest.raises(UserError, match="memory://sets/qcd: has no view 'foo'"):
         read(url, "foo")
-    with pytest.raises(UserError, match=r"nowhere://x/manifest.json: cannot be read \(Protocol not known: nowhere"):
+    with pytest.raises(UserError, match=r"nowhere://x: cannot be read \(Unsupported filesystem: .nowhere"):
         read("nowhere://x")
 
 

@@ -12,6 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from resim.errors import UserError
+from resim.interop.exchange import whole_dataset, whole_file
 from resim.interop.rs3l import ELECTRON, MUON, ImportSettings, examine, export_rs3l, import_rs3l, vartype_of
 from resim.read import read as events_of
 from resim.store import Dataset, dataset_digest, open_dataset, validate
@@ -376,6 +377,49 @@ def test_a_flipped_bit_is_seen_or_harmless(exported: Path, tmp_path: Path) -> No
     assert outcomes.count(None) > 5
 
 
+def _rename_group(file: h5py.File) -> None:
+    file.move("resim", "rdsim")
+
+
+def _rename_head(file: h5py.File) -> None:
+    file.move("resim/head", "resim/hdad")
+
+
+def _rename_objects(file: h5py.File) -> None:
+    file.move("resim/objects", "resim/objfcts")
+
+
+def _change_ids(file: h5py.File) -> None:
+    file["resim/objects/event"][:] = file["resim/objects/event"][:] + 1
+
+
+def _lose_rows(file: h5py.File) -> None:
+    file["resim/columns"].resize(len(file["resim/columns"]) - 2, axis=0)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (_rename_group, r"x.h5: lacks resim/head, which our export has; copy or export it again"),
+        (_rename_head, r"x.h5: lacks resim/head, which our export has; copy or export it again"),
+        (_rename_objects, r"x.h5: damaged \(.*component not found.*\); copy or export it again"),
+        (_change_ids, r"x.h5: damaged \(.*id.* 8 x event \+ slot.*\); copy or export it again"),
+        (_lose_rows, r"x.h5: damaged \(resim/columns has too few rows\); copy or export it again"),
+    ],
+)
+def test_damage_that_no_checksum_tells(
+    damage: Callable[[h5py.File], None], message: str, exported: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "x.h5"
+    path.write_bytes(exported.read_bytes())
+    with h5py.File(path, "r+") as file:
+        damage(file)
+    with pytest.raises(UserError, match=message) as told:
+        import_rs3l([path], tmp_path / "back", ImportSettings("x"))
+    assert "\n" not in str(told.value)
+    assert not (tmp_path / "back").exists()
+
+
 def test_files_that_do_not_go_together(exported: Path, mixed: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="stands in two pairs of one view"):
         import_rs3l([exported, exported], tmp_path / "back", ImportSettings("x"))
@@ -393,6 +437,16 @@ def test_what_is_there_is_not_replaced(exported: Path, tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["notes.txt"]
     with pytest.raises(UserError, match="is a folder; give the name of a file"):
         export_rs3l(open_dataset_of(exported, tmp_path / "back"), tmp_path)
+
+
+@pytest.mark.parametrize("out", ["/proc/x/y", "/proc/y"])
+def test_a_place_where_nothing_can_be_made_is_told(out: str) -> None:
+    for whole in (whole_file, whole_dataset):
+        with (
+            pytest.raises(UserError, match=rf"--out {out}: cannot be made there \(.*\); choose another folder"),
+            whole(Path(out)),
+        ):
+            pytest.fail("there is such a place")
 
 
 def open_dataset_of(exported: Path, out: Path) -> Dataset:

@@ -106,8 +106,17 @@ def test_what_is_wrong_with_a_pool_is_said_in_a_line(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"the pool is damaged; remove it and make it again with `resim pool`$"):
         read_pool(tmp_path / "pool", good)
     (tmp_path / "text").write_text("nothing")
-    with pytest.raises(UserError, match=r"text: is no pool of pile-up; make one with `resim pool`, or remove it$"):
+    with pytest.raises(
+        UserError, match=r"text: is no pool of pile-up; make one with `resim pool` elsewhere, or remove it$"
+    ):
         read_pool(tmp_path / "text", good)
+
+
+def test_what_is_no_pool_is_not_replaced(tmp_path: Path) -> None:
+    zarr.open_group(str(tmp_path / "other"), mode="w").create_array("mine", data=np.arange(3))
+    with pytest.raises(UserError, match=r"other: is no pool of pile-up; make one with `resim pool` elsewhere, or rem"):
+        make_pool(tmp_path / "other", SETTINGS, 500, SEED)
+    assert np.asarray(zarr.open_group(str(tmp_path / "other"), mode="r")["mine"]).tolist() == [0, 1, 2]
 
 
 # --- what is laid over -------------------------------------------------------------------------------------------

@@ -93,9 +93,10 @@ def test_a_test_set_is_of_held_out_samples_in_place_of_others(tmp_path: Path, se
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("key", ["signal: hbb_new", "views: [nominal, late]"])
+@pytest.mark.parametrize("key", ["signal: hbb_new", "views: [nominal, late]", "views: [nominal, often_2]"])
 def test_what_is_held_out_is_refused_by_training(tmp_path: Path, key: str) -> None:
-    views = "views: {nominal: {}, late: {role: evaluation}}\nevaluation: {test_sets: {new: {hbb: hbb_new}}}\n"
+    views = "views: {nominal: {}, late: {role: evaluation}, often: {role: evaluation, replicas: 2}}\n"
+    views += "evaluation: {test_sets: {new: {hbb: hbb_new}}}\n"
     (tmp_path / "c.yaml").write_text(SAMPLES.partition("views")[0] + views + f"training: {{{key}}}\n")
     with pytest.raises(UserError, match=r"has role evaluation: it is held out from all training; take it out, or chan"):
         load(tmp_path / "c.yaml")

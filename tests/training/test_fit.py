@@ -2,6 +2,7 @@
 
 import csv
 import json
+import multiprocessing
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
@@ -15,11 +16,8 @@ from resim.errors import UserError
 from tests.training.test_training import SMALL, small
 from training import supervised
 from training.cli import main
-from training.data.loader import Batch
 from training.fit import STATE
-from training.learner import share
-from training.meter import Meter
-from training.pretrain import Trained, contrastive_loader, is_finished, open_store, pretrain, save, validation_batches
+from training.pretrain import Trained, is_finished, open_store, pretrain, save
 
 Toy = Callable[[int, int], dict[str, Path]]
 
@@ -200,30 +198,17 @@ def test_activations_computed_again_change_no_bit(toy: Toy) -> None:
     assert again.history == kept.history
 
 
+def test_processes_that_make_batches_change_no_bit_and_end(toy: Toy) -> None:
+    threads, processes = (
+        _pretrained(toy(80, 40), loader={**SMALL["loader"], "memory_mb": 0, "workers": n}) for n in (0, 1)
+    )
+    assert processes.history == threads.history
+    assert multiprocessing.active_children() == []  # else their seconds were not in the price
+
+
 @pytest.mark.slow
 def test_compiled_networks_learn_the_same(toy: Toy) -> None:
     plain = _pretrained(toy(80, 40))
     compiled = _pretrained(toy(80, 40), trainer={"compile": True})
     assert compiled.history.loss == pytest.approx(plain.history.loss, rel=1e-4)
     assert compiled.encoder.state_dict().keys() == plain.encoder.state_dict().keys()
-
-
-def _batch(toy: Toy) -> Batch:
-    store = open_store(toy(80, 40), small().training)
-    return validation_batches(contrastive_loader(store, small().training, "resim", 0, Meter()), store)[0]
-
-
-@pytest.mark.parametrize("ranks", [1, 2, 3])
-def test_shares_of_all_ranks_are_the_batch(toy: Toy, ranks: int) -> None:
-    batch = _batch(toy)
-    shares = [share(batch, rank, ranks) for rank in range(ranks)]
-    assert [row for mine in shares for row in mine.rows] == batch.rows.tolist()
-    assert torch.equal(torch.cat([mine.labels for mine in shares]), batch.labels)
-    for view in range(2):
-        assert torch.equal(torch.cat([mine.views[view].values for mine in shares]), batch.views[view].values)
-
-
-def test_more_processes_than_objects_are_refused(toy: Toy) -> None:
-    batch = _batch(toy)
-    with pytest.raises(UserError, match=r"a batch has \d+ objects for 1000 processes; raise `batch` or start fewer"):
-        share(batch, 0, 1000)

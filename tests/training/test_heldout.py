@@ -17,7 +17,7 @@ from training.heldout import open_held_out
 from training.keys import generator
 from training.labels import labelled_rows
 from training.meter import Meter
-from training.pretrain import contrastive_loader, normalisation_of, open_store, pretrain, validation_batches
+from training.pretrain import contrastive_loader, normalisation_of, open_store, pretrain, validation_loader
 from training.probe import evaluate_encoder
 from training.results import EvaluationResult, ViewFigures
 
@@ -115,7 +115,9 @@ def test_nothing_that_is_trained_sees_a_held_out_object(store: Store, folders: d
     train = set(store.index.rows("train", store.views).tolist())
     loader = contrastive_loader(store, settings.training, "both", 0, Meter())
     assert set(np.concatenate([b.rows for b in loader.batches(range(2))]).tolist()) == train
-    validation = np.concatenate([b.rows for b in validation_batches(loader, store)])
+    judged = validation_loader(loader, store)
+    assert judged
+    validation = np.concatenate([b.rows for b in judged.batches(range(1))])
     assert set(validation.tolist()) <= set(store.index.rows("validation", store.views).tolist())
     assert set(labelled_rows(store.index, 1.0, 1, 0).tolist()) <= train
     for one in sets[0].stand_ins:

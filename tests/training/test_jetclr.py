@@ -5,12 +5,16 @@ from tests.training.conftest import toy_jets
 from training.augment.jetclr import augment, rotated, smeared, split, translated
 from training.config import AugmentConfig
 from training.data.features import DR, ETA, PHI, PT, RELE, RELPT, E, completed, wrapped
-from training.keys import generator
+from training.keys import Draws, generator
 
 
 @pytest.fixture
 def jets() -> np.ndarray:
     return toy_jets(200, generator("jetclr"), two_prongs=True)
+
+
+def _draws(purpose: str, jets: np.ndarray) -> Draws:
+    return Draws(np.arange(len(jets)), (purpose,))
 
 
 def _distances(jet: np.ndarray) -> np.ndarray:
@@ -71,7 +75,7 @@ def test_a_very_soft_constituent_stays_in_the_jet() -> None:
 
 def test_splitting_conserves_momentum_and_adds_constituents_in_the_same_place(jets: np.ndarray) -> None:
     roomy = np.concatenate([jets, np.zeros((len(jets), 8, jets.shape[2]), dtype=np.float32)], axis=1)
-    after = split(roomy, generator("split"), 8)
+    after = split(roomy, _draws("split", roomy), 8)
     assert after.shape == roomy.shape
     for column in (PT, E):
         assert after[:, :, column].sum(axis=1) == pytest.approx(jets[:, :, column].sum(axis=1), rel=1e-5)
@@ -84,7 +88,7 @@ def test_splitting_conserves_momentum_and_adds_constituents_in_the_same_place(je
 def test_splitting_more_often_than_there_are_constituents_splits_each_once() -> None:
     jet = np.zeros((400, 3, 15), dtype=np.float32)
     jet[:, 0, PT] = jet[:, 0, E] = 10
-    after = split(jet, generator("few"), 5)
+    after = split(jet, _draws("few", jet), 5)
     assert after.shape == (400, 3, 15)
     assert set((after[:, :, PT] > 0).sum(axis=1)) == {1, 2}
 
@@ -92,7 +96,7 @@ def test_splitting_more_often_than_there_are_constituents_splits_each_once() -> 
 def test_splitting_a_full_jet_keeps_its_slots_its_pt_and_its_directions(jets: np.ndarray) -> None:
     """Eight more slots cost a quarter more time, in training alone, and no jet that is judged has so many."""
     full = jets[:, :12][(jets[:, 11, PT] > 0)]
-    after = split(full, generator("full"), 8)
+    after = split(full, _draws("full", full), 8)
     assert after.shape == full.shape
     assert after[:, :, PT].sum(axis=1) == pytest.approx(full[:, :, PT].sum(axis=1), rel=1e-6)
     assert np.mean((after[:, :, PT] != full[:, :, PT]).any(axis=1)) > 0.8
@@ -105,13 +109,13 @@ def test_splitting_a_full_jet_keeps_its_slots_its_pt_and_its_directions(jets: np
 @pytest.mark.parametrize("step", ["rotate", "translate", "smear"])
 def test_moving_keeps_the_mass_of_each_constituent(jets: np.ndarray, step: str) -> None:
     off = {"rotate": False, "translate": 0.0, "smear": 0.0, "splits": 0}
-    moved = augment(jets, generator("mass"), AugmentConfig(**{**off, step: AugmentConfig().model_dump()[step]}))
+    moved = augment(jets, _draws("mass", jets), AugmentConfig(**{**off, step: AugmentConfig().model_dump()[step]}))
     assert not np.array_equal(moved, jets)
     np.testing.assert_allclose(_mass_squared(moved), _mass_squared(jets), atol=1e-6 * float(jets[:, :, E].max()) ** 2)
 
 
 def test_all_fifteen_features_are_consistent_afterwards(jets: np.ndarray) -> None:
-    after = augment(jets, generator("all"), AugmentConfig())
+    after = augment(jets, _draws("all", jets), AugmentConfig())
     again = completed(after)
     for column in (RELPT, RELE, DR):
         np.testing.assert_array_equal(after[:, :, column], again[:, :, column])
@@ -120,7 +124,10 @@ def test_all_fifteen_features_are_consistent_afterwards(jets: np.ndarray) -> Non
     assert not after[after[:, :, PT] <= 0].any()
 
 
-def test_the_generator_alone_settles_the_draws(jets: np.ndarray) -> None:
-    first, again, other = (augment(jets, generator(key), AugmentConfig()) for key in ("a", "a", "b"))
+def test_the_key_and_the_object_alone_settle_the_draws(jets: np.ndarray) -> None:
+    config = AugmentConfig()
+    first, again, other = (augment(jets, _draws(key, jets), config) for key in ("a", "a", "b"))
     np.testing.assert_array_equal(first, again)
     assert not np.array_equal(first, other)
+    some = np.array([150, 3, 77])
+    np.testing.assert_array_equal(augment(jets[some], Draws(some, ("a",)), config), first[some])

@@ -11,10 +11,9 @@ import torch
 from resim.errors import UserError
 from training import supervised
 from training.config import Config, EvaluationConfig
-from training.data.loader import Batch
 from training.fit import be_deterministic, rate
 from training.meter import Meter
-from training.pretrain import contrastive_loader, load_trained, open_store, pretrain, save, validation_batches
+from training.pretrain import contrastive_loader, load_trained, open_store, pretrain, save, validation_loader
 from training.probe import evaluate_encoder, load_for
 from training.supervised import evaluate_supervised, train_supervised
 
@@ -47,52 +46,6 @@ def test_weights_are_the_same_bits_whatever_the_parts_and_wherever_the_data_is_r
     assert _same(first, _weights(toy(80, 20), small()))
     assert _same(first, _weights(toy(80, 20), small(loader={**SMALL["loader"], "memory_mb": 0})))
     assert not _same(first, _weights(toy(80, 80), small(seed=2)))
-
-
-@pytest.mark.parametrize("method", ["resim", "generic", "both"])
-def test_every_train_object_comes_once_an_epoch_and_none_of_another_split(toy: Toy, method: str) -> None:
-    store = open_store(toy(80, 40), small().training)
-    loader = contrastive_loader(store, small().training, method, 0, Meter())
-    batches = list(loader.batches(range(2)))
-    assert len(batches) == loader.steps(2)
-    for epoch in range(2):
-        rows = np.concatenate([batch.rows for batch in batches if batch.epoch == epoch])
-        assert sorted(rows) == store.index.rows("train", loader.views).tolist()
-
-
-def _jets_by_row(batches: list[Batch]) -> dict[int, np.ndarray]:
-    return {
-        int(row): jets.values[place].numpy()
-        for batch in batches
-        for jets in batch.views[:1]
-        for place, row in enumerate(batch.rows)
-    }
-
-
-def test_a_group_shares_its_pair_of_views_but_for_absences(toy: Toy) -> None:
-    store = open_store(toy(80, 40), small().training)
-    loader = contrastive_loader(store, small().training, "resim", 0, Meter())
-    chosen = [loader._pairs(loader.rows, epoch) for epoch in range(2)]
-    assert not np.array_equal(*chosen)
-    everywhere = np.all([store.index.present[view][loader.rows] for view in loader.views], axis=0)
-    groups = loader.rows // loader.config.group
-    for group in np.unique(groups):
-        assert len(np.unique(chosen[0][everywhere & (groups == group)], axis=0)) <= 1
-    for side in range(2):
-        present = np.stack([store.index.present[view][loader.rows] for view in loader.views], axis=1)
-        assert np.take_along_axis(present, chosen[0][:, side : side + 1], axis=1).all()
-    assert np.all(chosen[0][everywhere, 0] != chosen[0][everywhere, 1])
-
-
-def test_partners_differ_and_are_chosen_anew_every_epoch(toy: Toy) -> None:
-    store = open_store(toy(80, 40), small().training)
-    loader = contrastive_loader(store, small().training, "resim", 0, Meter())
-    (first, second) = (list(loader.batches(range(epoch, epoch + 1))) for epoch in range(2))
-    assert all(not torch.equal(*(jets.values for jets in batch.views)) for batch in first)
-    before, after = _jets_by_row(first), _jets_by_row(second)
-    length = min(v.shape[0] for v in (*before.values(), *after.values()))
-    moved = [row for row in before if not np.array_equal(before[row][:length], after[row][:length])]
-    assert 0.5 * len(before) < len(moved) < len(before)
 
 
 def test_a_checkpoint_gives_back_the_encoder_and_what_made_it(toy: Toy, tmp_path: Path) -> None:
@@ -158,16 +111,16 @@ def test_a_view_without_train_objects_is_refused(toy: Toy, views: list[str], mes
         open_store(toy(80, 40), small(views=views).training)
 
 
-def test_validation_batches_are_of_the_validation_split_and_change_no_weight(
-    toy: Toy, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_validation_is_of_the_validation_split_and_change_no_weight(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
     config = small()
     store = open_store(toy(80, 40), config.training)
     loader = contrastive_loader(store, config.training, "resim", 0, Meter())
-    rows = np.concatenate([batch.rows for batch in validation_batches(loader, store)])
+    validation = validation_loader(loader, store)
+    assert validation
+    rows = np.concatenate([batch.rows for batch in validation.batches(range(1))])
     assert sorted(rows) == store.index.rows("validation", loader.views).tolist()
     with_validation = pretrain(store, config, "resim", 0)[0]
-    monkeypatch.setattr("training.pretrain.validation_batches", lambda *_: [])
+    monkeypatch.setattr("training.pretrain.validation_loader", lambda *_: None)
     without = pretrain(store, config, "resim", 0)[0]
     assert without.history.validation_loss == []
     assert _same(with_validation.encoder.state_dict(), without.encoder.state_dict())

@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 
 from training.config import AugmentConfig
 from training.data.features import ETA, PHI, PT, E, FloatArray, completed, wrapped
+from training.keys import Draws
 
 _WIDEST = 0.4  # half the radius of a jet
 
 
-def augment(x_BPF: FloatArray, generator: np.random.Generator, config: AugmentConfig) -> FloatArray:
-    """Apply all augmentations that the config asks for; each jet gets draws of its own.
+def augment(x_BPF: FloatArray, draws: Draws, config: AugmentConfig) -> FloatArray:
+    """Apply all augmentations that the config asks for; each jet gets draws of its own, whatever batch it is in.
 
     Returns
     -------
@@ -24,13 +25,13 @@ def augment(x_BPF: FloatArray, generator: np.random.Generator, config: AugmentCo
         (B, P, F), by falling pT, all fifteen features consistent.
     """
     if config.rotate:
-        x_BPF = rotated(x_BPF, generator.uniform(0, 2 * np.pi, len(x_BPF)))
+        x_BPF = rotated(x_BPF, 2 * np.pi * draws.uniform("rotate", 1)[:, 0])
     if config.translate:
-        x_BPF = translated(x_BPF, generator.uniform(-config.translate, config.translate, (len(x_BPF), 2)))
+        x_BPF = translated(x_BPF, config.translate * (2 * draws.uniform("translate", 2) - 1))
     if config.smear:
-        x_BPF = smeared(x_BPF, generator.standard_normal((*x_BPF.shape[:2], 2)), config.smear)
+        x_BPF = smeared(x_BPF, draws.normal("smear", 2 * x_BPF.shape[1]).reshape(*x_BPF.shape[:2], 2), config.smear)
     if config.splits:
-        x_BPF = split(x_BPF, generator, config.splits)
+        x_BPF = split(x_BPF, draws, config.splits)
     return completed(x_BPF)
 
 
@@ -61,7 +62,7 @@ def smeared(x_BPF: FloatArray, normal_BP2: NDArray[np.float64], scale: float) ->
     return _moved(x_BPF, x_BPF[:, :, ETA] + width * normal_BP2[..., 0], x_BPF[:, :, PHI] + width * normal_BP2[..., 1])
 
 
-def split(x_BPF: FloatArray, generator: np.random.Generator, most: int) -> FloatArray:
+def split(x_BPF: FloatArray, draws: Draws, most: int) -> FloatArray:
     """Split some constituents into two with the same direction whose pT and energy add up to the old.
 
     The number of splits of a jet is uniform in 0..most, but no more than it has constituents; which ones is uniform,
@@ -76,13 +77,13 @@ def split(x_BPF: FloatArray, generator: np.random.Generator, most: int) -> Float
     """
     slots, total = x_BPF.shape[1], x_BPF[:, :, PT].sum(axis=1, dtype=np.float64)
     present = x_BPF[:, :, PT] > 0
-    order = np.argsort(np.where(present, generator.random(present.shape), np.inf), axis=1)[:, :most]
+    order = np.argsort(np.where(present, draws.uniform("which", slots), np.inf), axis=1)[:, :most]
     if order.shape[1] < most:  # fewer slots than splits
         order = np.pad(order, ((0, 0), (0, most - order.shape[1])), mode="edge")
-    wanted = np.minimum(generator.integers(0, most + 1, len(x_BPF)), present.sum(axis=1))
+    wanted = np.minimum((draws.uniform("how often", 1)[:, 0] * (most + 1)).astype(np.int64), present.sum(axis=1))
     jet, slot = np.nonzero(np.arange(most) < wanted[:, None])
     mother = order[jet, slot]
-    z = (1 - generator.random(len(jet))).astype(np.float32)
+    z = (1 - draws.uniform("share", most)[jet, slot]).astype(np.float32)
     result = np.concatenate([x_BPF, np.zeros((len(x_BPF), most, x_BPF.shape[2]), dtype=np.float32)], axis=1)
     daughter = result[jet, mother]
     for column in (PT, E):

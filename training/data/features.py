@@ -124,4 +124,4 @@ class Normalisation:
         x_BPF, present = x_BPF[:, :longest], present[:, :longest]
         values = (inputs(x_BPF) - self.mean) / self.width
         values[~present] = 0
-        return values, present
+        return values, np.ascontiguousarray(present)

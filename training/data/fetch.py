@@ -5,15 +5,15 @@ import threading
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
 from resim.errors import UserError
-from resim.store import Dataset, Part, StoredView, open_dataset
+from resim.store import Dataset, Part, Place, StoredView, open_dataset
 from training.data.features import FEATURES, FloatArray
 from training.data.plan import Rows
 
@@ -74,12 +74,12 @@ class Source(Protocol):
 
 
 class Store:
-    """The parts of several samples as one table, read when asked.
+    """The parts of several samples as one table, read when asked. Another process that it is handed to opens them anew.
 
     Parameters
     ----------
     folders
-        Sample name -> folder of its data set.
+        Sample name -> folder or URL of its data set.
     signal
         Name of the sample with label 1.
     constituents
@@ -94,7 +94,7 @@ class Store:
         a constituent feature is missing.
     """
 
-    def __init__(self, folders: Mapping[str, Path], signal: str, constituents: int, group: int) -> None:
+    def __init__(self, folders: Mapping[str, Place], signal: str, constituents: int, group: int) -> None:
         if signal not in folders:
             raise UserError(
                 f"training.signal is {signal!r}, which is no data set; allowed: {', '.join(sorted(folders))} (--data)"
@@ -108,6 +108,10 @@ class Store:
         self._constituents, self._group = constituents, group
         self._views: dict[tuple[int, str], StoredView] = {}
         self.index = self._index(signal)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave behind what was opened."""
+        return {**self.__dict__, "_views": {}}
 
     def splits_of(self, view: str) -> tuple[str, ...]:
         """Name the splits that a view was made for."""
@@ -129,12 +133,14 @@ class Store:
         return jets
 
     def _read_piece(self, part: int, view: str, rows: Rows) -> FloatArray:
-        """Read rows of one part from the first to the last in one go."""
+        """Read rows of one part from the first to the last in one go; of other columns nothing is read or kept."""
         stored = self._view(part, view)
-        table = stored.read(slice(int(rows[0]), int(rows[-1]) + 1))
+        offsets = stored.offsets[rows[0] : rows[-1] + 2]
+        wanted = slice(int(offsets[0]), int(offsets[-1]))
+        constituents = stored.part.read_array(f"views/{view}/constituents", wanted, stored.constituents)
         names = _constituent_names(stored)
         columns = None if names == FEATURES else [names.index(name) for name in FEATURES]
-        return pad(table.constituents, table.offsets, rows - rows[0], self._constituents, columns)
+        return pad(constituents, offsets - offsets[0], rows - rows[0], self._constituents, columns)
 
     def _view(self, part: int, name: str) -> StoredView:
         """Open a view of a part, once: opening costs as much as reading a group."""
@@ -143,7 +149,7 @@ class Store:
             missing = [feature for feature in FEATURES if feature not in _constituent_names(stored)]
             if missing:
                 raise UserError(
-                    f"{self.parts[part].path}: view {name!r} lacks the constituent features {', '.join(missing)}; "
+                    f"{self.parts[part].place}: view {name!r} lacks the constituent features {', '.join(missing)}; "
                     f"training needs all of {', '.join(FEATURES)}"
                 )
         return self._views[part, name]
@@ -154,7 +160,6 @@ class Store:
         self._starts = np.concatenate([[0], np.cumsum(lengths)[:-1]]).astype(np.int64)
         parts_of = [len(dataset.parts) for dataset in self.datasets.values()]
         sample = np.repeat(np.repeat(np.arange(len(parts_of)), parts_of), lengths)
-        nominal = [self._view(part, "nominal") for part in range(len(self.parts))]
         return Index(
             samples=tuple(self.datasets),
             splits=tuple(self.parts[0].attributes["splits"]),
@@ -162,21 +167,23 @@ class Store:
             split=np.concatenate([table["split"] for table in tables]).astype(np.int64),
             label=(sample == list(self.datasets).index(signal)).astype(np.int64),
             present={v: np.concatenate([part.view(v).present for part in self.parts]) for v in self.views},
-            pt=np.concatenate([view.column("pt") for view in nominal]),
+            pt=np.concatenate([_jet_pt(self._view(part, "nominal")) for part in range(len(self.parts))]),
             **{name: np.concatenate([table[name] for table in tables]) for name in ("object", "event", "weight")},
         )
 
 
 class Memory:
-    """Objects held in memory, as `Store.read` gives them."""
+    """Objects held in memory, as `Store.read` gives them; other processes that it is handed to share the memory."""
 
     def __init__(self, source: Source, views: Sequence[str], rows: Rows) -> None:
         self._rows = rows
-        self._held = {view: source.read(view, rows) for view in tqdm(views, desc="read", unit="view", disable=None)}
+        shown = tqdm(views, desc="read", unit="view", disable=None)
+        self._held = {view: torch.from_numpy(source.read(view, rows)) for view in shown}
 
     def read(self, view: str, rows: Rows) -> FloatArray:
         """Give the leading constituents (len(rows), P, F) of ascending rows that are held."""
-        return self._held[view][np.searchsorted(self._rows, rows)]
+        held: FloatArray = self._held[view].numpy()
+        return held[np.searchsorted(self._rows, rows)]
 
 
 def held_if_small(source: Source, views: Sequence[str], rows: Rows, constituents: int, megabytes: int) -> Source:
@@ -234,6 +241,13 @@ def prefetched(items: Generator[T, None, None], depth: int = 2) -> Generator[T, 
     finally:
         stop.set()
         thread.join()
+
+
+def _jet_pt(view: StoredView) -> NDArray[np.float32]:
+    """Read the jets' pT and let go of the other columns: they need more than all that is kept of an object."""
+    pt = view.column("pt").copy()
+    del view.columns
+    return pt
 
 
 def _constituent_names(view: StoredView) -> tuple[str, ...]:

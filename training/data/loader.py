@@ -1,53 +1,98 @@
-"""Batches of jets in the order of a plan: from the parts through augmentation to inputs, in a background thread."""
+"""Batches of jets in the order of a plan, made ahead in background threads or in other processes."""
 
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader
 
-from training.config import LoaderConfig
-from training.data.features import FloatArray, Normalisation
+from resim.errors import UserError
+from training.config import LoaderConfig, PairsConfig
+from training.data.features import Normalisation
 from training.data.fetch import Index, Source, prefetched
-from training.data.plan import Load, Rows, choose_pairs, plan_epoch
-from training.keys import generator, uniform_by_id
+from training.data.make import Augment, Inputs, Made, Maker, Order
+from training.data.packed import Packed
+from training.data.plan import Key, Load, Plan, Rows, choose_pairs
+from training.keys import torch_generator, uniform_by_id
 from training.meter import Meter
 
-_Fetched = tuple[int, Load, list[FloatArray]]  # epoch, load, one array of jets or two
-Augment = Callable[[FloatArray, np.random.Generator], FloatArray]
+_Fetched = tuple[Order, list[NDArray[np.float32]]]
 
 
 @dataclass(frozen=True)
 class Jets:
     """Inputs of B jets."""
 
-    values: torch.Tensor
+    values: Tensor
     """(B, P, I) standardised inputs, float32."""
-    present: torch.Tensor
+    present: Tensor
     """(B, P) bool, where there is a constituent."""
+    buckets: tuple[tuple[Tensor, int], ...] = ()
+    """Places of jets of about the same length, and what of P they need; empty where the batch is not cut."""
+
+    @classmethod
+    def of(cls, inputs: Inputs) -> "Jets":
+        """Take over arrays."""
+        buckets = tuple((torch.from_numpy(places), width) for places, width in inputs.buckets)
+        return cls(torch.from_numpy(inputs.values), torch.from_numpy(inputs.present), buckets)
+
+    def through(self, network: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+        """Apply a network, bucket by bucket; the outputs (B, ...) are in the order of the batch."""
+        if not self.buckets:
+            return network(self.values, self.present)
+        outputs = [network(self.values[at, :width], self.present[at, :width]) for at, width in self.buckets]
+        return torch.cat(outputs)[torch.cat([at for at, _ in self.buckets]).argsort()]
+
+    def changed(self, change: Callable[[Tensor], Tensor]) -> "Jets":
+        """Apply a change to all tensors."""
+        return Jets(change(self.values), change(self.present), tuple((change(at), width) for at, width in self.buckets))
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Objects of one step, in one view or two."""
+    """Objects of one step, in one view or two; of several ranks, this one's share of them."""
 
     rows: Rows
     """(B,) row of each object in the index."""
-    labels: torch.Tensor
+    labels: Tensor
     """(B,) float32."""
     views: tuple[Jets, ...]
     epoch: int
+    step: int
+    """From the start of the epoch."""
+
+    @classmethod
+    def of(cls, made: Made) -> "Batch":
+        """Take over arrays."""
+        views = tuple(Jets.of(inputs) for inputs in made.views)
+        return cls(made.rows, torch.from_numpy(made.labels), views, made.epoch, made.step)
+
+    def to(self, device: torch.device | str) -> "Batch":
+        """Copy to a device; from pinned memory without waiting for it."""
+        return self._changed(lambda x: x.to(device, non_blocking=True))
+
+    def pin_memory(self) -> "Batch":
+        """Copy to memory that a GPU reads by itself."""
+        return self._changed(lambda x: x.pin_memory())
+
+    def _changed(self, change: Callable[[Tensor], Tensor]) -> "Batch":
+        return replace(self, labels=change(self.labels), views=tuple(jets.changed(change) for jets in self.views))
 
 
 @dataclass(frozen=True)
 class Loader:
     """Everything that settles the batches of a training but the epoch.
 
-    `views` of length one gives that view alone; longer, a pair of two different ones, chosen anew every epoch for each
-    group of neighbouring objects. `augment` is applied to every jet by itself; with it a single view becomes a pair of
-    augmented ones.
+    `views` of length one gives that view alone; longer, a pair of two different ones, drawn anew every epoch as `pairs`
+    says. `augment` is applied to every jet by itself; with it a single view becomes a pair of augmented ones.
+
+    The batches are the same for the same key: wherever the jets are read from, whatever the number of workers, and
+    from whichever step they are asked for. The shares of all ranks, one after another, are the batch of one process.
     """
 
     source: Source
@@ -57,70 +102,136 @@ class Loader:
     normalisation: Normalisation
     config: LoaderConfig
     batch: int
-    key: tuple[int | str, ...]
+    """Objects a step, of all ranks together."""
+    key: Key
     meter: Meter
     augment: Augment | None = None
+    pairs: PairsConfig = field(default_factory=PairsConfig)
+    rank: int = 0
+    ranks: int = 1
+    pin: bool = False
+    """Give batches in pinned memory; needs a GPU."""
 
-    def batches(self, epochs: range) -> Generator[Batch, None, None]:
-        """Yield the batches of some epochs. One thread reads the next load, another makes batches of the last."""
-        return prefetched(self._batches(prefetched(self._loads(epochs), depth=1)))
+    def batches(self, epochs: range, start: int = 0) -> Generator[Batch, None, None]:
+        """Yield the batches of some epochs, of the first one from step `start` on; they are made ahead."""
+        orders = self._orders(epochs, start)
+        return prefetched(self._batches(self._by_workers(orders) if self.config.workers else self._by_threads(orders)))
 
     def steps(self, epochs: int) -> int:
-        """Count the batches of some epochs; the plan alone tells."""
-        return sum(len(load.batches) for epoch in range(epochs) for load in self._plan(epoch))
+        """Count the batches of some epochs, which are the same on every rank."""
+        return epochs * self._plan.steps
 
-    def _plan(self, epoch: int) -> Iterator[Load]:
-        order = generator(*self.key, "order", epoch)
-        sizes = {"group": self.config.group, "shuffle": self.config.shuffle, "batch": self.batch}
-        return plan_epoch(self.rows, **sizes, generator=order)
+    @property
+    def _plan(self) -> Plan:
+        return Plan(self.rows, self.config.group, self.config.shuffle, self.batch, self.key)
 
-    def _loads(self, epochs: range) -> Generator[_Fetched, None, None]:
+    @property
+    def _maker(self) -> Maker:
+        return Maker(self.source, self.views, self.normalisation, self.augment, self.config.buckets, self.key)
+
+    def _orders(self, epochs: range, start: int) -> Generator[Order, None, None]:
         for epoch in epochs:
-            for load in self._plan(epoch):
-                with self.meter("read", len(load.rows)):
-                    jets = self._fetch(load, epoch)
-                yield epoch, load, jets
+            for load in self._plan.epoch(epoch, start if epoch == epochs[0] else 0, self.rank, self.ranks):
+                yield Order(load, self._sides(load), self.index.label[load.rows].astype(np.float32))
 
-    def _batches(self, loads: Generator[_Fetched, None, None]) -> Generator[Batch, None, None]:
-        with closing(loads):
-            for epoch, load, jets in loads:
-                draws = generator(*self.key, "augment", epoch, int(load.rows[0]))
-                for places in load.batches:
-                    views = tuple(self._convert(view[places], draws) for view in jets)
-                    rows = load.rows[places]
-                    labels = torch.from_numpy(self.index.label[rows].astype(np.float32))
-                    yield Batch(rows, labels, views, epoch)
-
-    def _fetch(self, load: Load, epoch: int) -> list[FloatArray]:
-        """Read a load's jets, (n, P, F) each: one view, the same twice, or a chosen pair."""
+    def _sides(self, load: Load) -> NDArray[np.int64]:
+        """Choose what each row shows, (n, 1 or 2) numbers of views: by seed, epoch and neighbourhood."""
         if len(self.views) == 1:
-            jets = self.source.read(self.views[0], load.rows)
-            return [jets, jets] if self.augment else [jets]
-        chosen = self._pairs(load.rows, epoch)
-        pair: list[FloatArray] = []
-        for code, view in enumerate(self.views):
-            wanted = np.flatnonzero((chosen == code).any(axis=1))
-            jets = self.source.read(view, load.rows[wanted])
-            pair = pair or [np.empty((len(chosen), *jets.shape[1:]), dtype=np.float32) for _ in range(2)]
-            for side in range(2):
-                here = chosen[wanted, side] == code
-                pair[side][wanted[here]] = jets[here]
-        return pair
+            return np.zeros((len(load.rows), 2 if self.augment else 1), dtype=np.int64)
+        ids, id_of = np.unique(load.rows // self.pairs.shared_by, return_inverse=True)
+        uniform = uniform_by_id(ids, len(self.views), *self.key, "pairs", load.epoch)[id_of]
+        present = np.stack([self.index.present[view][load.rows] for view in self.views], axis=1)
+        weights = np.array([self.pairs.weights.get(view, 1.0) for view in self.views])
+        return choose_pairs(present, uniform, weights, first_view(self.views, self.pairs))
 
-    def _pairs(self, rows: Rows, epoch: int) -> NDArray[np.int64]:
-        """Choose two views (n, 2) for each row, by seed, epoch and group: of a group only a pair of views is read."""
-        groups, group_of = np.unique(rows // self.config.group, return_inverse=True)
-        order = np.argsort(uniform_by_id(groups, len(self.views), *self.key, "pairs", epoch), axis=1)
-        present = np.stack([self.index.present[view][rows] for view in self.views], axis=1)
-        return choose_pairs(present, order[group_of])
+    def _by_threads(self, orders: Generator[Order, None, None]) -> Generator[Made, None, None]:
+        """Read the next load in one thread while the last is converted in the caller's."""
+        maker = self._maker
+        with closing(prefetched(self._fetched(maker, orders), depth=1)) as loads:
+            for order, jets in loads:
+                yield from maker.batches(order, jets, self.meter)
 
-    def _convert(self, jets: FloatArray, draws: np.random.Generator) -> Jets:
-        if self.augment:
-            with self.meter("augment", len(jets)):
-                jets = self.augment(jets, draws)
-        with self.meter("convert", len(jets)):
-            values, present = self.normalisation(jets)
-        return Jets(torch.from_numpy(values), torch.from_numpy(present))
+    def _fetched(self, maker: Maker, orders: Generator[Order, None, None]) -> Generator[_Fetched, None, None]:
+        for order in orders:
+            yield order, maker.fetch(order, self.meter)
+
+    def _by_workers(self, orders: Generator[Order, None, None]) -> Generator[Made, None, None]:
+        """Have loads made by processes, each its own; they come back in their order."""
+        loads: DataLoader[Packed | UserError] = DataLoader(
+            self._maker,
+            batch_size=None,
+            sampler=orders,
+            num_workers=self.config.workers,
+            collate_fn=_unchanged,
+            multiprocessing_context="spawn",  # a fork would copy the locks of the threads of Zarr and torch
+            prefetch_factor=1,
+            generator=torch_generator(*self.key, "workers"),  # torch wants one, or takes the global one
+        )
+        for packed in loads:
+            if isinstance(packed, UserError):
+                raise packed
+            made, meter = packed.item()
+            self.meter.add(meter)
+            yield from made
+
+    def _batches(self, made: Generator[Made, None, None]) -> Generator[Batch, None, None]:
+        with closing(made):
+            for each in made:
+                batch = Batch.of(each)
+                yield batch.pin_memory() if self.pin else batch
+
+
+class Epochs:
+    """The epochs of a loader, one an iteration; the state tells the next batch, whatever was made ahead.
+
+    An iteration that is left goes on where it was.
+    """
+
+    def __init__(self, loader: Loader, epochs: int) -> None:
+        self._loader, self._epochs = loader, epochs
+        self._next = (0, 0)
+        self._batches: Generator[Batch, None, None] | None = None
+
+    def __len__(self) -> int:
+        """Count the steps of an epoch."""
+        return self._loader.steps(1)
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Yield what is left of the epoch; the next epoch's first batches are made meanwhile."""
+        epoch, step = self._next
+        self._batches = self._batches or self._loader.batches(range(epoch, self._epochs), step)
+        for batch in self._batches:
+            last = batch.step + 1 == len(self)
+            self._next = (batch.epoch + 1, 0) if last else (batch.epoch, batch.step + 1)
+            yield batch
+            if last:
+                return
+
+    def state_dict(self) -> dict[str, int]:
+        """Tell the epoch and the step of the next batch."""
+        return dict(zip(("epoch", "step"), self._next, strict=True))
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Go on from a state."""
+        self.close()
+        self._next = (state["epoch"], state["step"])
+
+    def close(self) -> None:
+        """End the threads and processes that make batches ahead."""
+        if self._batches:
+            self._batches.close()
+        self._batches = None
+
+
+def first_view(views: tuple[str, ...], pairs: PairsConfig) -> int | None:
+    """Give the number of the view that is in every pair, if there is one."""
+    return views.index("nominal") if pairs.first == "nominal" and len(views) > 1 else None
+
+
+def rows_of(index: Index, split: str, views: tuple[str, ...], pairs: PairsConfig) -> Rows:
+    """Give the rows of a split that have a view to show: the one that is in every pair, or any."""
+    first = first_view(views, pairs)
+    return index.rows(split, views if first is None else (views[first],))
 
 
 def in_order(
@@ -134,3 +245,7 @@ def in_order(
             yield slice(start, start + len(values)), Jets(torch.from_numpy(values), torch.from_numpy(present))
 
     return prefetched(pieces())
+
+
+def _unchanged(item: Any) -> Any:
+    return item

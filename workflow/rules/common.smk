@@ -6,8 +6,8 @@ from resim.config import Config
 from resim.engines import SUFFIXES
 from resim.errors import UserError
 from resim.jets.lane import pool_recipe
-from resim.published import check_sources, import_options
-from resim.plan import check_config
+from resim.plan import check_config, check_workflow
+from resim.published import import_options
 from resim.simulate import Simulation, part_ranges
 from resim.typed import parse as checked
 from training.config import parse_sections
@@ -20,7 +20,7 @@ def _checked():
     try:
         simulation, learning = checked(Config, config, "config"), parse_sections(config, "config")
         check_config(simulation, "config")
-        check_sources(simulation, learning.training.views, Path("results"), "config")
+        check_workflow(simulation, learning.training.views, learning.training.signal, Path("results"), "config")
     except UserError as error:
         raise WorkflowError(str(error))
     return simulation, learning.training, learning.evaluation

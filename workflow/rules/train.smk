@@ -48,7 +48,9 @@ rule supervised:
     params:
         config=RESOLVED,
         data=DATA,
-        settings=TRAINING.model_dump(mode="json", exclude=NOT_IN_WEIGHTS | {"pretrain": True, "augment": True}),
+        settings=TRAINING.model_dump(
+            mode="json", exclude=NOT_IN_WEIGHTS | {"pretrain": True, "augment": True, "pairs": True}
+        ),
         fractions=EVALUATION.label_fractions,
     message:
         "Training from scratch with labels, seed {wildcards.seed} ({threads} thread, {resources.mem_mb} MB, {resources.runtime} min)"
