@@ -280,9 +280,16 @@ def simulate_part(
         costs = [*new, *_costs_of(old, kept, with_root=ROOT in stored)]
         failed = made.failed | {name: lost for name, lost in old.attributes["failed"].items() if name in kept}
     attributes = _attributes(simulation, first, stop, recipes) | {"cost": to_json(costs), "failed": failed}
-    schema, checkpoints = simulation.lane.schema, stored | made.checkpoints
     return write_part(
-        out, made.objects, made.views, schema, attributes, checkpoints=checkpoints, keep=old, keep_views=kept
+        out,
+        made.objects,
+        made.views,
+        simulation.lane.schema,
+        attributes,
+        checkpoints=made.checkpoints,
+        keep=old,
+        keep_views=kept,
+        keep_checkpoints=[stage for stage in stored if stage not in made.checkpoints],
     )
 
 
@@ -314,8 +321,10 @@ def _still_good(part: Part, recipes: dict[str, str]) -> list[str]:
         found = part_digests(part, views=same, checkpoints=())
     except Exception:  # noqa: BLE001 - whatever a damaged part raises on reading, it is made anew
         return []
-    intact = found["objects"] == part.digest["objects"]
-    return [name for name in same if intact and found["views"][name] == part.digest["views"][name]]
+    if found["objects"] != part.digest["objects"]:
+        return []
+    good = [name for name in same if found["views"][name] == part.digest["views"][name]]
+    return [name for name in good if part.is_intact(f"views/{name}")]
 
 
 def _stored(part: Part, recipes: dict[str, str]) -> dict[str, Checkpoint]:
@@ -329,7 +338,7 @@ def _stored(part: Part, recipes: dict[str, str]) -> dict[str, Checkpoint]:
             intact = digest_checkpoint(stored, part.attributes) == part.digest["checkpoints"][stage]
         except Exception:  # noqa: BLE001 - as above
             continue
-        if intact:
+        if intact and part.is_intact(f"checkpoints/{stage}"):
             found[stage] = stored
     return found
 

@@ -68,6 +68,22 @@ def test_a_view_added_later_equals_one_made_at_once_and_runs_no_shower(tmp_path:
     assert not made
 
 
+def test_the_checkpoint_stays_where_it_is_unless_it_is_damaged(tmp_path: Path) -> None:
+    """A later view links its files; one that no reading would notice is told by its digest, and all is made anew."""
+    simulation = _simulation()
+    files = [f"data.zarr/checkpoints/shower/{name}" for name in ("offsets/c.0", "particles/zarr.json")]
+    first = _make(simulation, tmp_path, "nominal")
+    inodes = [(first.path / file).stat().st_ino for file in files]
+    later = _make(simulation, tmp_path, "rehadronized")
+    assert [(later.path / file).stat().st_ino for file in files] == inodes
+    assert [r.stage for r in later.cost if r.view == "checkpoints/shower"] == ["write"]
+    (later.path / files[1]).write_text((later.path / files[1]).read_text() + " ")
+    assert validate(later.path)
+    mended = _make(simulation, tmp_path, "redetected")
+    assert not validate(mended.path)
+    assert mended.digest["views"].keys() == {"nominal", "rehadronized", "redetected"}
+
+
 def test_a_part_with_the_checkpoint_has_the_views_of_one_without(tmp_path: Path) -> None:
     with_it, without = _simulation(), _simulation()
     without = Simulation(without.config.model_copy(update={"checkpoint": "hard"}), "qcd")

@@ -8,6 +8,7 @@ particle that hit it. So an event's numbers depend on nothing outside it.
 
 import math
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -50,15 +51,17 @@ def detect(hadrons: Hadrons, settings: DetectorSettings, stream: Stream) -> Cand
     n, total = len(hadrons.event), hadrons.particles.offsets[-1]
     if hadrons.pileup is not None:
         total += hadrons.pileup.offsets[-1]
-    if n <= 1 or total <= _AT_ONCE:
-        return Candidates(hadrons, _flow(hadrons, settings, stream))
-    pieces = np.array_split(np.arange(n), min(n, math.ceil(total / _AT_ONCE)))
-    return Candidates(hadrons, Ragged.join([_flow(hadrons.take(rows), settings, stream) for rows in pieces]))
+    bounds = np.linspace(0, n, max(1, min(n, math.ceil(total / _AT_ONCE))) + 1).astype(np.int64).tolist()
+    pieces = [
+        _flow(hadrons.event[first:stop], hadrons.seen_between(first, stop), settings, stream)
+        for first, stop in pairwise(bounds)
+    ]
+    return Candidates(hadrons, pieces[0] if len(pieces) == 1 else Ragged.join(pieces))
 
 
-def _flow(hadrons: Hadrons, settings: DetectorSettings, stream: Stream) -> Ragged:
-    """Give the candidates of some events."""
-    particles = _particles(hadrons)
+def _flow(event: I8, table: Ragged, settings: DetectorSettings, stream: Stream) -> Ragged:
+    """Give the candidates of some events; `table` has their particles."""
+    particles = _particles(event, table)
     _require_finite(particles)
     volume = _Volume(_CURVATURE * settings.magnetic_field, settings.radius, settings.half_length)
     face = _reach_face(particles, volume)
@@ -71,7 +74,7 @@ def _flow(hadrons: Hadrons, settings: DetectorSettings, stream: Stream) -> Ragge
         _of_neutrals(photons, PHOTON),
         _of_neutrals(neutrals, NEUTRAL_HADRON),
     ]
-    return _gather(flow, len(hadrons.event))
+    return _gather(flow, len(event))
 
 
 # --- particles ---------------------------------------------------------------------------------------------------
@@ -95,12 +98,11 @@ class _Particles(NamedTuple):
     z: F8
 
 
-def _particles(hadrons: Hadrons) -> _Particles:
-    table = hadrons.seen
+def _particles(event: I8, table: Ragged) -> _Particles:
     row = row_of(table.offsets)
     names = np.ascontiguousarray(table["id"], dtype=np.int32), np.ascontiguousarray(table["charge"], dtype=np.int8)
     numbers = [np.ascontiguousarray(table[name], dtype=np.float64) for name in _NUMBERS]
-    return _Particles(row, hadrons.event[row], np.arange(len(row)) - table.offsets[row], *names, *numbers)
+    return _Particles(row, event[row], np.arange(len(row)) - table.offsets[row], *names, *numbers)
 
 
 def _require_finite(p: _Particles) -> None:

@@ -46,6 +46,11 @@ class Ragged:
         columns = {n: interleave(c, self.offsets, other[n], other.offsets) for n, c in self.columns.items()}
         return Ragged(self.offsets + other.offsets, columns)
 
+    def between(self, first: int, stop: int) -> "Ragged":
+        """Give a stretch of rows, without a copy of the elements."""
+        start, end = self.offsets[first], self.offsets[stop]
+        return Ragged(self.offsets[first : stop + 1] - start, {n: c[start:end] for n, c in self.columns.items()})
+
     def take(self, rows: NDArray[Any]) -> Self:
         """Select rows by index or mask."""
         offsets, elements = select_rows(self.offsets, rows)
@@ -187,7 +192,12 @@ class Hadrons:
     @property
     def seen(self) -> Ragged:
         """All that goes into the detector; in each event the particles of the hard collision come first."""
-        return self.particles if self.pileup is None else self.particles.beside(self.pileup)
+        return self.seen_between(0, len(self.event))
+
+    def seen_between(self, first: int, stop: int) -> Ragged:
+        """Give `seen` of a stretch of events."""
+        own = self.particles.between(first, stop)
+        return own if self.pileup is None else own.beside(self.pileup.between(first, stop))
 
     @classmethod
     def unknown(cls, event: I8) -> "Hadrons":

@@ -277,6 +277,12 @@ class Part:
             if file.startswith(prefix) and size_of(self.place / file) != size:
                 raise UserError(f"{self.place / file}: missing or not {size} bytes long; make the part again")
 
+    def is_intact(self, group: str) -> bool:
+        """Tell whether the files of a group (`views/nominal`) are as they were written, to the bit."""
+        files = self.digest["files"].items()
+        mine = ((self.place / file, entry) for file, entry in files if file.startswith(f"{DATA}/{group}/"))
+        return all(size_of(file) == size and sha256(file.read_bytes()) == digest for file, (size, digest) in mine)
+
     def read_array(self, name: str, rows: slice = slice(None), handle: zarr.Array[Any] | None = None) -> NDArray[Any]:
         """Read rows of an array, through `handle` if it is open already."""
         handle = self.open_array(name) if handle is None else handle

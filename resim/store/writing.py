@@ -42,6 +42,7 @@ def write_part(
     checkpoints: Mapping[str, Checkpoint] | None = None,
     keep: Part | None = None,
     keep_views: Sequence[str] = (),
+    keep_checkpoints: Sequence[str] = (),
 ) -> Part:
     """Write the part of events [attributes["first"], attributes["stop"]) into a folder, whole or not at all.
 
@@ -58,9 +59,9 @@ def write_part(
         JSON; at least `REQUIRED_ATTRIBUTES`. Format and version are added.
     checkpoints
         Stage -> the state after it; as many events as there are, whether they give objects or not.
-    keep, keep_views
-        An existing part of the same events and objects, which was validated, and those of its views that are taken
-        over as they are (by hard link) beside the ones in `views`.
+    keep, keep_views, keep_checkpoints
+        An existing part of the same events and objects, which was validated, and those of its views and checkpoints
+        that are taken over as they are (by hard link) beside the ones in `views` and `checkpoints`.
 
     Raises
     ------
@@ -77,8 +78,12 @@ def write_part(
     with storage_errors(directory), _replacing(target) as temporary:
         writer = _Writer(temporary, objects, schema, attributes)
         writer.write_head()
-        if checkpoints:
-            writer.write_checkpoints(checkpoints)
+        if checkpoints or keep_checkpoints:
+            writer.open_checkpoints()
+        for name, checkpoint in checkpoints.items():
+            writer.write_checkpoint(name, checkpoint)
+        for name in keep_checkpoints:
+            writer.keep_checkpoint(name, keep)
         for name in _in_order([*views, *keep_views], attributes):
             if name in views:
                 writer.write_view(name, views[name])
@@ -183,16 +188,24 @@ class _Writer:
             measurement.bytes_written = self._register(files)
             measurement.objects = len(self.objects)
 
-    def write_checkpoints(self, checkpoints: Mapping[str, Checkpoint]) -> None:
+    def open_checkpoints(self) -> None:
         """Write the group of checkpoints."""
         folder = self.data / "checkpoints"
         write_group(folder, {})
         self._register([folder / "zarr.json"])
-        for name, checkpoint in checkpoints.items():
-            with self.meter.measure("write", f"checkpoints/{name}", len(checkpoint)) as measurement:
-                _write_checkpoint(folder / name, checkpoint)
-                self.checkpoint_digests[name] = digest_checkpoint(checkpoint, self.attributes)
-                measurement.bytes_written = self._register((folder / name).glob("**/*"))
+
+    def write_checkpoint(self, name: str, checkpoint: Checkpoint) -> None:
+        """Write a checkpoint's arrays."""
+        folder = self.data / "checkpoints" / name
+        with self.meter.measure("write", f"checkpoints/{name}", len(checkpoint)) as measurement:
+            _write_checkpoint(folder, checkpoint)
+            self.checkpoint_digests[name] = digest_checkpoint(checkpoint, self.attributes)
+            measurement.bytes_written = self._register(folder.glob("**/*"))
+
+    def keep_checkpoint(self, name: str, keep: Part | None) -> None:
+        """Take over a checkpoint's files, digests and cost."""
+        kept = self._take_over(f"checkpoints/{name}", keep)
+        self.checkpoint_digests[name] = kept.digest["checkpoints"][name]
 
     def write_view(self, name: str, view: ViewTable) -> None:
         """Write a view's arrays."""
@@ -210,17 +223,24 @@ class _Writer:
 
     def keep_view(self, name: str, keep: Part | None) -> None:
         """Take over a view's files, digests and cost from a part of the same objects."""
+        if keep is not None:
+            self._check_keep(keep, name)
+        kept = self._take_over(f"views/{name}", keep)
+        self.digests[name] = kept.digest["views"][name]
+        self.n_present[name] = kept.digest["n_present"][name]
+
+    def _take_over(self, group: str, keep: Part | None) -> Part:
+        """Link the files of a group, and note their digests and what they cost."""
         if keep is None:
-            raise ValueError(f"view {name} is to be kept, and no part is given to keep it from")
-        self._check_keep(keep, name)
-        link_tree(keep.path / DATA / "views" / name, self.data / "views" / name)
-        prefix = f"{DATA}/views/{name}/"
-        self.files |= {file: entry for file, entry in keep.digest["files"].items() if file.startswith(prefix)}
-        self.digests[name] = keep.digest["views"][name]
-        self.n_present[name] = keep.digest["n_present"][name]
+            raise ValueError(f"{group} is to be kept, and no part is given to keep it from")
+        link_tree(keep.path / DATA / group, self.data / group)
+        files = {f: entry for f, entry in keep.digest["files"].items() if f.startswith(f"{DATA}/{group}/")}
+        self.files |= files
+        owner = _owner_of(next(iter(files)))
         for record in from_json(keep.digest["cost"]):
-            if record.view == name:
+            if record.view == owner:
                 self.meter.record(record)
+        return keep
 
     def _check_keep(self, keep: Part, name: str) -> None:
         if keep.digest["objects"] != self.object_digests or schema_of(keep.view(name)) != self.schema:

@@ -322,7 +322,7 @@ def stepped(hadrons: Hadrons, settings: DetectorSettings, step: float) -> tuple[
 def test_helices_agree_with_small_steps(particle: tuple[float, ...]) -> None:
     hadrons = hadrons_of([[particle]])
     volume = detector._Volume(detector._CURVATURE * CARD.magnetic_field, CARD.radius, CARD.half_length)
-    face = detector._reach_face(detector._particles(hadrons), volume)
+    face = detector._reach_face(detector._particles(hadrons.event, hadrons.seen), volume)
     eta, phi, near = stepped(hadrons, CARD, step=0.05)
     assert face.eta[0] == pytest.approx(eta, abs=2e-3)
     assert face.phi[0] == pytest.approx(phi, abs=2e-3)
