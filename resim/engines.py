@@ -106,8 +106,8 @@ def run_job(
             else:
                 made.touch()  # programs do not agree on what to make of no event
         if made.is_symlink() or not made.is_file():
-            there = "left a link" if made.is_symlink() else "wrote no file"
-            raise UserError(f"{job}: {there} at {{output}}, though it ended well; its words are in {log}")
+            there = "left a link as" if made.is_symlink() else "wrote no"
+            raise UserError(f"{job}: {there} {{output}}, though it ended well; its words are in {log}")
         try:
             check(made)
         except UserError as error:

@@ -177,13 +177,13 @@ def choose_views(views: Sequence[View], names: Sequence[str] | None) -> list[Vie
     return [view for view in views if names is None or view.name in names]
 
 
-def check_workflow(config: Config, trained_on: Sequence[str], signal: str, results: Path, where: str) -> None:
+def check_workflow(config: Config, trained_on: Sequence[str], signal: str | None, results: Path, where: str) -> None:
     """Check what training needs of the samples, before anything runs.
 
     Parameters
     ----------
     trained_on, signal
-        `training.views` and `training.signal`.
+        `training.views` and `training.signal`; none where the config has no `training`.
     results
         Folder that the workflow writes and removes in.
 
@@ -199,7 +199,7 @@ def check_workflow(config: Config, trained_on: Sequence[str], signal: str, resul
                 why = f"lies in {results}/, where the workflow replaces files; move it elsewhere"
                 raise UserError(f"{where}: samples.{name}.source: {path}: {why}")
     learned = [name for name, sample in config.samples.items() if sample.role != "evaluation"]
-    if signal not in learned:
+    if signal is not None and signal not in learned:
         raise UserError(f"{where}: training.signal: {signal!r} is no sample to train on; allowed: {', '.join(learned)}")
     _check_held_out(config, where)
     known = {name: _views_of(config, name, trained_on, where) for name in learned}

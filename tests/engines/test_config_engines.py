@@ -39,7 +39,6 @@ ENGINES = [
     ({"command": "run {output}"}, r"command: lacks \{input\}"),
     ({"command": "x {input} {output} {sead}"}, r"command: there is no \{sead\} here; allowed: \{input\}, \{output\}, "),
     ({"command": "x {input} {output} {scratch}"}, r"there is no \{scratch\} here"),
-    ({"command": "x {input} {output} {}"}, r"there is no \{\} here"),
     ({"prepare": "x"}, r"prepare: lacks \{scratch\}"),
     ({"prepare": "x {scratch} {first}"}, r"prepare: there is no \{first\} here; allowed: \{scratch\}, \{seed\}"),
     ({"output": "delphes_root"}, r"no engine makes delphes_root of lhe; allowed: lhe to hepmc3, hepmc3 to delphes_ro"),

@@ -55,9 +55,9 @@ def test_prepare_replaces_what_it_made_and_nothing_else(tmp_path: Path) -> None:
     [
         (
             "touch {work}/x; ln -s {work}/x {output}",
-            r"left a link at \{output\}, though it ended well; its words are in",
+            r"left a link as \{output\}, though it ended well; its words are in",
         ),
-        ("touch {work}/x {output}.other", r"wrote no file at \{output\}, though it ended well; its words are in"),
+        ("touch {work}/x {output}.other", r"wrote no \{output\}, though it ended well; its words are in"),
     ],
 )
 def test_an_engine_leaves_a_file(tmp_path: Path, command: str, message: str) -> None:

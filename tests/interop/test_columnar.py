@@ -113,7 +113,7 @@ def test_a_higgs_boson_whose_decay_is_not_known_needs_a_label(hbb: Dataset, tmp_
     """Published sets do not say what H decays to."""
     export_rs3l(hbb, tmp_path / "x.h5")
     with h5py.File(tmp_path / "x.h5", "a") as file:
-        del file["resim"]
+        del file["resim"], file.attrs["resim"]
     import_rs3l([tmp_path / "x.h5"], tmp_path / "hbb", ImportSettings("hbb"))
     published = open_dataset(tmp_path / "hbb")
     with pytest.raises(UserError, match="decay that no label of JetClass names; give --higgs LABEL"):

@@ -20,7 +20,8 @@ def _checked():
     try:
         simulation, learning = checked(Config, config, "config"), parse_sections(config, "config")
         check_config(simulation, "config")
-        check_workflow(simulation, learning.training.views, learning.training.signal, Path("results"), "config")
+        trained = (learning.training.views, learning.training.signal) if "training" in config else ((), None)
+        check_workflow(simulation, *trained, Path("results"), "config")
     except UserError as error:
         raise WorkflowError(str(error))
     return simulation, learning.training, learning.evaluation
