@@ -228,6 +228,20 @@ class PileupConfig(_Model):
     )
 
 
+def _behind_their_bases(views: dict[str, ViewConfig]) -> dict[str, ViewConfig]:
+    """Order views so that each comes after its base; those of another config file come first to us."""
+    placed, left = {"nominal": views["nominal"]}, {name: view for name, view in views.items() if name != "nominal"}
+    while left:
+        ready = {name: view for name, view in left.items() if view.base in placed and views[view.base].replicas == 1}
+        if not ready:
+            name, view = next(iter(left.items()))
+            allowed = ", ".join(name for name, view in placed.items() if view.replicas == 1)
+            raise ValueError(f"{name}.base: {view.base!r} is no view that it can start from; allowed: {allowed}")
+        placed |= ready
+        left = {name: view for name, view in left.items() if name not in ready}
+    return placed
+
+
 class Config(_Model):
     """What is simulated. The sections `training` and `evaluation` are checked by `resim-train`."""
 
@@ -252,10 +266,8 @@ class Config(_Model):
     def _has_plain_nominal(cls, views: dict[str, ViewConfig]) -> dict[str, ViewConfig]:
         if views.get("nominal") != ViewConfig():
             raise ValueError("there must be a view `nominal: {}`, with nothing in it: it is the chain as it stands")
-        for i, (name, view) in enumerate(views.items()):
-            allowed = [n for n, v in list(views.items())[:i] if v.replicas == 1] or ["nominal"]
-            if view.base not in allowed:
-                raise ValueError(f"{name}.base: {view.base!r} is none of the views above it: {', '.join(allowed)}")
+        views = _behind_their_bases(views)
+        for name, view in views.items():
             if views[view.base].role == "evaluation" and view.role != "evaluation":
                 raise ValueError(f"{name}: its base {view.base!r} has role evaluation; give it `role: evaluation`, too")
         without = [name for name, view in views.items() if name != "nominal" and view.cut is None]

@@ -258,14 +258,14 @@ def test_hard_settings_of_a_sample_lie_over_its_process_and_these_over_the_chain
         (
             "views/x",
             {"from": "shower", "base": "y"},
-            r"x.base: 'y' is none of the views above it: nominal, shower_seed",
+            r"x.base: 'y' is no view that it can start from; allowed: nominal, shower_seed",
         ),
         (
             "views/x",
             {"from": "detector", "base": "vincia"},
             r"x: its base 'vincia' has role evaluation; give it `role:",
         ),
-        ("views/x", {"from": "shower", "base": "x"}, r"x.base: 'x' is none of the views above it"),
+        ("views/x", {"from": "shower", "base": "x"}, r"x.base: 'x' is no view that it can start from"),
         (
             "views/x",
             {"from": "shower", "role": "evaluation", "splits": ["train"]},
@@ -302,6 +302,14 @@ def test_hard_settings_of_a_sample_lie_over_its_process_and_these_over_the_chain
 def test_mistakes_in_bases_roles_and_draws(path: str, value: Any, message: str) -> None:
     with pytest.raises(UserError, match=message):
         check_config(parse(Config, _set(small_config(), path, value), "test"), "test")
+
+
+def test_views_of_another_config_file_may_stand_before_their_bases() -> None:
+    values = small_config()
+    later = values["views"]
+    values["views"] = {"x": {"from": "detector", "base": "shower_seed"}, "y": {"from": "shower"}, **later}
+    names = list(parse(Config, values, "test").views)
+    assert names == ["nominal", "y", *(name for name in later if name != "nominal"), "x"]
 
 
 def test_a_view_for_evaluation_is_made_for_the_test_split_alone_and_never_trained_on() -> None:
