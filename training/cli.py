@@ -39,11 +39,12 @@ def pretrain(config: ConfigPath, method: MethodName, seed_index: SeedIndex, data
 
     In several processes: torchrun --standalone --nproc-per-node N -m training.cli pretrain ...
     """
-    from training.pretrain import is_finished, open_store, save  # torch takes seconds to import; --help needs it not
+    # torch takes seconds to import; --help needs it not
+    from training.pretrain import is_finished, open_store, pretrained_on, save
     from training.pretrain import pretrain as run
 
     settings = load(config)
-    store = open_store(data_folders(data), settings.training)
+    store = open_store(pretrained_on(data_folders(data), settings.training), settings.training)
     if is_finished(out, settings, store, method, seed_index):
         typer.echo(f"{out}: trained before, with the same config, data and software; nothing to do")
         return
@@ -79,8 +80,8 @@ def evaluate(
     out: Out,
     held_out: HeldOutData = None,
 ) -> None:
-    """Judge what was trained on every view and test set; on a frozen encoder linear probes are fitted first."""
-    from training import probe
+    """Judge what was trained on every view and test set; on an encoder heads are fitted first."""
+    from training import heads
     from training import supervised as scratch
     from training.files import write_model
     from training.heldout import open_held_out
@@ -93,8 +94,8 @@ def evaluate(
         classifiers = scratch.load_for(encoder, settings, store, seed_index)
         result = scratch.evaluate_supervised(store, settings, classifiers, sets)
     else:
-        trained = probe.load_for(encoder, settings, store, method, seed_index)
-        result = probe.evaluate_encoder(store, settings, trained, sets)
+        trained = heads.load_for(encoder, settings, store, method, seed_index)
+        result = heads.evaluate_encoder(store, settings, trained, sets)
     write_model(out, result)
 
 
@@ -156,7 +157,7 @@ def data_folders(data: list[str]) -> "dict[str, Place]":
     """Read the SAMPLE=DIR pairs of --data; see `sample_folders`. There must be two at least."""
     folders = sample_folders("--data", data)
     if len(folders) < 2:
-        raise UserError(f"--data names only {', '.join(folders)}; give a signal and a background sample")
+        raise UserError(f"--data names only {', '.join(folders)}; give two at least")
     return folders
 
 

@@ -52,10 +52,13 @@ class RunRecord(BaseModel):
 
 def provenance(config: Config, store: Store, method: str = "", held_out: Sequence[HeldOutSet] = ()) -> Provenance:
     """Collect digests of config and data, and versions; with a method, its digest leaves out what others are told."""
-    others = {"": set(), "supervised": {"pretrain", "augment", "pairs"}}.get(method, {"supervised"})
+    others = {"": set(), "supervised": {"pretrain", "augment", "pairs"}}.get(method, {"supervised", "tasks"})
     left_out = dict.fromkeys(_NOT_IN_NUMBERS | others, True) | {"trainer": {"logger"}}
+    told = config.training.model_dump(mode="json", exclude=left_out)
+    if "tasks" in others and config.training.pretrain.alpha:
+        told["classes"] = config.training.main_task.classes
     return Provenance(
-        training_digest=_digest(config.training.model_dump(mode="json", exclude=left_out)),
+        training_digest=_digest(told),
         evaluation_digest=_digest(config.evaluation.model_dump(mode="json")),
         seed=config.training.seed,
         data=store.digests(),

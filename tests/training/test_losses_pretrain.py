@@ -11,8 +11,8 @@ from torch.nn import functional
 from tests.training.test_training import SMALL, small
 from training import supervised
 from training.evaluate import embed
+from training.heads import evaluate_encoder
 from training.pretrain import Trained, load_trained, open_store, pretrain, save
-from training.probe import evaluate_encoder
 
 Toy = Callable[[int, int], dict[str, Path]]
 
@@ -35,7 +35,7 @@ def test_with_alpha_objects_of_a_class_come_together(toy: Toy, loss: str) -> Non
     """Cosine within the classes less that between them, on the test split, in whose labels nothing was trained."""
     store = open_store(toy(400, 200), small().training)
     rows, contrast = store.index.rows("test", ["nominal"]), {}
-    same = torch.from_numpy(store.index.label[rows][:, None] == store.index.label[rows])
+    same = torch.from_numpy(store.index.sample[rows][:, None] == store.index.sample[rows])
     for alpha in (0, 1):
         trained = _trained(toy(400, 200), loss=loss, alpha=alpha, epochs=6)
         z = torch.from_numpy(embed(trained.encoder, trained.normalisation, store, "nominal", rows))

@@ -12,9 +12,9 @@ from resim.errors import UserError
 from training import supervised
 from training.config import Config, EvaluationConfig
 from training.fit import be_deterministic, rate
+from training.heads import evaluate_encoder, load_for
 from training.meter import Meter
 from training.pretrain import contrastive_loader, load_trained, open_store, pretrain, save, validation_loader
-from training.probe import evaluate_encoder, load_for
 from training.supervised import evaluate_supervised, train_supervised
 
 Toy = Callable[[int, int], dict[str, Path]]

@@ -6,7 +6,7 @@ NOT_IN_WEIGHTS = {"methods": True, "seeds": True, "trainer": {"logger"}}
 
 rule pretrain:
     input:
-        MANIFESTS,
+        PRETRAIN_MANIFESTS,
     output:
         "results/training/{method}/seed-{seed}.pt",
     log:
@@ -21,7 +21,7 @@ rule pretrain:
         runtime=120,
     params:
         config=RESOLVED,
-        data=DATA,
+        data=PRETRAIN_DATA,
         settings=TRAINING.model_dump(mode="json", exclude=NOT_IN_WEIGHTS | {"supervised": True}),
     message:
         "Training an encoder on {wildcards.method} pairs, seed {wildcards.seed} ({threads} thread, {resources.mem_mb} MB, {resources.runtime} min)"
@@ -85,6 +85,7 @@ rule evaluate:
         data=DATA,
         held_out=HELD_OUT_DATA,
         settings=EVALUATION.model_dump(mode="json"),
+        tasks=TRAINING.model_dump(mode="json", include={"tasks"}),
     message:
         "Judging {wildcards.method}, seed {wildcards.seed}, on every view and test set ({threads} thread, {resources.mem_mb} MB, {resources.runtime} min)"
     shell:
