@@ -5,14 +5,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from pydantic import Strict
 from torch import Tensor, nn
 
 from training.config import TrainingConfig
 from training.data.loader import Batch, Loader
-from training.files import load_checkpoint
+from training.files import Layout, load_checkpoint
 from training.meter import Clock, Meter
 
 STATE, STATE_FORMAT, STATE_VERSION = "state.ckpt", "resim-state", 1
@@ -26,6 +27,38 @@ class History:
     validation_loss: list[float] = field(default_factory=list)
     """At the end of each epoch, of the same batches every time; empty if there are none."""
     steps: int = 0
+
+
+class HistoryFile(Layout):
+    """A `History` as plain values."""
+
+    loss: list[float]
+    validation_loss: list[float]
+    steps: int
+
+
+class _Seconds(Layout):
+    cpu_s: float
+    wall_s: float
+
+
+class _Metered(Layout):
+    cpu_s: dict[str, float]
+    objects: dict[str, int]
+
+
+class State(Layout):
+    """What a training goes on from; the first five are Lightning's."""
+
+    state_dict: dict[str, Tensor]
+    optimizer_states: list[dict[str, Any]]
+    lr_schedulers: list[dict[str, Any]]
+    epoch: int
+    global_step: int
+    origin: dict[str, Any]
+    history: Annotated[HistoryFile, Strict(False)]
+    clock: Annotated[_Seconds, Strict(False)]
+    meter: Annotated[_Metered, Strict(False)]
 
 
 @dataclass(frozen=True)
@@ -50,7 +83,8 @@ class Run:
         path = self.folder and self.folder / STATE
         if not path or not path.exists():
             return None
-        return path if load_checkpoint(path, STATE_FORMAT, STATE_VERSION)["origin"] == dict(self.origin) else None
+        found = load_checkpoint(path, STATE_FORMAT, STATE_VERSION, State)
+        return path if found["origin"] == dict(self.origin) else None
 
 
 def be_deterministic(threads: int) -> None:

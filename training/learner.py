@@ -1,6 +1,5 @@
 """A training in Lightning's terms: what is done in a step, what it is fed, where its state and metrics are kept."""
 
-import io
 import logging
 import math
 import os
@@ -25,7 +24,8 @@ from torch.utils.data import DataLoader
 from resim.errors import UserError
 from training.config import OptimiserConfig, TrainerConfig
 from training.data.loader import Batch, Epochs, Loader
-from training.files import write_atomically
+from training.encoders.encoder import load_layers
+from training.files import read_checkpoint, save_checkpoint
 from training.fit import STATE, STATE_FORMAT, STATE_VERSION, History, Run, rate
 from training.losses.ranks import gathered
 from training.meter import Meter
@@ -110,6 +110,7 @@ class Learner(LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Go on where it ended; work between the state and the end of its process is not counted."""
+        load_layers(self, checkpoint["state_dict"], f"{self._run.folder}/{STATE}")  # else Lightning says it its way
         self.history = History(**checkpoint["history"])
         self._run.clock.add(**checkpoint["clock"])
         self._run.meter.add(Meter(**checkpoint["meter"]))
@@ -171,13 +172,15 @@ class Feed(LightningDataModule):
 
 
 class WholeFiles(TorchCheckpointIO):
-    """Writes a state beside its final name and renames it, on the same disk."""
+    """Writes a state beside its final name and renames it, on the same disk; reads it as all checkpoints are read."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         """Write a state."""
-        buffer = io.BytesIO()
-        torch.save(checkpoint, buffer)
-        write_atomically(Path(path), buffer.getvalue())
+        save_checkpoint(Path(path), checkpoint)
+
+    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
+        """Read a state, on the CPU; nothing but weights and plain values."""
+        return read_checkpoint(Path(path))
 
 
 def make_trainer(config: TrainerConfig, epochs: int, steps: int, folder: Path | None) -> Trainer:

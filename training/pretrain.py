@@ -11,11 +11,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import Strict
 from torch import Tensor, nn
 
 from resim.errors import UserError
@@ -34,7 +35,7 @@ from training.fit import History, Run, be_deterministic, fit
 from training.keys import torch_generator
 from training.losses import objective
 from training.meter import Meter, peak_mb
-from training.provenance import made_before, origin_of, provenance, record, record_cost
+from training.provenance import Result, made_before, origin_of, provenance, record, record_cost
 from training.tasks import pair_classes
 
 FORMAT, VERSION = "resim-encoder", 2
@@ -52,6 +53,14 @@ class Trained:
     seed_index: int
     cost: dict[str, float]
     history: History
+
+
+class EncoderFile(Result):
+    """What `pretrain` writes."""
+
+    encoder: dict[str, Tensor]
+    projection: dict[str, Tensor]
+    config: Annotated[Config, Strict(False)]
 
 
 def pretrained_on(folders: Mapping[str, Place], config: TrainingConfig) -> dict[str, Place]:
@@ -214,7 +223,7 @@ def cost_of(run: Run, history: History) -> dict[str, float]:
 
 def load_trained(path: Path) -> tuple[Trained, dict[str, Any]]:
     """Load an encoder from its checkpoint, with the checkpoint itself."""
-    content = load_checkpoint(path, FORMAT, VERSION)
+    content = load_checkpoint(path, FORMAT, VERSION, EncoderFile)
     if tuple(content["inputs"]) != INPUTS:
         raise UserError(f"{path}: was trained on other inputs ({', '.join(content['inputs'])}); train it anew")
     settings = Config.model_validate(content["config"]).training
@@ -245,7 +254,7 @@ def check_origin(
 
 def is_finished(path: Path, config: Config, store: Store, method: str, seed_index: int) -> bool:
     """Tell whether a file holds this very encoder."""
-    return made_before(path, FORMAT, VERSION, origin_of(config, store, method, seed_index)) is not None
+    return made_before(path, FORMAT, VERSION, EncoderFile, origin_of(config, store, method, seed_index)) is not None
 
 
 def save(path: Path, checkpoint: dict[str, Any]) -> None:

@@ -6,15 +6,17 @@ import platform
 from collections.abc import Mapping, Sequence
 from importlib.metadata import distributions, version
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, Strict, model_validator
+from torch import Tensor
 
 from resim.errors import UserError
 from training.config import Config, TrainerConfig
 from training.data.fetch import Store
-from training.files import digest, is_first, load_checkpoint, read_model, write_model
+from training.files import Layout, digest, is_first, load_checkpoint, read_model, write_model
+from training.fit import HistoryFile
 from training.heldout import HeldOutSet, digests
 from training.results import Provenance
 
@@ -35,6 +37,27 @@ class Environment(BaseModel):
     threads: int = Field(description="CPU threads a process")
     processes: int = Field(description="that train together")
     packages: dict[str, str] = Field(description="everything that is installed, and its version")
+
+
+class Result(Layout):
+    """What checkpoints of trained networks have in common."""
+
+    method: str
+    seed_index: int
+    inputs: list[str]
+    mean: Tensor
+    width: Tensor
+    history: Annotated[HistoryFile, Strict(False)]
+    cost: dict[str, float]
+    provenance: Annotated[Provenance, Strict(False)]
+
+    @model_validator(mode="after")
+    def _is_of_its_inputs(self) -> "Result":
+        for name in ("mean", "width"):
+            value = getattr(self, name)
+            if value.shape != (len(self.inputs),) or value.dtype != torch.float32:
+                raise ValueError(f"{name} is not {len(self.inputs)} numbers, one for each input")
+        return self
 
 
 class RunRecord(BaseModel):
@@ -77,10 +100,12 @@ def origin_of(config: Config, store: Store, method: str, seed_index: int) -> dic
     return origin(method, seed_index, provenance(config, store, method).model_dump(mode="json"))
 
 
-def made_before(path: Path, form: str, version: int, expected: Mapping[str, Any]) -> dict[str, Any] | None:
+def made_before(
+    path: Path, form: str, version: int, layout: type[Layout], expected: Mapping[str, Any]
+) -> dict[str, Any] | None:
     """Give the checkpoint at a path if it is whole and of this origin."""
     try:
-        content = load_checkpoint(path, form, version)
+        content = load_checkpoint(path, form, version, layout)
     except UserError:  # none yet, or one of old or damaged: it is made, and replaces what is there
         return None
     return content if origin(content["method"], content["seed_index"], content["provenance"]) == expected else None

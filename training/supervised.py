@@ -4,11 +4,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import Strict
 from torch import Tensor, nn
 
 from resim.errors import UserError
@@ -21,20 +22,33 @@ from training.encoders import make_encoder
 from training.encoders.encoder import load_layers
 from training.encoders.transformer import head
 from training.evaluate import Contender, Outputs, embed_all, evaluation, losses_of
-from training.files import load_checkpoint, save_checkpoint
+from training.files import Layout, load_checkpoint, save_checkpoint
 from training.fit import History, Run, be_deterministic, fit
 from training.heldout import HeldOutSet
 from training.keys import torch_generator
 from training.labels import labelled_rows
 from training.losses.ranks import gathered
 from training.pretrain import check_origin, check_seed_index, cost_of, normalisation_of, source_of, validation_loader
-from training.provenance import made_before, origin_of, provenance, record, record_cost
+from training.provenance import Result, made_before, origin_of, provenance, record, record_cost
 from training.results import EvaluationResult
 from training.tasks import check_tasks, labels_of, loss, n_outputs
 
 METHOD = "supervised"
 HEAD = "own"  # the network classifies itself
 FORMAT, VERSION = "resim-classifiers", 2
+
+
+class _ClassifierFile(Layout):
+    task: str
+    fraction: float
+    labels: int
+    weights: dict[str, Tensor]
+
+
+class ClassifiersFile(Result):
+    """What `supervised` writes."""
+
+    classifiers: list[Annotated[_ClassifierFile, Strict(False)]]
 
 
 class Classifier(nn.Module):
@@ -152,7 +166,7 @@ def save(path: Path, trained: Supervised, config: Config, store: Store) -> None:
 
 def is_finished(path: Path, config: Config, store: Store, seed_index: int) -> bool:
     """Tell whether a file holds these very classifiers."""
-    content = made_before(path, FORMAT, VERSION, origin_of(config, store, METHOD, seed_index))
+    content = made_before(path, FORMAT, VERSION, ClassifiersFile, origin_of(config, store, METHOD, seed_index))
     return content is not None and _contenders_in(content) == contenders(config)
 
 
@@ -168,7 +182,7 @@ def load_for(path: Path, config: Config, store: Store, seed_index: int) -> Super
     UserError
         If they are of another seed, or were trained with another config, other label fractions or on other data.
     """
-    content = load_checkpoint(path, FORMAT, VERSION)
+    content = load_checkpoint(path, FORMAT, VERSION, ClassifiersFile)
     check_origin(path, content, config, store, METHOD, seed_index)
     if _contenders_in(content) != contenders(config):
         has = ", ".join(f"{fraction:g}" for fraction in sorted({of.fraction for of in _contenders_in(content)}))

@@ -120,7 +120,16 @@ class Loader:
         return prefetched(self._batches(self._by_workers(orders) if self.config.workers else self._by_threads(orders)))
 
     def steps(self, epochs: int) -> int:
-        """Count the batches of some epochs, which are the same on every rank."""
+        """Count the batches of some epochs, which are the same on every rank.
+
+        Raises
+        ------
+        UserError
+            If there is no object.
+        """
+        if not len(self.rows):
+            views = ", ".join(self.views)
+            raise UserError(f"no object to train on is in the views {views}; simulate more events, or name other views")
         return epochs * self._plan.steps
 
     @property
