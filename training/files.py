@@ -89,9 +89,7 @@ def read_checkpoint(path: Path) -> Any:
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}; expected a checkpoint of `resim-train`") from None
     if hashlib.sha256(sealed[:-_SEAL]).digest() != sealed[-_SEAL:]:
-        raise UserError(
-            f"{path}: not a checkpoint of `resim-train`, or damaged: its checksum does not fit; make it anew"
-        )
+        raise UserError(f"{path}: not a checkpoint, or a damaged one (its checksum does not fit); make it anew")
     try:
         return torch.load(io.BytesIO(sealed), map_location="cpu", weights_only=True)
     except Exception as error:  # noqa: BLE001 torch raises half a dozen types for what is not weights alone

@@ -151,6 +151,9 @@ def contrastive_loader(store: Store, config: TrainingConfig, method: str, seed_i
         raise UserError(f"--method {method!r} is no contrastive method; allowed: {', '.join(CONTRASTIVE)}")
     views = ("nominal",) if method == "generic" else tuple(dict.fromkeys(config.views))
     rows = rows_of(store.index, "train", views, config.pairs)
+    for name, mine, _ in store.index.by_sample(rows):
+        if not len(mine):
+            raise UserError(f"sample {name!r} has no train object in {', '.join(views)}; simulate more events")
     return Loader(
         source=source_of(store, views, rows, config, meter),
         index=store.index,
