@@ -19,7 +19,8 @@ from training import supervised
 from training.config import Config, load
 from training.evaluate import embed
 from training.fit import STATE
-from training.pretrain import load_trained, open_store, pretrain
+from training.meter import Meter
+from training.pretrain import contrastive_loader, load_trained, open_store, pretrain, validation_loader
 
 Toy = Callable[[int, int], dict[str, Path]]
 ROOT = Path(__file__).parents[2]
@@ -28,6 +29,24 @@ import sys
 from training.cli import app
 for command in (["pretrain", "--method", "resim"], ["supervised"]):
     app([*command, *sys.argv[1:], "--out", f"{command[0]}.pt"], standalone_mode=False)
+"""
+
+DYING = """
+import os, signal, sys
+from training import pretrain
+from training.cli import main
+loss = pretrain._loss
+
+def dying(*given):
+    global left
+    left -= 1
+    if left < 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return loss(*given)
+
+if __name__ == "__main__":
+    left, pretrain._loss = int(sys.argv.pop(1)), dying
+    main()
 """
 
 
@@ -70,6 +89,32 @@ def test_a_killed_training_goes_on_to_the_same_bits(toy: Toy, tmp_path: Path) ->
     first, second = (steps_of(tmp_path / "encoder.run", start) for start in range(2))
     assert len(second) == whole.history.steps * (12 - done) // 12
     assert len(first) >= whole.history.steps - len(second)
+
+
+@pytest.mark.parametrize("loader", [{"memory_mb": 0}, {"memory_mb": 0, "workers": 1}], ids=["streaming", "worker"])
+def test_a_training_killed_within_an_epoch_goes_on_to_the_same_bits(
+    toy: Toy, tmp_path: Path, loader: dict[str, int]
+) -> None:
+    settings = {"pretrain": {**SMALL["pretrain"], "epochs": 4, "batch": 8}, "loader": SMALL["loader"] | loader}
+    config, common = _arguments(tmp_path, toy(80, 40), settings)
+    store, state = open_store(toy(80, 40), config.training), tmp_path / "encoder.run" / STATE
+    batches = contrastive_loader(store, config.training, "resim", 0, Meter())
+    judged = validation_loader(batches, store)
+    assert judged
+    until = 2 * (batches.steps(1) + judged.steps(1)) + batches.steps(1) // 2
+    (tmp_path / "dying.py").write_text(DYING)
+    command = ["pretrain", "--method", "resim", *common, "--out", "encoder.pt"]
+    process = _start(tmp_path, ["dying.py", str(until), *command])
+    errors = process.communicate()[1]
+    assert process.returncode == -signal.SIGKILL, errors
+    assert len(torch.load(state, weights_only=True)["history"]["loss"]) == 2
+    again = _start(tmp_path, ["-m", "training.cli", *command])
+    whole, _ = pretrain(store, config, "resim", 0)
+    assert again.communicate()[1] == ""
+    trained, _ = load_trained(tmp_path / "encoder.pt")
+    expected, weights = whole.encoder.state_dict(), trained.encoder.state_dict()
+    assert all(torch.equal(weights[name], expected[name]) for name in expected)
+    assert trained.history == whole.history
 
 
 def test_two_processes_learn_step_by_step_what_one_does(toy: Toy, tmp_path: Path) -> None:
