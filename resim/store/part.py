@@ -12,7 +12,6 @@ from zarrs import ZarrsCodecPipeline
 
 from resim.cost import CostRecord, from_json
 from resim.errors import OtherVersion, UserError
-from resim.store.chunks import Chunks, are_chunks
 from resim.store.digests import BlockDigests, digest_checkpoint, digest_objects, digest_view
 from resim.store.files import check_keys, is_sealed, read_json, sha256
 from resim.store.places import Place, bytes_of, local, place_of, size_of
@@ -127,17 +126,8 @@ class StoredView:
         columns = self.columns[rows]
         return ViewTable(self.present[rows], columns, offsets - offsets[0], constituents, self.attributes, extras)
 
-    def read_constituents(self, rows: slice) -> NDArray[np.float32]:
-        """Read a contiguous range of constituents, (n, F)."""
-        return self._read("constituents", rows)
-
-    @cached_property
-    def _constituents(self) -> zarr.Array[Any] | Chunks:
-        place = self.part.place / DATA / "views" / self.name / "constituents"
-        return Chunks(self.constituents, place) if are_chunks(self.constituents) else self.constituents
-
     def _read(self, array: str, rows: slice = slice(None)) -> NDArray[Any]:
-        handle = self._constituents if array == "constituents" else None
+        handle = self.constituents if array == "constituents" else None
         return self.part.read_array(f"views/{self.name}/{array}", rows, handle)
 
     def _described(self, array: str) -> tuple[Column, ...]:
@@ -302,9 +292,7 @@ class Part:
         mine = ((self.place / file, entry) for file, entry in files if file.startswith(f"{DATA}/{group}/"))
         return all(size_of(file) == size and sha256(file.read_bytes()) == digest for file, (size, digest) in mine)
 
-    def read_array(
-        self, name: str, rows: slice = slice(None), handle: zarr.Array[Any] | Chunks | None = None
-    ) -> NDArray[Any]:
+    def read_array(self, name: str, rows: slice = slice(None), handle: zarr.Array[Any] | None = None) -> NDArray[Any]:
         """Read rows of an array, through `handle` if it is open already."""
         handle = self.open_array(name) if handle is None else handle
         try:

@@ -61,24 +61,6 @@ def bytes_of(place: Place) -> bytes:
         raise OSError(errno.EIO, f"{type(error).__name__}: {error}") from error
 
 
-def range_of(place: Place, start: int, stop: int) -> bytes:
-    """Read bytes `start` to `stop` of a file.
-
-    Raises
-    ------
-    OSError
-        Whatever went wrong.
-    """
-    if isinstance(place, Path):
-        with place.open("rb", buffering=0) as file:
-            file.seek(start)
-            return file.read(stop - start)
-    try:
-        return bytes(place.fs.cat_file(place.path, start, stop))
-    except Exception as error:
-        raise OSError(errno.EIO, f"{type(error).__name__}: {error}") from error
-
-
 def local(place: Place) -> Path:
     """Give the path of what lies on a disk.
 

@@ -148,7 +148,8 @@ class Store:
         """Read rows of one part from the first to the last in one go; of other columns nothing is read or kept."""
         stored = self._view(part, view)
         offsets = stored.offsets[rows[0] : rows[-1] + 2]
-        constituents = stored.read_constituents(slice(int(offsets[0]), int(offsets[-1])))
+        wanted = slice(int(offsets[0]), int(offsets[-1]))
+        constituents = stored.part.read_array(f"views/{view}/constituents", wanted, stored.constituents)
         names = _constituent_names(stored)
         columns = None if names == FEATURES else [names.index(name) for name in FEATURES]
         return pad(constituents, offsets - offsets[0], rows - rows[0], self._constituents, columns)
