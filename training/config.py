@@ -3,13 +3,12 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from resim.errors import UserError
 from resim.typed import parse, read_yaml
+from training.methods import KINDS, Kind, KindName, one_a_value
 
-Method = Literal["resim", "generic", "both", "supervised"]
-CONTRASTIVE: tuple[Method, ...] = ("resim", "generic", "both")
 Size = Literal["small", "base", "large"]
 Loss = Literal["ntxent", "supcon_in", "supcon_out", "vicreg"]
 Fraction = Annotated[float, Field(gt=0, le=1)]
@@ -114,11 +113,24 @@ class EncoderConfig(_Section):
 
 
 class OptimiserConfig(_Section):
-    """AdamW with a linear warm-up and a cosine decay to zero."""
+    """Adam with a linear warm-up, and a decay by half a cosine or in steps.
 
+    The published RS3L networks were trained with Adam, rate 0.001 and neither weight decay nor warm-up, halved every 50
+    epochs: so the authors' script (github.com/jeffkrupa/deepjet-geometric, examples/cl_v1_train_t0p1_nloss.py) and the
+    states of optimiser and schedule in their checkpoint.
+    """
+
+    name: Literal["adamw", "adam"] = Field(
+        "adamw", description="they differ in the weight decay: decoupled from the gradient, or a part of it"
+    )
     learning_rate: float = Field(2e-3, gt=0, le=1, description="peak rate")
-    weight_decay: float = Field(0.01, ge=0, le=1, description="decoupled weight decay")
+    weight_decay: float = Field(0.01, ge=0, le=1, description="adamw: share of the rate; adam: L2 penalty")
     warmup: float = Field(0.1, ge=0, lt=1, description="share of the steps in which the rate rises")
+    schedule: Literal["cosine", "step"] = Field(
+        "cosine", description="after the warm-up; cosine: down to zero at the end; step: times `factor` every `every`"
+    )
+    factor: float = Field(0.5, gt=0, le=1, description="of the schedule step; published RS3L: 0.5")
+    every: int = Field(50, ge=1, description="epochs, of the schedule step; published RS3L: 50")
 
 
 class TrainerConfig(_Section):
@@ -184,6 +196,37 @@ class SupervisedConfig(_Section):
     batch: int = Field(128, ge=1, description="objects a step, at most")
 
 
+class DannConfig(_Section):
+    """Domain-adversarial training (Ganin et al., arXiv:1505.07818), whose domains are the views."""
+
+    weight: float = Field(
+        1.0,
+        ge=0,
+        le=100,
+        description="of the reversed gradient at the end of the training; it rises from 0 as published",
+    )
+
+
+class MethodConfig(_Section):
+    """A method: its kind, and what takes the place of fields of the sections of `training`.
+
+    A list where one value belongs makes a method for each value, named NAME_FIELD_VALUE.
+    """
+
+    model_config = ConfigDict(json_schema_extra=lambda schema: schema.pop("required"))  # the kind may be in the name
+
+    kind: KindName = Field(description="what it sees; the method's name where that is one")
+    views: list[str] | None = Field(None, min_length=2, description="in place of training.views")
+    pairs: dict[str, Any] = Field({}, description="fields of training.pairs")
+    loader: dict[str, Any] = Field({}, description="fields of training.loader")
+    augment: dict[str, Any] = Field({}, description="fields of training.augment")
+    encoder: dict[str, Any] = Field({}, description="fields of training.encoder")
+    optimiser: dict[str, Any] = Field({}, description="fields of training.optimiser")
+    pretrain: dict[str, Any] = Field({}, description="fields of training.pretrain")
+    supervised: dict[str, Any] = Field({}, description="fields of training.supervised")
+    dann: dict[str, Any] = Field({}, description="fields of training.dann")
+
+
 class TrainingConfig(_Section):
     """All that `resim-train pretrain` and `supervised` are told."""
 
@@ -191,8 +234,10 @@ class TrainingConfig(_Section):
     seeds: int = Field(3, ge=1, le=100, description="trainings of each method that differ in the seed alone")
     threads: int = Field(1, ge=1, description="CPU threads a process; the last bits of the weights depend on it")
     signal: str = Field("hbb", description="the sample with label 1; all others have label 0")
-    methods: list[Method] = Field(
-        ["resim", "generic", "both", "supervised"], min_length=1, description="what is trained and compared"
+    methods: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_.]*$")], MethodConfig] = Field(
+        {name: MethodConfig(kind=name) for name in ("resim", "generic", "both", "supervised")},
+        min_length=1,
+        description="name -> kind, and what is other than in the sections below; what is trained and compared",
     )
     views: list[str] = Field(
         ["nominal", "shower_seed", "fsr_mur_2", "fsr_mur_half", "rehadronized", "redetected"],
@@ -207,6 +252,22 @@ class TrainingConfig(_Section):
     trainer: TrainerConfig = Field(TrainerConfig(), description="on what it runs")
     pretrain: PretrainConfig = Field(PretrainConfig(), description="contrastive training")
     supervised: SupervisedConfig = Field(SupervisedConfig(), description="training from scratch")
+    dann: DannConfig = Field(DannConfig(), description="domain-adversarial training from scratch")
+
+    @field_validator("methods", mode="before")
+    @classmethod
+    def _one_method_a_value(cls, given: Any) -> Any:
+        """Spell methods out: their kinds, and each value of a list."""
+        if not isinstance(given, dict):
+            return given  # a mistake that is told of next, as is an entry that is no mapping
+        methods: dict[str, Any] = {}
+        for name, entry in given.items():
+            changes = {} if entry is None else entry
+            for one, other in one_a_value(name, changes) if isinstance(changes, dict) else [(name, changes)]:
+                if one in methods:
+                    raise ValueError(f"two methods have the name {one!r}; rename one")
+                methods[one] = other
+        return methods
 
     @model_validator(mode="after")
     def _pairs_are_of_views(self) -> "TrainingConfig":
@@ -217,6 +278,44 @@ class TrainingConfig(_Section):
         if self.pairs.first == "nominal" and "nominal" not in self.views:
             raise ValueError(f"pairs.first is nominal, which is not among training.views ({allowed}); add it there")
         return self
+
+    def of(self, method: str, where: str = "config") -> "TrainingConfig":
+        """Give what a method is told: the sections with its changes, and itself as the only one of `methods`.
+
+        `where` says where the config was read from.
+
+        Raises
+        ------
+        UserError
+            If there is no such method, or what its changes make of a section is not allowed.
+        """
+        if method not in self.methods:
+            raise UserError(f"{method!r} is none of training.methods; allowed: {', '.join(self.methods)}")
+        changes = self.methods[method].model_dump(exclude_defaults=True)
+        told = self.model_dump() | {"methods": {method: {"kind": changes.pop("kind")}}}
+        told |= {name: told[name] | new if isinstance(new, dict) else new for name, new in changes.items()}
+        return parse(TrainingConfig, told, where, f"training.methods.{method}")
+
+    def kind(self, method: str) -> Kind:
+        """Give what a method sees."""
+        return KINDS[self.methods[method].kind]
+
+    def views_of(self, method: str) -> tuple[str, ...]:
+        """Name the views that a method sees."""
+        views = self.methods[method].views or self.views
+        return tuple(dict.fromkeys(views)) if self.kind(method).resimulated else ("nominal",)
+
+    def settings_of(self, method: str) -> dict[str, Any]:
+        """Give all that changes the weights of a method, and nothing that changes others alone, as plain values."""
+        without = self.kind(method).unread | {"seeds", "methods", "trainer"}
+        told = self.of(method)
+        trainer = told.trainer.model_dump(mode="json", exclude={"logger"})
+        return {"kind": self.methods[method].kind, "trainer": trainer} | told.model_dump(mode="json", exclude=without)
+
+    @property
+    def trained_on(self) -> list[str]:
+        """The views that any method may see."""
+        return list(dict.fromkeys([*self.views, *(v for m in self.methods.values() for v in m.views or ())]))
 
 
 class EvaluationConfig(_Section):
@@ -247,6 +346,10 @@ class Config(_Section):
     training: TrainingConfig = Field(TrainingConfig(), description="see TrainingConfig")
     evaluation: EvaluationConfig = Field(EvaluationConfig(), description="see EvaluationConfig")
 
+    def of(self, method: str) -> "Config":
+        """Give what a method is told; see `TrainingConfig.of`."""
+        return self.model_copy(update={"training": self.training.of(method)})
+
 
 def load(path: Path) -> Config:
     """Read and check the `training:` and `evaluation:` sections of a config file; what is missing takes its default.
@@ -262,8 +365,10 @@ def load(path: Path) -> Config:
 def parse_sections(content: dict[str, Any], where: str) -> Config:
     """Check the two sections of a config's content that was read from `where`."""
     config = parse(Config, {name: content.get(name) or {} for name in Config.model_fields}, where)
+    told = {f"methods.{name}.views": config.training.of(name, where).views for name in config.training.methods}
     for key, section, names in (
         ("views", "views", config.training.views),
+        *((key, "views", views) for key, views in told.items()),
         ("signal", "samples", [config.training.signal]),
     ):
         held_out = [name for name in names if _role(content, section, name) == "evaluation"]

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from resim.errors import UserError
 from resim.store import Place, open_dataset
 from training.augment.jetclr import augment
-from training.config import CONTRASTIVE, Config, PretrainConfig, TrainingConfig
+from training.config import Config, PretrainConfig, TrainingConfig
 from training.data.features import INPUTS, Normalisation
 from training.data.fetch import Source, Store, held_if_small
 from training.data.loader import Batch, Loader, rows_of
@@ -94,6 +94,7 @@ def pretrain(
     dict
         The checkpoint to save.
     """
+    config = config.of(method)
     settings = config.training
     check_seed_index(settings, seed_index)
     be_deterministic(settings.threads)
@@ -122,9 +123,10 @@ def pretrain(
 
 def contrastive_loader(store: Store, config: TrainingConfig, method: str, seed_index: int, meter: Meter) -> Loader:
     """Make the batches of a contrastive method."""
-    if method not in CONTRASTIVE:
-        raise UserError(f"--method {method!r} is no contrastive method; allowed: {', '.join(CONTRASTIVE)}")
-    views = ("nominal",) if method == "generic" else tuple(dict.fromkeys(config.views))
+    kind = config.kind(method)
+    if kind.labelled:
+        raise UserError(f"--method {method!r} learns from labels; train it with `resim-train supervised`")
+    views = config.views_of(method)
     rows = rows_of(store.index, "train", views, config.pairs)
     return Loader(
         source=source_of(store, views, rows, config, meter),
@@ -136,7 +138,7 @@ def contrastive_loader(store: Store, config: TrainingConfig, method: str, seed_i
         batch=config.pretrain.batch,
         key=(config.seed, "pretrain", seed_index),
         meter=meter,
-        augment=None if method == "resim" else partial(augment, config=config.augment),
+        augment=partial(augment, config=config.augment) if kind.augmented else None,
         pairs=config.pairs,
     )
 
@@ -212,7 +214,7 @@ def check_origin(
             f"not {method!r} {seed_index}; give the one that --method and --seed-index name"
         )
     found, expected = checkpoint["provenance"], provenance(config, store, method)
-    again = "supervised" if method == "supervised" else "pretrain"
+    again = "supervised" if config.training.kind(method).labelled else "pretrain"
     for name, what in (("training_digest", "`training` config"), ("data", "data")):
         if found[name] != getattr(expected, name):
             raise UserError(f"{path}: was trained with other {what}; run `resim-train {again}` again")

@@ -20,7 +20,6 @@ from training.results import Provenance
 
 _RECORD = "run.json"
 _SOFTWARE = ("numpy", "pytorch-lightning", "scikit-learn", "scipy", "torch", "zarr")
-_NOT_IN_NUMBERS = {"seeds", "methods"}  # how many trainings there are changes none of them
 _WEIGHTS_DEPEND_ON = ("training_digest", "data", "software")
 
 
@@ -51,11 +50,11 @@ class RunRecord(BaseModel):
 
 
 def provenance(config: Config, store: Store, method: str = "", held_out: Sequence[HeldOutSet] = ()) -> Provenance:
-    """Collect digests of config and data, and versions; with a method, its digest leaves out what others are told."""
-    others = {"": set(), "supervised": {"pretrain", "augment", "pairs"}}.get(method, {"supervised"})
-    left_out = dict.fromkeys(_NOT_IN_NUMBERS | others, True) | {"trainer": {"logger"}}
+    """Collect digests of config and data, and versions; with a method, its digest is of what that one is told."""
+    training = config.training
+    told = training.settings_of(method) if method else {name: training.settings_of(name) for name in training.methods}
     return Provenance(
-        training_digest=_digest(config.training.model_dump(mode="json", exclude=left_out)),
+        training_digest=_digest(told),
         evaluation_digest=_digest(config.evaluation.model_dump(mode="json")),
         seed=config.training.seed,
         data=store.digests(),
@@ -88,7 +87,7 @@ def record(folder: Path | None, config: Config, store: Store, method: str, seed_
     if folder is None or not is_first():
         return
     made_from, environment = provenance(config, store, method), _environment(config.training.trainer)
-    about = {"method": method, "seed_index": seed_index, "config": config, "provenance": made_from}
+    about = {"method": method, "seed_index": seed_index, "config": config.of(method), "provenance": made_from}
     write_model(folder / _RECORD, RunRecord(**about, environment=environment))
 
 
@@ -112,5 +111,5 @@ def _environment(config: TrainerConfig) -> Environment:
     )
 
 
-def _digest(section: dict[str, object]) -> str:
+def _digest(section: Mapping[str, Any]) -> str:
     return digest(json.dumps(section, sort_keys=True).encode())

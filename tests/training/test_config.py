@@ -31,8 +31,9 @@ def _keys(section: dict[str, object], prefix: str = "") -> set[str]:
 
 def test_the_projects_config_spells_out_every_default() -> None:
     content = yaml.safe_load((ROOT / "config.yaml").read_text())
-    written = _keys({name: content[name] for name in Config.model_fields})
-    assert written == set(_leaves(Config))
+    leaves = _leaves(Config)
+    written = {next((key for key in leaves if name.startswith(f"{key}.")), name) for name in _keys(content)}
+    assert {name for name in written if name.partition(".")[0] in Config.model_fields} == set(leaves)
     assert load(ROOT / "config.yaml") == Config()
 
 
@@ -52,7 +53,10 @@ def test_every_field_is_described() -> None:
     [
         ("training: {epoch: 3}", r"c.yaml: unknown key 'training.epoch'; allowed here: seed, seeds, threads"),
         ("training: {pretrain: {epochs: 0}}", r"c.yaml: training.pretrain.epochs: .*greater than or equal to 1, not 0"),
-        ("training: {methods: [magic]}", r"training.methods.0: input should be 'resim', 'generic', 'both' or"),
+        (
+            "training: {methods: {magic: {}}}",
+            r"training.methods.magic.kind: input should be 'resim', 'generic', 'both'",
+        ),
         ("training: {encoder: {width: 10, heads: 4}}", r"training.encoder: width 10 is not a multiple of heads 4"),
         ("evaluation: {label_fractions: [2]}", r"evaluation.label_fractions.0: .*less than or equal to 1, not 2"),
         ("- a list", r"c.yaml: holds no mapping"),

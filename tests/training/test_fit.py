@@ -63,7 +63,7 @@ def test_metrics_of_every_step_and_epoch_are_left(toy: Toy, tmp_path: Path) -> N
 def test_a_run_leaves_its_config_environment_seeds_and_cost(toy: Toy, tmp_path: Path) -> None:
     trained = _pretrained(toy(80, 40), tmp_path)
     found = json.loads((tmp_path / "run.json").read_text())
-    assert found["config"] == small().model_dump(mode="json")
+    assert found["config"] == small().of("both").model_dump(mode="json")
     assert (found["method"], found["seed_index"], found["provenance"]["seed"]) == ("both", 0, 1)
     assert found["environment"]["packages"]["torch"] == version("torch")
     assert (found["environment"]["threads"], found["environment"]["processes"]) == (1, 1)
