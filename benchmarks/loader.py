@@ -49,9 +49,7 @@ def loader_ratio(folders: Mapping[str, Place], settings: TrainingConfig, repeats
         time in which the training waited for a batch, after its first. `same_loss`: whether all gave the same losses,
         to the bit. `padding`: below. Median seconds of each way, objects and epochs.
     """
-    settings = settings.model_copy(
-        update={"pretrain": settings.pretrain.model_copy(update={"epochs": _EPOCHS}), "methods": ["resim"]}
-    )
+    settings = settings.model_copy(update={"pretrain": settings.pretrain.model_copy(update={"epochs": _EPOCHS})})
     be_deterministic(settings.threads)
     ways = {name: _loader(folders, settings, given) for name, given in _WAYS.items()}
     ready = list(ways["streaming"].batches(range(_EPOCHS)))  # also warms the page cache, for the program is compared

@@ -177,13 +177,13 @@ def choose_views(views: Sequence[View], names: Sequence[str] | None) -> list[Vie
     return [view for view in views if names is None or view.name in names]
 
 
-def check_workflow(config: Config, trained_on: Sequence[str], signal: str | None, results: Path, where: str) -> None:
+def check_workflow(config: Config, trained_on: Sequence[str], results: Path, where: str) -> None:
     """Check what training needs of the samples, before anything runs.
 
     Parameters
     ----------
-    trained_on, signal
-        `training.views` and `training.signal`; none where the config has no `training`.
+    trained_on
+        `training.views`; none where the config has no `training`.
     results
         Folder that the workflow writes and removes in.
 
@@ -191,7 +191,7 @@ def check_workflow(config: Config, trained_on: Sequence[str], signal: str | None
     ------
     UserError
         If a data set lies in `results`, a sample lacks a view that is trained on, or has none of its train split, two
-        samples have different views, the signal is no sample, or held-out events are trained on in another sample.
+        samples have different views, or held-out events are trained on in another sample.
     """
     for name, sample in config.samples.items():
         for path in source_paths(sample.source):
@@ -199,8 +199,6 @@ def check_workflow(config: Config, trained_on: Sequence[str], signal: str | None
                 why = f"lies in {results}/, where the workflow replaces files; move it elsewhere"
                 raise UserError(f"{where}: samples.{name}.source: {path}: {why}")
     learned = [name for name, sample in config.samples.items() if sample.role != "evaluation"]
-    if signal is not None and signal not in learned:
-        raise UserError(f"{where}: training.signal: {signal!r} is no sample to train on; allowed: {', '.join(learned)}")
     _check_held_out(config, where)
     known = {name: _views_of(config, name, trained_on, where) for name in learned}
     _check_same({name: views for name, views in known.items() if views}, where)

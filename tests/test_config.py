@@ -323,7 +323,7 @@ def test_a_view_for_evaluation_is_made_for_the_test_split_alone_and_never_traine
         parse_sections(values, "test")
     values = small_config()
     values["samples"]["hbb"]["role"] = "evaluation"
-    with pytest.raises(UserError, match=r"training.signal: 'hbb' has role evaluation: it is held out"):
+    with pytest.raises(UserError, match=r"training.tasks.h_qcd: 'hbb' has role evaluation: it is held out"):
         parse_sections(values, "test")
     assert set(Simulation(parse(Config, values, "test"), "hbb").split_of(np.arange(50))) == {2}
 

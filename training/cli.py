@@ -30,7 +30,7 @@ HeldOutData = Annotated[
 ]
 SeedIndex = Annotated[int, typer.Option("--seed-index", help="which of the `training.seeds` trainings, from 0")]
 Out = Annotated[Path, typer.Option("--out", help="file to write; replaced only when the new one is whole")]
-MethodName = Annotated[str, typer.Option("--method", help="resim, generic or both; to judge, supervised, too")]
+MethodName = Annotated[str, typer.Option("--method", help="one of `training.methods`")]
 
 
 @app.command()
@@ -39,11 +39,12 @@ def pretrain(config: ConfigPath, method: MethodName, seed_index: SeedIndex, data
 
     In several processes: torchrun --standalone --nproc-per-node N -m training.cli pretrain ...
     """
-    from training.pretrain import is_finished, open_store, save  # torch takes seconds to import; --help needs it not
+    # torch takes seconds to import; --help needs it not
+    from training.pretrain import is_finished, open_store, pretrained_on, save
     from training.pretrain import pretrain as run
 
-    settings = load(config)
-    store = open_store(data_folders(data), settings.training)
+    settings = load(config).of(method)
+    store = open_store(pretrained_on(data_folders(data), settings.training), settings.training)
     if is_finished(out, settings, store, method, seed_index):
         typer.echo(f"{out}: trained before, with the same config, data and software; nothing to do")
         return
@@ -52,7 +53,7 @@ def pretrain(config: ConfigPath, method: MethodName, seed_index: SeedIndex, data
 
 
 @app.command()
-def supervised(config: ConfigPath, seed_index: SeedIndex, data: Data, out: Out) -> None:
+def supervised(config: ConfigPath, method: MethodName, seed_index: SeedIndex, data: Data, out: Out) -> None:
     """Train from scratch with labels, at every label fraction, and write the classifiers as a checkpoint.
 
     As `pretrain`, it goes on where it was killed, and runs in several processes by torchrun.
@@ -60,12 +61,12 @@ def supervised(config: ConfigPath, seed_index: SeedIndex, data: Data, out: Out) 
     from training.pretrain import open_store
     from training.supervised import is_finished, save, train_supervised
 
-    settings = load(config)
+    settings = load(config).of(method)
     store = open_store(data_folders(data), settings.training)
-    if is_finished(out, settings, store, seed_index):
+    if is_finished(out, settings, store, method, seed_index):
         typer.echo(f"{out}: trained before, with the same config, data and software; nothing to do")
         return
-    trained = train_supervised(store, settings, seed_index, run_folder(out))
+    trained = train_supervised(store, settings, method, seed_index, run_folder(out))
     _finish(out, lambda: save(out, trained, settings, store))
 
 
@@ -79,22 +80,22 @@ def evaluate(
     out: Out,
     held_out: HeldOutData = None,
 ) -> None:
-    """Judge what was trained on every view and test set; on a frozen encoder linear probes are fitted first."""
-    from training import probe
+    """Judge what was trained on every view and test set; on an encoder heads are fitted first."""
+    from training import heads
     from training import supervised as scratch
     from training.files import write_model
     from training.heldout import open_held_out
     from training.pretrain import open_store
 
-    settings = load(config)
+    settings = load(config).of(method)
     store = open_store(data_folders(data), settings.training)
     sets = open_held_out(sample_folders("--held-out", held_out or []), store, settings)
-    if method == scratch.METHOD:
-        classifiers = scratch.load_for(encoder, settings, store, seed_index)
+    if settings.training.kind(method).labelled:
+        classifiers = scratch.load_for(encoder, settings, store, method, seed_index)
         result = scratch.evaluate_supervised(store, settings, classifiers, sets)
     else:
-        trained = probe.load_for(encoder, settings, store, method, seed_index)
-        result = probe.evaluate_encoder(store, settings, trained, sets)
+        trained = heads.load_for(encoder, settings, store, method, seed_index)
+        result = heads.evaluate_encoder(store, settings, trained, sets)
     write_model(out, result)
 
 
@@ -156,7 +157,7 @@ def data_folders(data: list[str]) -> "dict[str, Place]":
     """Read the SAMPLE=DIR pairs of --data; see `sample_folders`. There must be two at least."""
     folders = sample_folders("--data", data)
     if len(folders) < 2:
-        raise UserError(f"--data names only {', '.join(folders)}; give a signal and a background sample")
+        raise UserError(f"--data names only {', '.join(folders)}; give two at least")
     return folders
 
 

@@ -7,7 +7,7 @@ differently. A difference of two methods pairs their trainings by seed and their
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from itertools import combinations
+from itertools import combinations, product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,7 @@ from resim.cost import STORING, CostRecord, add, marginal_cost
 from resim.errors import UserError
 from resim.store import Dataset
 from training import metrics
-from training.config import Config
+from training.config import Config, Task
 from training.data.fetch import Index, Store
 from training.evaluate import bootstrap_weights
 from training.heldout import HeldOutSet
@@ -38,10 +38,12 @@ from training.results import (
     ViewFigures,
     ViewPrice,
 )
+from training.tasks import check_tasks, labels_of
 
 CONFIDENCE = 0.95
 _FEW = 10  # background objects above a threshold: with fewer, a rejection is uncertain by a third and more
-SEPARATED_BY = ("auc", "rejection_50", "wasserstein_background")
+SEPARATED_BY = ("auc", "accuracy", "resolution", "rejection_50", "wasserstein_background", "wasserstein")
+_SMALLER_IS_BETTER = ("resolution", "wasserstein")
 _RANGES = {
     "auc": (0.0, 1.0),
     "rejection_50": (1.0, np.inf),
@@ -49,7 +51,7 @@ _RANGES = {
     "wasserstein_background": (0.0, 1.0),
     "wasserstein_signal": (0.0, 1.0),
 }
-Key = tuple[float, str, str]  # label fraction, view, weighting
+Key = tuple[str, str, float, str, str]  # task, head, label fraction, view, weighting
 Evaluations = Mapping[str, Sequence[EvaluationResult]]  # method -> trainings by rising seed index
 
 
@@ -71,11 +73,14 @@ def compare(
         method: grouped[method] for method in config.training.methods if method in grouped
     }
     views = view_prices(store, config.training.trained_on)
-    pt_auc = jet_pt_auc(store.index, config)
+    check_tasks(store, config.training)
+    two_classes = {name: task for name, task in config.training.tasks.items() if len(task.members) == 2}
+    pt_auc = {name: jet_pt_auc(store, task, config) for name, task in two_classes.items()}
     separations = [s for a, b in combinations(methods, 2) for s in separate(a, methods[a], b, methods[b])]
     benefits = [row for results in methods.values() for row in benefits_of(results)]
     return Comparison(
         provenance=provenance(config, store, held_out=held_out),
+        tasks={name: task.names for name, task in config.training.tasks.items()},
         samples=_sample_sizes(store.index),
         pt_auc=pt_auc,
         views=views,
@@ -135,11 +140,12 @@ def _ms_per_event(own: Sequence[CostRecord]) -> dict[str, float]:
     return {record.stage: 1000 * record.cpu_s / record.events for record in own if record.events}
 
 
-def jet_pt_auc(index: Index, config: Config) -> PtAuc:
-    """Measure how well jet pT alone tells the classes apart, whichever side is higher: it should not."""
-    rows = np.flatnonzero(index.present["nominal"])
+def jet_pt_auc(store: Store, task: Task, config: Config) -> PtAuc:
+    """Measure how well jet pT alone tells two classes apart, whichever side is higher: it should not."""
+    index, labels = store.index, labels_of(store, task)
+    rows = np.flatnonzero(index.present["nominal"] & labels.member)
     weights = bootstrap_weights(index, rows, config.evaluation.bootstrap, config.training.seed)
-    auc = metrics.roc(index.pt[rows].astype(np.float64), index.label[rows], weights).auc()
+    auc = metrics.roc(index.pt[rows].astype(np.float64), labels.value[rows], weights).auc()
     low, high = config.evaluation.pt_auc
     half = norm.ppf((1 + CONFIDENCE) / 2) * auc[1:].std(ddof=1)
     value = float(auc[0])
@@ -207,22 +213,29 @@ def benefits_of(results: Sequence[EvaluationResult]) -> list[Benefit]:
 def separate(
     first: str, first_results: Sequence[EvaluationResult], second: str, second_results: Sequence[EvaluationResult]
 ) -> list[Separation]:
-    """Compare two methods on every view and label fraction, flat weights, over the seeds that both have."""
-    left, right = ({e.seed_index: _by_key(e) for e in results} for results in (first_results, second_results))
+    """Compare two methods by their first heads, flat weights, over the seeds that both have."""
+    left, right = ({e.seed_index: _by_first_head(e) for e in results} for results in (first_results, second_results))
     common = sorted(set(left) & set(right))
     found = []
     for key in left[common[0]] if common else ():
         for figure in SEPARATED_BY:
-            if key[2] == "flat" and figure in left[common[0]][key].figures:
+            if figure in left[common[0]][key].figures:
                 pairs = [(left[seed][key].figures[figure], right[seed][key].figures[figure]) for seed in common]
                 low, mean, high = _difference(figure, pairs)
                 found.append(
                     Separation(
-                        figure=figure, label_fraction=key[0], view=key[1], first=first, second=second,
+                        task=key[0], figure=figure, label_fraction=key[1], view=key[2], first=first, second=second,
                         difference=mean, low=low, high=high, separated=low > 0 or high < 0,
                     )
                 )  # fmt: skip
     return found
+
+
+def _by_first_head(result: EvaluationResult) -> dict[tuple[str, float, str], ViewFigures]:
+    """Look up figures with flat weights of the head that methods are compared by."""
+    first = result.rows[0].head
+    rows = (row for row in result.rows if (row.head, row.weighting) == (first, "flat"))
+    return {(row.task, row.label_fraction, row.view): row for row in rows}
 
 
 def _difference(name: str, pairs: Sequence[tuple[Replicated, Replicated]]) -> tuple[float, float, float]:
@@ -265,14 +278,14 @@ def price(
     needed = [view for view in views if view != "nominal"]
     cost = {name: float(np.mean([e.cost[name] for e in results])) for name in results[0].cost}
     views_cpu_s = _sum_if_known([(train_share[view], views[view].cpu_s) for view in needed])
-    jets, augment, probe = cost["augmented_jets"], cost["augment_cpu_s"], cost.get("probe_cpu_s", 0.0)
+    jets, augment, head = cost["augmented_jets"], cost["augment_cpu_s"], cost.get("head_cpu_s", 0.0)
     return Price(
         views_cpu_s=views_cpu_s,
         views_bytes=sum(train_share[view] * views[view].bytes_written for view in needed),
         augment_cpu_s=augment,
         training_cpu_s=cost["cpu_s"] - augment,
-        probe_cpu_s=probe,
-        total_cpu_s=None if views_cpu_s is None else views_cpu_s + cost["cpu_s"] + probe,
+        head_cpu_s=head,
+        total_cpu_s=None if views_cpu_s is None else views_cpu_s + cost["cpu_s"] + head,
         augment_ms_per_jet=1000 * augment / jets if jets else None,
     )
 
@@ -290,14 +303,14 @@ def unknown_prices(views: Mapping[str, ViewPrice]) -> list[str]:
     return [f"the price of {', '.join(without)} is unknown: {why}"] if without else []
 
 
-def flags(pt_auc: PtAuc, methods: Evaluations, config: Config) -> list[str]:
+def flags(pt_auc: Mapping[str, PtAuc], methods: Evaluations, config: Config) -> list[str]:
     """Say what forbids to trust a number."""
-    found = []
-    if not pt_auc.within:
-        found.append(
-            f"jet pT alone tells the classes apart: AUC {pt_auc.value:.3f} is outside "
-            f"{pt_auc.allowed[0]}-{pt_auc.allowed[1]}; flatten the spectra alike"
-        )
+    found = [
+        f"jet pT alone tells the classes of {task} apart: AUC {auc.value:.3f} is outside "
+        f"{auc.allowed[0]}-{auc.allowed[1]}; flatten the spectra alike"
+        for task, auc in pt_auc.items()
+        if not auc.within
+    ]
     found += [f"method {method!r} was not evaluated" for method in config.training.methods if method not in methods]
     found += [
         f"method {method!r} has {len(results)} training seeds, and fewer than 3 say little of the spread"
@@ -313,10 +326,11 @@ def few_above_threshold(benefits: Sequence[Benefit]) -> list[str]:
     for method in dict.fromkeys(row.method for row in benefits):
         rows = [b for b in benefits if (b.method, b.view, b.weighting) == (method, "nominal", "flat")]
         few = {
-            f"{name} with {row.label_fraction:.0%} of the labels ({row.effective_background / figure.mean:.1f})"
+            f"{name} of {row.task} with {row.label_fraction:.3g} of the labels"
+            f" ({row.effective_background / figure.mean:.1f})"
             for row in rows
             for name, figure in row.figures.items()
-            if _is_rejection(name) and row.effective_background / figure.mean < _FEW
+            if _is_rejection(name) and row.effective_background and row.effective_background / figure.mean < _FEW
         }
         if few:
             which = ", ".join(sorted(few))
@@ -325,18 +339,20 @@ def few_above_threshold(benefits: Sequence[Benefit]) -> list[str]:
 
 
 def reading(benefits: Sequence[Benefit], separations: Sequence[Separation]) -> list[str]:
-    """Tell in words what the intervals say of the methods at each label fraction, on nominal and on the other views."""
+    """Tell in words what the intervals say of the methods in the main task, on nominal and on the other views."""
+    nominal = next(b for b in benefits if b.view == "nominal")
     told: list[str] = []
-    for figure, on_nominal in (("auc", True), ("auc", False), ("wasserstein_background", False)):
+    for figure, on_nominal in product(SEPARATED_BY, (True, False)):
         for fraction in sorted({s.label_fraction for s in separations}):
             told += _told(
-                f"{figure}, {fraction:.0%} of the labels, {'nominal' if on_nominal else 'other views and test sets'}",
-                [s for s in separations if (s.figure, s.label_fraction) == (figure, fraction)
+                f"{nominal.task}, {figure}, {fraction:.3g} of the labels, "
+                f"{'nominal' if on_nominal else 'other views and test sets'}",
+                [s for s in separations if (s.task, s.figure, s.label_fraction) == (nominal.task, figure, fraction)
                  and (s.view == "nominal") == on_nominal],
             )  # fmt: skip
-    nominal = next(b for b in benefits if b.view == "nominal")
+    held = " and ".join(f"{n} {name}" for name, n in nominal.objects.items())
     told.append(
-        f"The test sample holds {nominal.n_signal} signal and {nominal.n_background} background jets. "
+        f"The test sample of {nominal.task} holds {held} jets. "
         f"Of {len(separations)} differences, {sum(s.separated for s in separations)} leave out 0 at 95 %; "
         f"if all methods were equal, chance alone would make it about {round((1 - CONFIDENCE) * len(separations))}."
     )
@@ -361,7 +377,7 @@ def _told(title: str, separations: Sequence[Separation]) -> list[str]:
 
 def _verdict(s: Separation) -> str:
     """Say which method is better and by how much; a score that moves less is better."""
-    first_is_better = (s.difference > 0) != s.figure.startswith("wasserstein")
+    first_is_better = (s.difference > 0) != s.figure.startswith(_SMALLER_IS_BETTER)
     winner, loser = (s.first, s.second) if first_is_better else (s.second, s.first)
     low, high = sorted((abs(s.low), abs(s.high)))
     where = "" if s.view == "nominal" else f" on {s.view}"
@@ -369,7 +385,7 @@ def _verdict(s: Separation) -> str:
 
 
 def _by_key(result: EvaluationResult) -> dict[Key, ViewFigures]:
-    return {(row.label_fraction, row.view, row.weighting): row for row in result.rows}
+    return {(row.task, row.head, row.label_fraction, row.view, row.weighting): row for row in result.rows}
 
 
 def _sample_sizes(index: Index) -> dict[str, dict[str, int]]:

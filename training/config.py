@@ -11,6 +11,7 @@ from training.methods import KINDS, Kind, KindName, one_a_value
 
 Size = Literal["small", "base", "large"]
 Loss = Literal["ntxent", "supcon_in", "supcon_out", "vicreg"]
+Head = Literal["linear", "mlp", "finetuned"]
 Fraction = Annotated[float, Field(gt=0, le=1)]
 
 
@@ -52,6 +53,44 @@ class PairsConfig(_Section):
     shared_by: int = Field(
         1, ge=1, description="neighbouring objects that share a pair in an epoch; with more, fewer views need be read"
     )
+
+
+class Task(_Section):
+    """What is learned from labels: which of some classes an object is of, or a number of it."""
+
+    classes: list[str | list[str]] | None = Field(
+        None,
+        min_length=2,
+        description="samples, or lists of samples that are one class; of two, the last is the signal",
+    )
+    target: str | None = Field(None, description="a column of `objects` or of the nominal view, that is regressed")
+    samples: list[str] | None = Field(None, min_length=1, description="of `target`: whose objects; null: all")
+
+    @property
+    def members(self) -> list[list[str]]:
+        """The samples of each class."""
+        return [[one] if isinstance(one, str) else one for one in self.classes or ()]
+
+    @property
+    def names(self) -> list[str]:
+        """What the classes are called: by their samples."""
+        return ["+".join(members) for members in self.members]
+
+    @property
+    def named_samples(self) -> list[str]:
+        """All samples that are named."""
+        return [sample for members in self.members for sample in members] + (self.samples or [])
+
+    @model_validator(mode="after")
+    def _is_one_of_both(self) -> "Task":
+        if (self.classes is None) == (self.target is None):
+            raise ValueError("give either `classes` or `target`: [qcd, hbb], or a column such as gen_mass")
+        if self.classes is not None and self.samples is not None:
+            raise ValueError("`samples` belongs to `target`; `classes` name theirs")
+        twice = {name for name in self.named_samples if self.named_samples.count(name) > 1}
+        if twice or [] in self.members:
+            raise ValueError(f"each class needs samples of its own; twice: {', '.join(sorted(twice)) or 'none'}")
+        return self
 
 
 class AugmentConfig(_Section):
@@ -233,7 +272,14 @@ class TrainingConfig(_Section):
     seed: int = Field(1, ge=0, description="root of every random number of training and evaluation")
     seeds: int = Field(3, ge=1, le=100, description="trainings of each method that differ in the seed alone")
     threads: int = Field(1, ge=1, description="CPU threads a process; the last bits of the weights depend on it")
-    signal: str = Field("hbb", description="the sample with label 1; all others have label 0")
+    samples: list[str] | None = Field(
+        None, min_length=2, description="that encoders are pretrained on; null: all. The others serve tasks alone"
+    )
+    tasks: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")], Task] = Field(
+        {"h_qcd": Task(classes=["qcd", "hbb"])},
+        min_length=1,
+        description="what is learned from labels, by name; the first is the main one",
+    )
     methods: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_.]*$")], MethodConfig] = Field(
         {name: MethodConfig(kind=name) for name in ("resim", "generic", "both", "supervised")},
         min_length=1,
@@ -269,6 +315,11 @@ class TrainingConfig(_Section):
                 methods[one] = other
         return methods
 
+    @property
+    def main_task(self) -> Task:
+        """The one whose classes the supervised contrastive losses see."""
+        return next(iter(self.tasks.values()))
+
     @model_validator(mode="after")
     def _pairs_are_of_views(self) -> "TrainingConfig":
         allowed = ", ".join(self.views)
@@ -302,15 +353,17 @@ class TrainingConfig(_Section):
 
     def views_of(self, method: str) -> tuple[str, ...]:
         """Name the views that a method sees."""
-        views = self.methods[method].views or self.views
-        return tuple(dict.fromkeys(views)) if self.kind(method).resimulated else ("nominal",)
+        return self.kind(method).seen(self.methods[method].views or self.views)
 
     def settings_of(self, method: str) -> dict[str, Any]:
         """Give all that changes the weights of a method, and nothing that changes others alone, as plain values."""
         without = self.kind(method).unread | {"seeds", "methods", "trainer"}
         told = self.of(method)
-        trainer = told.trainer.model_dump(mode="json", exclude={"logger"})
-        return {"kind": self.methods[method].kind, "trainer": trainer} | told.model_dump(mode="json", exclude=without)
+        found: dict[str, Any] = told.model_dump(mode="json", exclude=without) | {"kind": self.methods[method].kind}
+        found["trainer"] = told.trainer.model_dump(mode="json", exclude={"logger"})
+        if "tasks" in without and told.pretrain.alpha:
+            found["classes"] = self.main_task.classes
+        return found
 
     @property
     def trained_on(self) -> list[str]:
@@ -323,6 +376,11 @@ class EvaluationConfig(_Section):
 
     label_fractions: list[Fraction] = Field(
         [0.01, 0.1, 1.0], min_length=1, description="shares of the train labels; a larger one contains the smaller"
+    )
+    heads: list[Head] = Field(
+        ["linear"],
+        min_length=1,
+        description="what is fitted on encoders; methods are compared by the first",
     )
     probe_c: float = Field(0.1, gt=0, description="inverse strength of the L2 penalty of the linear probe")
     bootstrap: int = Field(200, ge=20, le=10000, description="resamplings of the test events for the intervals")
@@ -365,19 +423,35 @@ def load(path: Path) -> Config:
 def parse_sections(content: dict[str, Any], where: str) -> Config:
     """Check the two sections of a config's content that was read from `where`."""
     config = parse(Config, {name: content.get(name) or {} for name in Config.model_fields}, where)
-    told = {f"methods.{name}.views": config.training.of(name, where).views for name in config.training.methods}
-    for key, section, names in (
-        ("views", "views", config.training.views),
-        *((key, "views", views) for key, views in told.items()),
-        ("signal", "samples", [config.training.signal]),
-    ):
-        held_out = [name for name in names if _role(content, section, name) == "evaluation"]
-        if held_out:
-            why = f"{held_out[0]!r} has role evaluation: it is held out from all training"
-            raise UserError(f"{where}: training.{key}: {why}; take it out, or change its role in `{section}`")
+    samples = {"samples": config.training.samples or []}
+    samples |= {f"tasks.{name}": task.named_samples for name, task in config.training.tasks.items()}
+    views = {f"methods.{name}.views": config.training.of(name, where).views for name in config.training.methods}
+    _refuse_held_out(content, "views", {"views": config.training.views} | views, where)
+    _refuse_held_out(content, "samples", samples, where)
     if content.get("samples"):
+        if content.get("training") is not None:
+            _check_samples(content, samples, where)
         _check_test_sets(content, config.evaluation, where)
     return config
+
+
+def _refuse_held_out(content: dict[str, Any], section: str, named: dict[str, list[str]], where: str) -> None:
+    """Refuse to train on what has role evaluation."""
+    for key, names in named.items():
+        for name in names:
+            if _role(content, section, name) == "evaluation":
+                why = f"{name!r} has role evaluation: it is held out from all training"
+                raise UserError(f"{where}: training.{key}: {why}; take it out, or change its role in `{section}`")
+
+
+def _check_samples(content: dict[str, Any], named: dict[str, list[str]], where: str) -> None:
+    """Refuse samples that there are none of."""
+    learned = [name for name in content["samples"] if _role(content, "samples", name) != "evaluation"]
+    for key, names in named.items():
+        for name in names:
+            if name not in learned:
+                allowed = ", ".join(learned)
+                raise UserError(f"{where}: training.{key}: {name!r} is no sample to train on; allowed: {allowed}")
 
 
 def _check_test_sets(content: dict[str, Any], evaluation: EvaluationConfig, where: str) -> None:

@@ -1,16 +1,16 @@
-"""Judge a classifier on the test split: on nominal, on every other view, and by how far its score moves between them.
+"""Judge what was learned on the test split: on nominal, on every other view, and by how far scores move between them.
 
-Protocol. The test objects are those present in nominal; on another view, those present there too. Intervals come from
-resampling test *events* (Poisson weights by a key of the event alone), so all methods, seeds and views see the same
-resamplings and differences between them are paired. Weights are flat (as generated) or physical (the stored weight,
-which undoes the flattening of the spectrum).
+Protocol. The test objects of a task are those present in nominal; on another view, those present there too. Intervals
+come from resampling test *events* (Poisson weights by a key of the event alone), so all methods, seeds and views see
+the same resamplings and differences between them are paired. Weights are flat (as generated) or physical (the stored
+weight, which undoes the flattening of the spectrum).
 
 A held-out set has other events: it is compared with all of nominal, and both are resampled, each by its own events.
 """
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -20,32 +20,44 @@ from tqdm import tqdm
 
 from resim.errors import UserError
 from training import metrics
-from training.config import Config
+from training.config import Config, Task
 from training.data.features import Normalisation
 from training.data.fetch import Index, Source, Store
 from training.data.loader import in_order
 from training.data.plan import Rows
 from training.encoders import Encoder
+from training.figures import Scored, quality, shift
 from training.fit import History
 from training.heldout import HeldOutSet
 from training.keys import uniform_by_id
 from training.provenance import provenance
 from training.results import Cosine, EvaluationResult, Replicated, RocCurve, ViewFigures, Weighting
+from training.tasks import labels_of
 
-EFFICIENCIES = (0.5, 0.7)  # of the signal, at which background rejection is quoted
 _ROC_GRID = np.round(np.linspace(0.01, 1, 100), 2)
 _DIGITS = 6  # kept of a replicate
 _EMBED_BATCH = 512
 
 
+@dataclass(frozen=True, order=True)
+class Contender:
+    """One thing that is judged: what was learned for a task from a share of the labels, by one head."""
+
+    task: str
+    head: str
+    fraction: float
+
+
 @dataclass(frozen=True)
 class Outputs:
-    """What a trained method says of the test rows; entries of absent objects are arbitrary."""
+    """What a trained method says of the test rows; entries of absent objects, and of other tasks', are arbitrary."""
 
-    logits: dict[float, dict[str, NDArray[np.float64]]]
-    """Label fraction -> view or held-out set -> (n,)."""
-    features: dict[str, NDArray[np.float32]]
+    scores: dict[Contender, dict[str, NDArray[np.float64]]] = field(default_factory=dict)
+    """-> view or held-out set -> (n,) or (n, K)."""
+    features: dict[str, NDArray[np.float32]] = field(default_factory=dict)
     """View or held-out set -> (n, D) encoder outputs."""
+    n_labels: dict[Contender, int] = field(default_factory=dict)
+    """Labels that were seen."""
 
 
 def test_rows(store: Store) -> Rows:
@@ -75,13 +87,23 @@ def embed(encoder: Encoder, normalisation: Normalisation, source: Source, view: 
 
 
 def embed_all(
-    encoder: Encoder, normalisation: Normalisation, store: Store, held_out: Sequence[HeldOutSet]
+    encoder: Encoder,
+    normalisation: Normalisation,
+    store: Store,
+    held_out: Sequence[HeldOutSet],
+    task: Task | None = None,
 ) -> dict[str, NDArray[np.float32]]:
-    """Run the encoder over the test rows of every view that has a test split, and over the held-out sets."""
+    """Run the encoder over the test rows of every view that has a test split, and over the held-out sets.
+
+    With a task, only its own objects are run; the others' outputs are zeros.
+    """
     rows = test_rows(store)
+    wanted = np.ones(len(rows), dtype=bool) if task is None else labels_of(store, task).member[rows]
     views = [view for view in store.views if "test" in store.splits_of(view)]
-    bar = tqdm(views, desc="embed", unit="view", disable=None)
-    features = {view: embed(encoder, normalisation, store, view, rows) for view in bar}
+    features = {}
+    for view in tqdm(views, desc="embed", unit="view", disable=None):
+        features[view] = np.zeros((len(rows), encoder.width), dtype=np.float32)
+        features[view][wanted] = embed(encoder, normalisation, store, view, rows[wanted])
     for each in held_out:
         pieces = [embed(encoder, normalisation, one.store, "nominal", one.rows) for one in each.stand_ins]
         features[each.name] = np.concatenate([features["nominal"][each.kept], *pieces])
@@ -108,7 +130,6 @@ def evaluation(
     store: Store,
     config: Config,
     outputs: Outputs,
-    n_labels: Mapping[float, int],
     trained: Mapping[str, Any],
     held_out: Sequence[HeldOutSet] = (),
 ) -> EvaluationResult:
@@ -118,25 +139,23 @@ def evaluation(
     ----------
     outputs
         Of the method on `test_rows(store)` and on the held-out sets.
-    n_labels
-        Labels used at each fraction.
     trained
         `method`, `seed_index`, `cost`, `loss` and `validation_loss` of the result.
     """
-    judge = _Judge.of(store, config, held_out)
-    largest = max(outputs.logits)
+    tested = _Tested.of(store, config, held_out)
+    judges = {name: _Judge(tested, store, task, held_out) for name, task in config.training.tasks.items()}
+    main, first = _headline(outputs)
     return EvaluationResult(
         provenance=provenance(config, store, trained["method"], held_out),
-        n_labels={str(fraction): n for fraction, n in n_labels.items()},
         rows=[
-            judge.figures(fraction, name, logits, weighting)
-            for fraction, logits in outputs.logits.items()
-            for name in logits
+            judges[of.task].figures(of, view, scores, weighting, outputs.n_labels[of])
+            for of, scores in outputs.scores.items()
+            for view in judges[of.task].known
             for weighting in ("flat", "physical")
         ],
-        roc=[judge.curve(name, logit) for name, logit in outputs.logits[largest].items()],
+        roc=judges[main].curves(first) if len(config.training.main_task.members) == 2 else [],
         cosine={
-            view: judge.cosine(view, outputs.features)
+            view: tested.cosine(view, outputs.features)
             for view in outputs.features
             if view != "nominal" and view in store.views
         },
@@ -144,117 +163,55 @@ def evaluation(
     )
 
 
-@dataclass(frozen=True)
-class Scored:
-    """Objects with the scores of a classifier."""
-
-    logit: NDArray[np.float64]
-    """(n,)."""
-    label: NDArray[np.int64]
-    """(n,)."""
-    weight: NDArray[np.float64]
-    """(W, n), the first without resampling."""
-
-    def of(self, label: int) -> "Scored":
-        """Give the objects of one class."""
-        return self.take(self.label == label)
-
-    def take(self, chosen: NDArray[np.bool_]) -> "Scored":
-        """Give some of the objects."""
-        return Scored(self.logit[chosen], self.label[chosen], self.weight[:, chosen])
-
-    @property
-    def effective_background(self) -> float:
-        """How many background objects of equal weight would settle as much."""
-        return metrics.effective_number(self.of(0).weight[0])
+def _headline(outputs: Outputs) -> tuple[str, dict[str, NDArray[np.float64]]]:
+    """Give the main task and what its first head says with most labels."""
+    main = next(iter(outputs.scores))
+    mine = [of for of in outputs.scores if (of.task, of.head) == (main.task, main.head)]
+    return main.task, outputs.scores[max(mine, key=lambda of: of.fraction)]
 
 
 @dataclass(frozen=True)
 class _Objects:
-    """The objects that something is judged on."""
+    """The objects of a view or a held-out set."""
 
-    label: NDArray[np.int64]
-    """(n,)."""
     physical: NDArray[np.float64]
     """(n,) undoes the flattening of the spectrum."""
     resampled: NDArray[np.float64]
     """(W, n), see `bootstrap_weights`."""
 
     @classmethod
-    def of(cls, index: Index, rows: Rows, label: NDArray[np.int64], config: Config) -> "_Objects":
+    def of(cls, index: Index, rows: Rows, config: Config) -> "_Objects":
         resampled = bootstrap_weights(index, rows, config.evaluation.bootstrap, config.training.seed)
-        return cls(label, index.weight[rows], resampled)
-
-    def take(self, places: NDArray[np.int64]) -> "_Objects":
-        return _Objects(self.label[places], self.physical[places], self.resampled[:, places])
+        return cls(index.weight[rows], resampled)
 
     @classmethod
-    def joined(cls, pieces: Sequence["_Objects"]) -> "_Objects":
-        label, physical = (np.concatenate([getattr(p, name) for p in pieces]) for name in ("label", "physical"))
-        return cls(label, physical, np.concatenate([piece.resampled for piece in pieces], axis=1))
+    def joined(cls, nominal: "_Objects", kept: NDArray[np.int64], others: Sequence["_Objects"]) -> "_Objects":
+        physical = np.concatenate([nominal.physical[kept], *(each.physical for each in others)])
+        return cls(physical, np.concatenate([nominal.resampled[:, kept], *(o.resampled for o in others)], axis=1))
 
-    def scored(self, logit: NDArray[np.float64], weighting: Weighting) -> Scored:
-        weight = self.resampled * self.physical if weighting == "physical" else self.resampled
-        return Scored(logit, self.label, weight)
+    def weight(self, weighting: Weighting) -> NDArray[np.float64]:
+        return self.resampled * self.physical if weighting == "physical" else self.resampled
 
 
 @dataclass(frozen=True)
-class _Judge:
-    nominal: _Objects
+class _Tested:
+    """What all tasks are judged on."""
+
+    rows: Rows
+    objects: dict[str, _Objects]
+    """View or held-out set ->; all views have the same, nominal's."""
     present: dict[str, NDArray[np.bool_]]
     """View -> (n,) of the test rows."""
-    held_out: dict[str, _Objects]
 
     @classmethod
-    def of(cls, store: Store, config: Config, held_out: Sequence[HeldOutSet]) -> "_Judge":
-        index, rows = store.index, test_rows(store)
-        nominal = _Objects.of(index, rows, index.label[rows], config)
-        sets = {
-            each.name: _Objects.joined(
-                [
-                    nominal.take(each.kept),
-                    *(
-                        _Objects.of(o.store.index, o.rows, np.full(len(o.rows), o.label), config)
-                        for o in each.stand_ins
-                    ),
-                ]
-            )
-            for each in held_out
-        }
-        return cls(nominal, {view: present[rows] for view, present in index.present.items()}, sets)
-
-    def figures(
-        self, fraction: float, name: str, logits: dict[str, NDArray[np.float64]], weighting: Weighting
-    ) -> ViewFigures:
-        """Compute the figures of one classifier on one view or held-out set."""
-        after = self._scored(name, logits[name], weighting)
-        # a view is compared on the objects that it has; a held-out set, which has others, with all of nominal
-        same = name if name in self.present else "nominal"
-        before = self._scored(same, logits["nominal"], weighting)
-        figures = quality(after) | ({} if name == "nominal" else shift(before, after))
-        return ViewFigures(
-            label_fraction=fraction,
-            view=name,
-            weighting=weighting,
-            n_signal=int(np.sum(after.label == 1)),
-            n_background=int(np.sum(after.label == 0)),
-            effective_background=after.effective_background,
-            figures={name: _replicated(values) for name, values in figures.items()},
-        )
-
-    def _scored(self, name: str, logit: NDArray[np.float64], weighting: Weighting) -> Scored:
-        if name in self.held_out:
-            return self.held_out[name].scored(logit, weighting)
-        return self.nominal.scored(logit, weighting).take(self.present[name])
-
-    def curve(self, name: str, logit: NDArray[np.float64]) -> RocCurve:
-        """Compute the ROC curve on a view or held-out set."""
-        here = self._scored(name, logit, "flat")
-        curve = metrics.roc(here.logit, here.label, here.weight[:1])
-        background = np.interp(_ROC_GRID, curve.signal[0], curve.background[0])
-        return RocCurve(
-            view=name, signal_efficiency=_ROC_GRID.tolist(), background_efficiency=background.round(_DIGITS).tolist()
-        )
+    def of(cls, store: Store, config: Config, held_out: Sequence[HeldOutSet]) -> "_Tested":
+        rows = test_rows(store)
+        nominal = _Objects.of(store.index, rows, config)
+        objects = {view: nominal for view in store.views if "test" in store.splits_of(view)}
+        for each in held_out:
+            others = [_Objects.of(one.store.index, one.rows, config) for one in each.stand_ins]
+            objects[each.name] = _Objects.joined(nominal, each.kept, others)
+        return cls(rows, objects, {view: present[rows] for view, present in store.index.present.items()})
 
     def cosine(self, view: str, features: dict[str, NDArray[np.float32]]) -> Cosine:
         """Compare encoder outputs of nominal and a view."""
@@ -263,32 +220,75 @@ class _Judge:
         return Cosine(positive=positive, random=random)
 
 
-def quality(scored: Scored) -> dict[str, NDArray[np.float64]]:
-    """Compute AUC and background rejections, (W,) each."""
-    curve = metrics.roc(scored.logit, scored.label, scored.weight)
-    effective = scored.effective_background
-    rejections = {
-        f"rejection_{efficiency:.0%}".rstrip("%"): metrics.rejection(curve.background_at(efficiency), effective)
-        for efficiency in EFFICIENCIES
-    }
-    return {"auc": curve.auc(), **rejections}
+class _Judge:
+    """Judges one task.
 
-
-def shift(nominal: Scored, other: Scored) -> dict[str, NDArray[np.float64]]:
-    """Compute how far scores move from nominal to a view or a held-out set, (W,) each.
-
-    Efficiencies are taken above the threshold that keeps half of the signal in nominal; distances are between
-    probabilities.
+    Attributes
+    ----------
+    known
+        View or held-out set -> which objects are the task's, and their labels. Sets that replace none of them are left
+        out: they would be nominal again.
     """
-    threshold = metrics.roc(nominal.logit, nominal.label, nominal.weight).threshold_at(EFFICIENCIES[0])
-    figures = {}
-    for name, label in (("background", 0), ("signal", 1)):
-        pair = nominal.of(label), other.of(label)
-        before, after = (metrics.efficiency_above(each.logit, threshold, each.weight) for each in pair)
-        figures[f"{name}_efficiency_change"] = after - before
-        scores, weights = [metrics.probability(each.logit) for each in pair], [each.weight for each in pair]
-        figures[f"wasserstein_{name}"] = metrics.wasserstein(*scores, *weights)
-    return figures
+
+    def __init__(self, tested: _Tested, store: Store, task: Task, held_out: Sequence[HeldOutSet]) -> None:
+        self._tested, self._task = tested, task
+        labels = labels_of(store, task)
+        member, value = labels.member[tested.rows], labels.value[tested.rows]
+        self.known = {view: (member & tested.present[view], value) for view in tested.objects if view in tested.present}
+        for each in held_out:
+            others = [labels_of(one.store, task, {one.sample: one.replaced}) for one in each.stand_ins]
+            theirs = [(o.member[one.rows], o.value[one.rows]) for o, one in zip(others, each.stand_ins, strict=True)]
+            if any(here.any() for here, _ in theirs):
+                pieces = [(self.known["nominal"][0][each.kept], value[each.kept]), *theirs]
+                members, values = zip(*pieces, strict=True)
+                self.known[each.name] = np.concatenate(members), np.concatenate(values)
+
+    def figures(
+        self,
+        of: Contender,
+        name: str,
+        scores: dict[str, NDArray[np.float64]],
+        weighting: Weighting,
+        n_labels: int,
+    ) -> ViewFigures:
+        """Compute the figures of one contender on one view or held-out set."""
+        after = self._scored(name, scores[name], weighting)
+        # a view is compared on the objects that it has; a held-out set, which has others, with all of nominal
+        same = name if name in self._tested.present else "nominal"
+        before = self._scored(same, scores["nominal"], weighting)
+        figures = quality(self._task, after) | ({} if name == "nominal" else shift(self._task, before, after))
+        return ViewFigures(
+            task=of.task,
+            head=of.head,
+            label_fraction=of.fraction,
+            n_labels=n_labels,
+            view=name,
+            weighting=weighting,
+            objects=self._count(after),
+            effective_background=after.effective_background if len(self._task.members) == 2 else None,
+            figures={name: _replicated(values) for name, values in figures.items()},
+        )
+
+    def _count(self, scored: Scored) -> dict[str, int]:
+        if self._task.target is not None:
+            return {"all": len(scored.label)}
+        return {name: int(np.sum(scored.label == number)) for number, name in enumerate(self._task.names)}
+
+    def _scored(self, name: str, score: NDArray[np.float64], weighting: Weighting) -> Scored:
+        chosen, label = self.known[name]
+        return Scored(score, label, self._tested.objects[name].weight(weighting)).take(chosen)
+
+    def curves(self, scores: dict[str, NDArray[np.float64]]) -> list[RocCurve]:
+        """Compute the ROC curve on every view and held-out set."""
+        return [self._curve(name, scores[name]) for name in self.known]
+
+    def _curve(self, name: str, score: NDArray[np.float64]) -> RocCurve:
+        here = self._scored(name, score, "flat")
+        curve = metrics.roc(here.score, here.label, here.weight[:1])
+        background = np.interp(_ROC_GRID, curve.signal[0], curve.background[0])
+        return RocCurve(
+            view=name, signal_efficiency=_ROC_GRID.tolist(), background_efficiency=background.round(_DIGITS).tolist()
+        )
 
 
 def _replicated(values: NDArray[np.float64]) -> Replicated:

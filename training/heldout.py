@@ -25,7 +25,6 @@ class HeldOut:
     sample: str
     store: Store
     rows: Rows
-    label: int
 
 
 @dataclass(frozen=True)
@@ -78,7 +77,7 @@ def _check_names(folders: Mapping[str, Place], store: Store, config: Config) -> 
 def _open(name: str, folder: Place, config: Config) -> tuple[Store, Rows]:
     """Open a held-out sample by itself: it has the views that its engine allows, not those of the others."""
     settings = config.training
-    store = Store({name: folder}, name, settings.encoder.constituents, settings.loader.group)
+    store = Store({name: folder}, settings.encoder.constituents, settings.loader.group)
     index = store.index
     if (index.split != index.split_code("test")).any():
         why = "holds objects of other splits than test, so it was not held out"
@@ -95,8 +94,7 @@ def _test_set(
     codes = {sample: code for code, sample in enumerate(index.samples)}
     test = index.rows("test", ["nominal"])
     kept = np.flatnonzero(~np.isin(index.sample[test], [codes[sample] for sample in stand_ins]))
-    label = {sample: int(index.label[index.sample == code][0]) for sample, code in codes.items()}
-    chosen = [HeldOut(sample, stand_in, *opened[stand_in], label[sample]) for sample, stand_in in stand_ins.items()]
+    chosen = [HeldOut(sample, stand_in, *opened[stand_in]) for sample, stand_in in stand_ins.items()]
     return HeldOutSet(name, kept, tuple(chosen))
 
 

@@ -1,4 +1,4 @@
-"""Which labels a method may see: nested subsets of the train objects by key."""
+"""Which labels a method may see: nested subsets of a task's train objects by key."""
 
 import math
 
@@ -8,21 +8,24 @@ from resim.errors import UserError
 from training.data.fetch import Index
 from training.data.plan import Rows
 from training.keys import uniform_by_id
+from training.tasks import Labels
 
 
-def labelled_rows(index: Index, fraction: float, seed: int, seed_index: int) -> Rows:
+def labelled_rows(index: Index, labels: Labels, fraction: float, seed: int, seed_index: int) -> Rows:
     """Choose a share of the train objects in nominal, the same share (rounded up) of each sample, ascending.
 
     Each object has a number by (seed, seed index, sample, object); the smallest numbers are chosen, so that a larger
-    fraction contains a smaller one.
+    fraction contains a smaller one. Tasks see the same objects of a sample.
 
     Raises
     ------
     UserError
-        If a sample has no train object.
+        If a sample of the task has no train object.
     """
     rows, chosen = index.rows("train", ["nominal"]), []
-    for name, _, members in index.by_sample(rows):
+    for name, _, members in index.by_sample(rows[labels.member[rows]]):
+        if name not in labels.samples:
+            continue
         if not len(members):
             raise UserError(f"sample {name!r} has no train object in nominal; simulate more events")
         order = np.argsort(uniform_by_id(index.object[members], 1, seed, "labels", seed_index, name)[:, 0])

@@ -4,7 +4,7 @@ A method is a kind and what is other for it in the sections of `training`; see `
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 KindName = Literal[
@@ -25,10 +25,14 @@ class Kind(NamedTuple):
     adversarial: bool = False
     """Learns from labels on nominal, and must not tell views apart."""
 
+    def seen(self, views: Sequence[str]) -> tuple[str, ...]:
+        """Choose what it sees of the views that there are."""
+        return tuple(dict.fromkeys(views)) if self.resimulated else ("nominal",)
+
     @property
     def unread(self) -> set[str]:
         """Name what of the `training` section the kind does not read."""
-        found = {"pretrain"} if self.labelled else {"supervised"}
+        found = {"pretrain"} if self.labelled else {"supervised", "tasks"}
         found |= set() if self.resimulated else {"views", "pairs"}
         found |= set() if self.augmented else {"augment"}
         return found if self.adversarial else found | {"dann"}

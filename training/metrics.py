@@ -5,6 +5,7 @@ every figure comes with its replicates from the same few lines. Signal has label
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,7 +40,7 @@ class Roc:
         return self.threshold[reached]
 
 
-def roc(score_n: Float, label_n: NDArray[np.int64], weight_Wn: Float) -> Roc:
+def roc(score_n: Float, label_n: NDArray[Any], weight_Wn: Float) -> Roc:
     """Compute efficiencies; both classes need some weight."""
     order = np.argsort(-score_n, kind="stable")
     score, signal = score_n[order], label_n[order] == 1
@@ -73,6 +74,14 @@ def wasserstein(first_n: Float, second_m: Float, weight_Wn: Float, weight_Wm: Fl
     first, second = (weight / weight.sum(axis=1, keepdims=True) for weight in (weight_Wn, weight_Wm))
     difference = np.cumsum(np.concatenate([first, -second], axis=1)[:, order], axis=1)[:, :-1]
     return np.abs(difference) @ np.diff(values[order])
+
+
+def quantiles(value_n: Float, weight_Wn: Float, shares: tuple[float, ...]) -> Float:
+    """Give the smallest values at or below which at least these shares of the weight lie, (len(shares), W)."""
+    order = np.argsort(value_n, kind="stable")
+    below = np.cumsum(weight_Wn[:, order], axis=1)
+    reached = [np.argmax(below >= (share - 1e-12) * below[:, -1:], axis=1) for share in shares]
+    return value_n[order][np.array(reached)]
 
 
 def probability(logit: Float) -> Float:

@@ -28,8 +28,19 @@ def draw_all(comparison: Comparison, evaluations: Sequence[EvaluationResult]) ->
         "robustness_cost.png": lambda: robustness_against_cost(comparison),
         "cost_by_stage.png": lambda: cost_by_stage(comparison),
     }
+    comparison = headline(comparison)
     with style.context([mplhep.style.ROOT, _SIZES | _PLACES]):
         return {name: _png(draw()) for name, draw in pictures.items()}
+
+
+def headline(comparison: Comparison) -> Comparison:
+    """Leave the main task alone, and of each method the head that it is compared by."""
+    main = next(iter(comparison.tasks))
+    first: dict[str, str] = {}
+    for row in comparison.benefits:
+        first.setdefault(row.method, row.head)
+    rows = [row for row in comparison.benefits if (row.task, row.head) == (main, first[row.method])]
+    return comparison.model_copy(update={"benefits": rows})
 
 
 def roc(comparison: Comparison, evaluations: Sequence[EvaluationResult]) -> Figure:
@@ -65,7 +76,7 @@ def _roc_panel(panel: Axes, method: str, curves: Mapping[str, tuple[Any, Any]], 
     colour = _COLOURS.get(method, "black")
     trained = [rejection for view, (_, rejection) in curves.items() if not _is_held_out(comparison, view)]
     efficiency = curves["nominal"][0]
-    ceiling = next(b.n_background for b in comparison.benefits if b.method == method)
+    ceiling = next(b.effective_background or 1.0 for b in comparison.benefits if b.method == method)
     if trained:
         band = np.minimum(trained, ceiling)
         panel.fill_between(efficiency, band.min(axis=0), band.max(axis=0), color=colour, alpha=0.3, lw=0, label="views")
@@ -209,7 +220,7 @@ def cost_by_stage(comparison: Comparison) -> Figure:
         "views": [price.views_cpu_s or 0.0 for price in prices],
         "augmentation": [price.augment_cpu_s for price in prices],
         "training": [price.training_cpu_s for price in prices],
-        "probe": [price.probe_cpu_s for price in prices],
+        "head": [price.head_cpu_s for price in prices],
     }
     label = "CPU seconds of one training"
     longest = max(sum(widths) for widths in zip(*by_kind.values(), strict=True))

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from resim.errors import UserError
@@ -34,6 +35,7 @@ from training.keys import torch_generator
 from training.losses import objective
 from training.meter import Meter, peak_mb
 from training.provenance import made_before, origin_of, provenance, record, record_cost
+from training.tasks import pair_classes
 
 FORMAT, VERSION = "resim-encoder", 2
 _NORMALISATION_OBJECTS = 2048  # 10^5 constituents settle means and widths to a few per mille
@@ -52,6 +54,20 @@ class Trained:
     history: History
 
 
+def pretrained_on(folders: Mapping[str, Place], config: TrainingConfig) -> dict[str, Place]:
+    """Choose the data sets that encoders are pretrained on; the others are not even opened.
+
+    Raises
+    ------
+    UserError
+        If one of `training.samples` is not given.
+    """
+    for name in config.samples or ():
+        if name not in folders:
+            raise UserError(f"training.samples: {name!r} is no data set; allowed: {', '.join(folders)} (--data)")
+    return {name: folders[name] for name in config.samples or folders}
+
+
 def open_store(folders: Mapping[str, Place], config: TrainingConfig) -> Store:
     """Open the data sets that a training reads and check that its views may be trained on.
 
@@ -62,7 +78,7 @@ def open_store(folders: Mapping[str, Place], config: TrainingConfig) -> Store:
     """
     for name, folder in folders.items():
         _refuse_held_out(name, folder)
-    store = Store(folders, config.signal, config.encoder.constituents, config.loader.group)
+    store = Store(folders, config.encoder.constituents, config.loader.group)
     allowed = [view for view in store.views if "train" in store.splits_of(view)]
     for view in {"nominal": 0, **dict.fromkeys(config.views)}:
         if view not in allowed:
@@ -123,6 +139,7 @@ def pretrain(
 
 def contrastive_loader(store: Store, config: TrainingConfig, method: str, seed_index: int, meter: Meter) -> Loader:
     """Make the batches of a contrastive method."""
+    config = config.of(method)
     kind = config.kind(method)
     if kind.labelled:
         raise UserError(f"--method {method!r} learns from labels; train it with `resim-train supervised`")
@@ -131,9 +148,10 @@ def contrastive_loader(store: Store, config: TrainingConfig, method: str, seed_i
     return Loader(
         source=source_of(store, views, rows, config, meter),
         index=store.index,
+        labels=pair_classes(store, config.main_task),
         rows=rows,
         views=views,
-        normalisation=normalisation_of(store),
+        normalisation=normalisation_of(store, config),
         config=config.loader,
         batch=config.pretrain.batch,
         key=(config.seed, "pretrain", seed_index),
@@ -143,17 +161,21 @@ def contrastive_loader(store: Store, config: TrainingConfig, method: str, seed_i
     )
 
 
-def validation_loader(loader: Loader, store: Store) -> Loader | None:
+def validation_loader(loader: Loader, store: Store, member: NDArray[np.bool_] | None = None) -> Loader | None:
     """Load as a loader does, but objects of the validation split, spread evenly; None if there are not two of them.
+
+    With `member`, (N,), only those objects.
 
     The meter, which tells what the training reads and augments, does not see them.
     """
     if "validation" not in store.index.splits:
         return None
     rows = rows_of(store.index, "validation", loader.views, loader.pairs)
+    rows = rows if member is None else rows[member[rows]]
     rows = rows[:: max(1, -(-len(rows) // _VALIDATION_OBJECTS))]
     config = loader.config.model_copy(update={"workers": 0})  # to start them takes longer than to read so little
-    apart = replace(loader, source=store, rows=rows, config=config, key=(*loader.key, "validation"), meter=Meter())
+    key = (*loader.key, "validation")
+    apart = replace(loader, source=store, rows=rows, config=config, key=key, meter=Meter(), beside=None)
     return apart if len(rows) > 1 else None
 
 
@@ -169,9 +191,12 @@ def source_of(store: Store, views: tuple[str, ...], rows: Rows, config: Training
         return held_if_small(store, views, rows, config.encoder.constituents, config.loader.memory_mb)
 
 
-def normalisation_of(store: Store) -> Normalisation:
-    """Measure the normalisation on nominal train jets spread evenly over the samples."""
-    rows = store.index.rows("train", ["nominal"])
+def normalisation_of(store: Store, config: TrainingConfig) -> Normalisation:
+    """Measure the normalisation on nominal train jets spread evenly over the samples that are pretrained on."""
+    index = store.index
+    rows = index.rows("train", ["nominal"])
+    if config.samples:
+        rows = rows[np.isin(index.sample[rows], [index.samples.index(name) for name in config.samples])]
     if not len(rows):
         raise UserError("the data sets hold no object of the train split in view 'nominal'; simulate more events")
     step = max(1, len(rows) // _NORMALISATION_OBJECTS)
@@ -213,10 +238,13 @@ def check_origin(
             f"{path}: holds method {checkpoint['method']!r} seed index {checkpoint['seed_index']}, "
             f"not {method!r} {seed_index}; give the one that --method and --seed-index name"
         )
-    found, expected = checkpoint["provenance"], provenance(config, store, method)
-    again = "supervised" if config.training.kind(method).labelled else "pretrain"
+    found, expected = checkpoint["provenance"], provenance(config, store, method).model_dump()
+    labelled = config.training.kind(method).labelled
+    again = "supervised" if labelled else "pretrain"
+    if config.training.samples and not labelled:  # the others are for tasks alone
+        expected["data"] = {name: expected["data"][name] for name in sorted(config.training.samples)}
     for name, what in (("training_digest", "`training` config"), ("data", "data")):
-        if found[name] != getattr(expected, name):
+        if found[name] != expected[name]:
             raise UserError(f"{path}: was trained with other {what}; run `resim-train {again}` again")
 
 

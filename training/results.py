@@ -31,20 +31,29 @@ class Replicated(_Result):
     replicates: list[float]
 
 
-class ViewFigures(_Result):
-    """The figures of one classifier on one view or test set."""
+class _Figures(_Result):
+    """Where some figures belong."""
 
+    task: str
+    head: str = Field(description="what was fitted on the encoder; own: the network classifies itself")
     label_fraction: float
+    n_labels: int = Field(description="labels used")
     view: str = Field(description="a view, or a test set of held-out samples")
     weighting: Weighting
-    n_signal: int
-    n_background: int
-    effective_background: float = Field(description="(sum of weights)^2 / sum of squares: the most a rejection can be")
+    objects: dict[str, int] = Field(description="class -> objects judged; `all` of a regression")
+    effective_background: float | None = Field(
+        description="(sum of weights)^2 / sum of squares: the most a rejection can be; null but for two classes"
+    )
+
+
+class ViewFigures(_Figures):
+    """The figures of one training on one view or test set."""
+
     figures: dict[str, Replicated]
 
 
 class RocCurve(_Result):
-    """Background over signal efficiency on one view or test set, flat weights, at the largest label fraction."""
+    """Background over signal efficiency on one view or test set: main task, first head, most labels, flat weights."""
 
     view: str
     signal_efficiency: list[float]
@@ -62,16 +71,15 @@ class EvaluationResult(_Result):
     """What `resim-train evaluate` and `supervised` write."""
 
     format: Literal["resim-evaluation"] = "resim-evaluation"
-    version: Literal[3] = 3
+    version: Literal[4] = 4
     method: str
     seed_index: int
     provenance: Provenance
     cost: dict[str, float] = Field(description="of the training: CPU and wall seconds, MiB")
     loss: list[float] = Field(description="mean training loss of each epoch")
     validation_loss: list[float] = Field(description="loss on the validation split after each epoch; empty without one")
-    n_labels: dict[str, int] = Field(description="label fraction -> labels used")
     rows: list[ViewFigures]
-    roc: list[RocCurve]
+    roc: list[RocCurve] = Field(description="empty where the main task has not two classes")
     cosine: dict[str, Cosine]
 
 
@@ -141,23 +149,17 @@ class Price(_Result):
     views_bytes: float
     augment_cpu_s: float
     training_cpu_s: float = Field(description="reading, network, optimiser and validation, without augmentation")
-    probe_cpu_s: float = Field(
+    head_cpu_s: float = Field(
         description="embedding the train split and fitting; 0 where the network classifies itself"
     )
     total_cpu_s: float | None
     augment_ms_per_jet: float | None = Field(description="null where nothing is augmented")
 
 
-class Benefit(_Result):
+class Benefit(_Figures):
     """The figures of a method on one view or test set."""
 
     method: str
-    label_fraction: float
-    view: str = Field(description="a view, or a test set of held-out samples")
-    weighting: Weighting
-    n_signal: int
-    n_background: int
-    effective_background: float = Field(description="(sum of weights)^2 / sum of squares: the most a rejection can be")
     figures: dict[str, Estimate]
 
 
@@ -172,8 +174,9 @@ class MethodSummary(_Result):
 
 
 class Separation(_Result):
-    """The difference of two methods in one figure, trainings paired by seed, test events paired."""
+    """The difference of two methods, each by its first head, in one figure; paired by seed and by test event."""
 
+    task: str
     figure: str
     label_fraction: float
     view: str
@@ -189,10 +192,11 @@ class Comparison(_Result):
     """What `resim-train compare` writes."""
 
     format: Literal["resim-comparison"] = "resim-comparison"
-    version: Literal[4] = 4
+    version: Literal[5] = 5
     provenance: Provenance
+    tasks: dict[str, list[str]] = Field(description="task, the main one first -> its classes; none of a regression")
     samples: dict[str, dict[str, int]] = Field(description="sample -> split -> objects")
-    pt_auc: PtAuc
+    pt_auc: dict[str, PtAuc] = Field(description="task of two classes ->")
     views: dict[str, ViewPrice]
     test_sets: dict[str, dict[str, StandIn]] = Field(description="set -> sample -> what stands in for it")
     methods: dict[str, MethodSummary]

@@ -1,109 +1,157 @@
-"""Supervised training from scratch on the nominal view: what labels alone achieve, without views or augmentations."""
+"""Supervised training from scratch: what labels achieve, by what the network is shown of a labelled object.
 
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+`supervised`            its nominal view
+`supervised_generic`    its nominal view, augmented anew every epoch
+`supervised_resim`      a view drawn anew every epoch
+`supervised_both`       a view drawn anew, augmented
+`dann`                  its nominal view; beside it objects without labels in all views, see `training.dann`
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional
 
 from resim.errors import UserError
-from training.config import Config
+from training.augment.jetclr import augment
+from training.config import Config, Task, TrainingConfig
+from training.dann import Adversarial
 from training.data.features import INPUTS, Normalisation
 from training.data.fetch import Store
 from training.data.loader import Batch, Loader
-from training.data.plan import Rows
+from training.data.plan import Key, Rows
 from training.encoders import make_encoder
+from training.encoders.encoder import load_layers
 from training.encoders.transformer import head
-from training.evaluate import Outputs, embed_all, evaluation, losses_of
+from training.evaluate import Contender, Outputs, embed_all, evaluation, losses_of
 from training.files import load_checkpoint, save_checkpoint
 from training.fit import History, Run, be_deterministic, fit
 from training.heldout import HeldOutSet
 from training.keys import torch_generator
 from training.labels import labelled_rows
 from training.losses.ranks import gathered
+from training.meter import Meter
+from training.methods import KINDS, Kind
 from training.pretrain import check_origin, check_seed_index, cost_of, normalisation_of, source_of, validation_loader
 from training.provenance import made_before, origin_of, provenance, record, record_cost
 from training.results import EvaluationResult
+from training.tasks import Labels, check_tasks, labels_of, loss, n_outputs
 
-METHOD = "supervised"
-FORMAT, VERSION = "resim-classifiers", 1
+HEAD = "own"  # the network classifies itself
+FORMAT, VERSION = "resim-classifiers", 2
 
 
 class Classifier(nn.Module):
-    """An encoder of the same kind as the contrastive methods', and a perceptron that gives one logit a jet."""
+    """An encoder of the same kind as the contrastive methods', and a perceptron that tells what a task asks.
 
-    def __init__(self, config: Config, normalisation: Normalisation, seed_index: int) -> None:
+    `centre` and `width` are a regression's, of the targets that it learned from; 0 and 1 where there are classes.
+    """
+
+    centre: Tensor
+    width: Tensor
+
+    def __init__(self, config: Config, task: Task, normalisation: Normalisation, seed_index: int) -> None:
         super().__init__()
-        key = (config.training.seed, METHOD, seed_index)
+        key = (config.training.seed, "supervised", seed_index)
         self.encoder = make_encoder(config.training.encoder, normalisation, torch_generator(*key, "encoder"))
-        self.head = head(self.encoder.width, 1, torch_generator(*key, "head"))
+        self.head = head(self.encoder.width, n_outputs(task), torch_generator(*key, "head"))
+        self.register_buffer("centre", torch.zeros(()))
+        self.register_buffer("width", torch.ones(()))
 
     def forward(self, values_BPI: Tensor, present_BP: Tensor) -> Tensor:
-        """Give logits, (B,)."""
-        return self.head(self.encoder(values_BPI, present_BP))[:, 0]
+        """Give logits, or the target less its centre, over its width, (B, O)."""
+        return self.head(self.encoder(values_BPI, present_BP))
 
-    def logits(self, features_nD: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Give the logits of encoder outputs, (n,)."""
+    def scores(self, features_nD: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Give logits or targets from encoder outputs, (n,) or (n, K)."""
         with torch.inference_mode():
-            return self.head(torch.from_numpy(features_nD))[:, 0].double().numpy()
+            told = self.head(torch.from_numpy(features_nD)).double() * self.width + self.centre
+        return (told[:, 0] if told.shape[1] == 1 else told).numpy()
 
 
 @dataclass(frozen=True)
 class Supervised:
-    """A classifier for each label fraction; cost and losses are those of the largest."""
+    """A classifier for each task and label fraction; cost and losses are those of the main task's largest."""
 
-    classifiers: dict[float, Classifier]
-    n_labels: dict[float, int]
+    classifiers: dict[Contender, Classifier]
+    n_labels: dict[Contender, int]
     normalisation: Normalisation
+    method: str
     seed_index: int
     cost: dict[str, float]
     history: History
 
 
-def train_supervised(store: Store, config: Config, seed_index: int, folder: Path | None = None) -> Supervised:
-    """Train at each label fraction.
+def train_supervised(
+    store: Store, config: Config, method: str, seed_index: int, folder: Path | None = None
+) -> Supervised:
+    """Train for each task at each label fraction.
 
     With a folder, it goes on from the states that a killed run left there, and leaves its metrics and `run.json`.
+
+    Raises
+    ------
+    UserError
+        If the method learns from pairs.
     """
+    config = config.of(method)
+    if not config.training.kind(method).labelled:
+        raise UserError(f"--method {method!r} learns from pairs; train it with `resim-train pretrain`")
     check_seed_index(config.training, seed_index)
+    check_tasks(store, config.training)
     be_deterministic(config.training.threads)
-    normalisation, fractions = normalisation_of(store), sorted(config.evaluation.label_fractions)
-    classifiers, n_labels = {}, {}
-    record(folder, config, store, METHOD, seed_index)
-    for fraction, run in zip(fractions, runs(store, config, seed_index, folder), strict=True):
-        rows = labelled_rows(store.index, fraction, config.training.seed, seed_index)
-        judged = fraction == fractions[-1]  # few labels make many epochs: it would be dear
-        classifiers[fraction], history = train(store, config, seed_index, rows, normalisation, run, judged=judged)
-        n_labels[fraction] = len(rows)
-    cost = cost_of(run, history)
-    record_cost(folder, cost)
-    return Supervised(classifiers, n_labels, normalisation, seed_index, cost, history)
+    normalisation, all_of = normalisation_of(store, config.training), contenders(config)
+    classifiers, n_labels, costs, histories = {}, {}, {}, {}
+    visible = store.index.rows("train", shown(config.training, config.training.kind(method)))
+    record(folder, config, store, method, seed_index)
+    for of, run in zip(all_of, runs(store, config, method, seed_index, folder), strict=True):
+        labels = labels_of(store, config.training.tasks[of.task])
+        rows = labelled_rows(store.index, labels, of.fraction, config.training.seed, seed_index)
+        rows = np.intersect1d(rows, visible)
+        learner = Classifier(config, config.training.tasks[of.task], normalisation, seed_index)
+        judged = of == all_of[0]  # few labels make many epochs: it would be dear
+        histories[of] = train(learner, store, config, seed_index, of, rows, normalisation, run, judged=judged)
+        classifiers[of], n_labels[of], costs[of] = learner, len(rows), cost_of(run, histories[of])
+    record_cost(folder, costs[all_of[0]])
+    main = costs[all_of[0]], histories[all_of[0]]
+    return Supervised(classifiers, n_labels, normalisation, method, seed_index, *main)
 
 
-def runs(store: Store, config: Config, seed_index: int, folder: Path | None) -> Iterator[Run]:
-    """Give the run of each label fraction, from the smallest; its clock starts when it is asked for."""
-    origin = origin_of(config, store, METHOD, seed_index)
-    for fraction in sorted(config.evaluation.label_fractions):
-        yield Run.begin(folder and folder / f"labels-{fraction:g}", origin | {"label_fraction": fraction})
+def contenders(config: Config) -> list[Contender]:
+    """List what is trained: tasks in their order, most labels first."""
+    fractions = sorted(config.evaluation.label_fractions, reverse=True)
+    return [Contender(task, HEAD, fraction) for task in config.training.tasks for fraction in fractions]
+
+
+def runs(store: Store, config: Config, method: str, seed_index: int, folder: Path | None) -> Iterator[Run]:
+    """Give the run of each contender; its clock starts when it is asked for."""
+    origin = origin_of(config, store, method, seed_index)
+    for of in contenders(config):
+        where = folder and folder / of.task / f"labels-{of.fraction:g}"
+        yield Run.begin(where, origin | {"task": of.task, "label_fraction": of.fraction})
 
 
 def evaluate_supervised(
     store: Store, config: Config, trained: Supervised, held_out: Sequence[HeldOutSet] = ()
 ) -> EvaluationResult:
-    """Judge the classifiers on every view and held-out set; similarities are of the largest fraction."""
+    """Judge the classifiers on every view and held-out set; similarities are the main task's, with most labels."""
     be_deterministic(config.training.threads)
-    outputs = Outputs({}, {})
-    for fraction, classifier in trained.classifiers.items():
-        features = embed_all(classifier.encoder, trained.normalisation, store, held_out)
-        outputs.features.update(features)
-        outputs.logits[fraction] = {name: classifier.logits(values) for name, values in features.items()}
-    about = {"method": METHOD, "seed_index": trained.seed_index, "cost": trained.cost} | losses_of(trained.history)
-    return evaluation(store, config, outputs, trained.n_labels, about, held_out)
+    outputs = Outputs(n_labels=trained.n_labels)
+    for of, classifier in trained.classifiers.items():
+        task = config.training.tasks[of.task]
+        features = embed_all(classifier.encoder, trained.normalisation, store, held_out, task)
+        outputs.scores[of] = {name: classifier.scores(values) for name, values in features.items()}
+        if not outputs.features:
+            outputs.features.update(features)
+    about = {"method": trained.method, "seed_index": trained.seed_index, "cost": trained.cost}
+    about |= losses_of(trained.history)
+    return evaluation(store, config, outputs, about, held_out)
 
 
 def save(path: Path, trained: Supervised, config: Config, store: Store) -> None:
@@ -111,84 +159,139 @@ def save(path: Path, trained: Supervised, config: Config, store: Store) -> None:
     content = {
         "format": FORMAT,
         "version": VERSION,
-        "method": METHOD,
+        "method": trained.method,
         "seed_index": trained.seed_index,
         "inputs": list(INPUTS),
         "mean": torch.from_numpy(trained.normalisation.mean),
         "width": torch.from_numpy(trained.normalisation.width),
-        "classifiers": {fraction: c.state_dict() for fraction, c in trained.classifiers.items()},
-        "n_labels": trained.n_labels,
+        "classifiers": [
+            {"task": of.task, "fraction": of.fraction, "labels": trained.n_labels[of], "weights": c.state_dict()}
+            for of, c in trained.classifiers.items()
+        ],
         "history": asdict(trained.history),
         "cost": trained.cost,
-        "provenance": provenance(config, store, METHOD).model_dump(mode="json"),
+        "provenance": provenance(config, store, trained.method).model_dump(mode="json"),
     }
     save_checkpoint(path, content)
 
 
-def is_finished(path: Path, config: Config, store: Store, seed_index: int) -> bool:
+def is_finished(path: Path, config: Config, store: Store, method: str, seed_index: int) -> bool:
     """Tell whether a file holds these very classifiers."""
-    content = made_before(path, FORMAT, VERSION, origin_of(config, store, METHOD, seed_index))
-    return content is not None and sorted(content["classifiers"]) == sorted(config.evaluation.label_fractions)
+    content = made_before(path, FORMAT, VERSION, origin_of(config, store, method, seed_index))
+    return content is not None and _contenders_in(content) == contenders(config)
 
 
-def load_for(path: Path, config: Config, store: Store, seed_index: int) -> Supervised:
+def _contenders_in(content: Mapping[str, Any]) -> list[Contender]:
+    return [Contender(each["task"], HEAD, each["fraction"]) for each in content["classifiers"]]
+
+
+def load_for(path: Path, config: Config, store: Store, method: str, seed_index: int) -> Supervised:
     """Load classifiers and check that they are those that are meant.
 
     Raises
     ------
     UserError
-        If they are of another seed, or were trained with another config, other label fractions or on other data.
+        If they are of another method or seed, or were trained with another config, other label fractions or on other
+        data.
     """
+    config = config.of(method)
     content = load_checkpoint(path, FORMAT, VERSION)
-    check_origin(path, content, config, store, METHOD, seed_index)
-    if sorted(content["classifiers"]) != sorted(config.evaluation.label_fractions):
-        has = ", ".join(f"{fraction:g}" for fraction in content["classifiers"])
+    check_origin(path, content, config, store, method, seed_index)
+    if _contenders_in(content) != contenders(config):
+        has = ", ".join(f"{fraction:g}" for fraction in sorted({of.fraction for of in _contenders_in(content)}))
         raise UserError(f"{path}: was trained at the label fractions {has}; run `resim-train supervised` again")
     normalisation = Normalisation(content["mean"].numpy(), content["width"].numpy())
-    classifiers = {}
-    for fraction, weights in content["classifiers"].items():
-        classifiers[fraction] = Classifier(config, normalisation, seed_index)
-        classifiers[fraction].load_state_dict(weights)
-        classifiers[fraction].eval()
-    fields = {name: content[name] for name in ("n_labels", "seed_index", "cost")}
-    return Supervised(classifiers, normalisation=normalisation, history=History(**content["history"]), **fields)
+    classifiers, n_labels = {}, {}
+    for of, each in zip(contenders(config), content["classifiers"], strict=True):
+        classifiers[of] = Classifier(config, config.training.tasks[of.task], normalisation, seed_index)
+        load_layers(classifiers[of], each["weights"], str(path))
+        classifiers[of].eval()
+        n_labels[of] = each["labels"]
+    history = History(**content["history"])
+    return Supervised(classifiers, n_labels, normalisation, method, seed_index, content["cost"], history)
 
 
 def train(
+    classifier: Classifier,
     store: Store,
     config: Config,
     seed_index: int,
+    of: Contender,
     rows: Rows,
     normalisation: Normalisation,
     run: Run,
     *,
-    judged: bool,
-) -> tuple[Classifier, History]:
+    judged: bool = False,
+) -> History:
     """Train a classifier on the labels of some rows; few labels are seen more often, for the same number of steps.
 
     `judged` asks for the loss on the validation split after each epoch.
     """
-    settings = config.training
-    classifier = Classifier(config, normalisation, seed_index)
+    settings, task = config.training, config.training.tasks[of.task]
+    labels = labels_of(store, task)
+    if task.target is not None:
+        classifier.centre.fill_(labels.value[rows].mean())
+        classifier.width.fill_(labels.value[rows].std() or 1.0)
+    labels = replace(labels, value=(labels.value - classifier.centre.item()) / classifier.width.item())
+    (method,) = settings.methods
+    kind = settings.kind(method) if of.head == HEAD else KINDS["supervised"]
+    key = (settings.seed, "supervised", seed_index)
+    loader = loader_of(store, settings, kind, labels, rows, normalisation, key, run.meter)
+    epochs = -(-settings.supervised.steps // loader.steps(1))
+    network: nn.Module = classifier
+    loss_of: Callable[[Batch], Tensor] = partial(_loss, task, classifier)
+    if loader.beside:
+        domains = head(classifier.encoder.width, len(loader.beside.views), torch_generator(*key, "domains"))
+        network = nn.ModuleList([*classifier.children(), domains])
+        loss_of = Adversarial(loss_of, classifier.encoder, domains, settings.dann.weight, loader.steps(1), epochs)
+    title = f"{method} seed {seed_index}, {of.task}, {len(rows)} labels"
+    validation = validation_loader(loader, store, labels.member) if judged else None
+    return fit(network, loss_of, loader, epochs, settings, title, run, validation)
+
+
+def shown(settings: TrainingConfig, kind: Kind) -> tuple[str, ...]:
+    """Name the views of which a labelled object is shown one."""
+    return ("nominal",) if kind.adversarial else kind.seen(settings.views)
+
+
+def loader_of(
+    store: Store,
+    settings: TrainingConfig,
+    kind: Kind,
+    labels: Labels,
+    rows: Rows,
+    normalisation: Normalisation,
+    key: Key,
+    meter: Meter,
+) -> Loader:
+    """Make batches of labelled rows as a kind of method is shown them, with others beside if it is adversarial."""
+    views, every = shown(settings, kind), kind.seen(settings.views)
     loader = Loader(
-        source=source_of(store, ("nominal",), rows, settings, run.meter),
+        source=source_of(store, views, rows, settings, meter),
         index=store.index,
+        labels=labels.value.astype(np.float32),
         rows=rows,
-        views=("nominal",),
+        views=views,
         normalisation=normalisation,
         config=settings.loader,
         batch=settings.supervised.batch,
-        key=(settings.seed, METHOD, seed_index),
-        meter=run.meter,
+        key=key,
+        meter=meter,
+        augment=partial(augment, config=settings.augment) if kind.augmented else None,
+        pairs=settings.pairs,
+        single=True,
     )
-    epochs = -(-settings.supervised.steps // loader.steps(1))
-    title = f"{METHOD} seed {seed_index}, {len(rows)} labels"
-    validation = validation_loader(loader, store) if judged else None
-    return classifier, fit(classifier, partial(_loss, classifier), loader, epochs, settings, title, run, validation)
+    if not kind.adversarial:
+        return loader
+    others = store.index.rows("train", every)
+    others = others[labels.member[others]]
+    source, unknown = source_of(store, every, others, settings, meter), np.zeros_like(loader.labels)
+    beside = replace(loader, source=source, labels=unknown, rows=others, views=every, key=(*key, "beside"))
+    return replace(loader, beside=beside)
 
 
-def _loss(classifier: Classifier, batch: Batch) -> Tensor:
+def _loss(task: Task, classifier: Classifier, batch: Batch) -> Tensor:
     """Give the loss of all ranks' rows; in single precision, whatever the network is computed in."""
     (jets,) = batch.views
-    logits = jets.through(classifier).float()
-    return functional.binary_cross_entropy_with_logits(gathered(logits), gathered(batch.labels))
+    outputs = jets.through(classifier).float()
+    return loss(task, gathered(outputs), gathered(batch.labels))

@@ -1,34 +1,35 @@
-"""The figures that are looked at first, as a table to read: one row a method, label fraction and view, flat weights."""
+"""The figures that are looked at first, flat weights: one row a task, method, head, label fraction and view."""
 
 import csv
 import io
 
-from training.results import Benefit, Comparison, Estimate
+from training.results import Comparison, Estimate
 
 _FIGURES = {
     "auc": ("AUC", 3),
+    "accuracy": ("accuracy", 3),
     "rejection_50": ("rejection at 50 %", 2),
+    "resolution": ("resolution", 3),
     "wasserstein_background": ("background score shift", 2),
+    "wasserstein": ("score shift", 2),
 }
 
 
 def table(comparison: Comparison) -> bytes:
     """Write CSV: figures with their 95 % intervals, and CPU seconds of one training with all that it needs."""
-    text = io.StringIO()
+    text, rows = io.StringIO(), [row for row in comparison.benefits if row.weighting == "flat"]
+    known = {name: told for name, told in _FIGURES.items() if any(name in row.figures for row in rows)}
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["method", "labels", "view", *(title for title, _ in _FIGURES.values()), "price (CPU s)"])
-    for row in comparison.benefits:
-        if row.weighting == "flat":
-            writer.writerow(_cells(row, comparison.methods[row.method].price.total_cpu_s))
+    titles = [title for title, _ in known.values()]
+    writer.writerow(["task", "method", "head", "labels", "view", *titles, "price (CPU s)"])
+    for row in rows:
+        figures = [
+            _shown(row.figures[name], digits) if name in row.figures else "" for name, (_, digits) in known.items()
+        ]
+        price = comparison.methods[row.method].price.total_cpu_s
+        told = "unknown" if price is None else _rounded(price, 2)
+        writer.writerow([row.task, row.method, row.head, f"{row.label_fraction:.3g}", row.view, *figures, told])
     return text.getvalue().encode()
-
-
-def _cells(row: Benefit, price: float | None) -> list[str]:
-    figures = [
-        _shown(row.figures[name], digits) if name in row.figures else "" for name, (_, digits) in _FIGURES.items()
-    ]
-    told = "unknown" if price is None else _rounded(price, 2)
-    return [row.method, f"{row.label_fraction:.3g}", row.view, *figures, told]
 
 
 def _shown(value: Estimate, digits: int) -> str:

@@ -21,6 +21,7 @@ from resim.simulate import Simulation, simulate_part
 from resim.store import open_dataset, validate, write_manifest
 from resim.typed import parse
 from tests.conftest import small_config
+from training.config import parse_sections
 
 pytest.importorskip("torch")
 from tests.e2e.test_workflow import _config, _write, resim, snakemake
@@ -64,7 +65,7 @@ def merged(stores: dict[str, Path]) -> Path:
 def config(sources: dict[str, Source], views: tuple[str, ...] = VIEWS) -> dict[str, Any]:
     """Give the config of a short run; nothing but the samples and the views that are trained on is changed."""
     values = _config(samples={name: {"source": source} for name, source in sources.items()})
-    values["training"] |= {"methods": ["resim"], "views": list(views)}
+    values["training"] |= {"methods": {"resim": {}}, "views": list(views)}
     return values
 
 
@@ -90,7 +91,7 @@ def rs3l_config(merged: Path) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def from_files(merged: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     values = rs3l_config(merged)
-    values["training"]["methods"].append("supervised")
+    values["training"]["methods"]["supervised"] = {}
     return run(tmp_path_factory.mktemp("from_files"), values)
 
 
@@ -275,9 +276,9 @@ MISTAKES: dict[str, tuple[Change, str]] = {
         _for_the_test_split,
         r"training.views: 'redetected' is made for test alone; add train to its `splits`, or take it out$",
     ),
-    "signal": (
-        lambda v, _: v["training"].update(signal="hcc"),
-        r"training.signal: 'hcc' is no sample to train on; allowed: qcd, hbb$",
+    "task": (
+        lambda v, _: v["training"].update(tasks={"h": {"classes": ["qcd", "hcc"]}}),
+        r"training.tasks.h: 'hcc' is no sample to train on; allowed: qcd, hbb$",
     ),
     "held-out file": (
         lambda v, _: v["samples"].update(
@@ -306,8 +307,8 @@ MISTAKES: dict[str, tuple[Change, str]] = {
 def _checked(values: dict[str, Any]) -> None:
     found = parse(Config, values, "my.yaml")
     check_config(found, "my.yaml")
-    training = values["training"]
-    check_workflow(found, training["views"], training.get("signal", "hbb"), Path("results"), "my.yaml")
+    parse_sections(values, "my.yaml")
+    check_workflow(found, values["training"]["views"], Path("results"), "my.yaml")
 
 
 @pytest.mark.usefixtures("merged")

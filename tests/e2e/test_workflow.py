@@ -48,7 +48,7 @@ def _config(**changes: Any) -> dict[str, Any]:
         del values["views"][name]
     values["training"] = {
         "seeds": 1,
-        "methods": ["both", "supervised"],
+        "methods": {"both": {}, "supervised": {}},
         "views": ["nominal", "shower_seed", "rehadronized", "redetected"],
         "encoder": {"width": 16, "layers": 1, "heads": 2},
         "pretrain": {"epochs": 2, "batch": 16},

@@ -207,7 +207,7 @@ def config() -> dict[str, Any]:
     values["views"] = {name: values["views"][name] for name in ("nominal", "shower_seed", "redetected")}
     values["training"] = {
         "seeds": 1,
-        "methods": ["both", "supervised"],
+        "methods": {"both": {}, "supervised": {}},
         "views": ["nominal", "shower_seed", "redetected"],
         "encoder": {"width": 16, "layers": 1, "heads": 2},
         "pretrain": {"epochs": 2, "batch": 16},
@@ -258,9 +258,9 @@ def test_the_workflow_judges_on_it_and_trains_without_it(workflow: Path, method:
     assert set(rows) == {"nominal", "shower_seed", "redetected", "sherpa"}
     assert set(found["provenance"]["data"]) == {"qcd", "hbb"}
     assert set(found["provenance"]["held_out"]) == {"hbb_sherpa"}
-    assert rows["sherpa"]["n_background"] == rows["nominal"]["n_background"]
+    assert rows["sherpa"]["objects"]["qcd"] == rows["nominal"]["objects"]["qcd"]
     objects = open_dataset(workflow / "results/data/hbb_sherpa").parts[0].view("nominal").present.sum()
-    assert rows["sherpa"]["n_signal"] == objects
+    assert rows["sherpa"]["objects"]["hbb"] == objects
     assert rows["sherpa"]["figures"]["background_efficiency_change"]["value"] == 0
     dry = snakemake(workflow, "--dry-run", "--printshellcmds", "--forceall").stdout
     training = [line for line in dry.splitlines() if "resim-train pretrain" in line or "resim-train supervised" in line]
@@ -278,10 +278,10 @@ def test_the_comparison_has_it_beside_the_views(workflow: Path) -> None:
 
 def test_training_on_it_is_refused_before_anything_runs(workflow: Path, tmp_path: Path) -> None:
     values = config()
-    values["training"]["signal"] = "hbb_sherpa"
+    values["training"]["tasks"] = {"h": {"classes": ["qcd", "hbb_sherpa"]}}
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(values, sort_keys=False))
     done = snakemake(tmp_path, "--cores", "1")
-    why = "training.signal: 'hbb_sherpa' has role evaluation: it is held out from all training; take it out"
+    why = "training.tasks.h: 'hbb_sherpa' has role evaluation: it is held out from all training; take it out"
     assert why in done.stdout + done.stderr
     assert not (tmp_path / "results").exists()
     given = ["--config", str(workflow / "results/config.json"), "--seed-index", "0", "--out", str(tmp_path / "x.pt")]

@@ -18,7 +18,9 @@ from resim.read import read as events_of
 from resim.store import Dataset, dataset_digest, open_dataset, validate
 from tests.interop.conftest import folder_of
 from tests.test_cli import _mistake, _mount, resim
+from training.config import Task
 from training.data.fetch import Store
+from training.tasks import labels_of
 
 P = 100
 OURS = ("features", "jet_features", "parton_features", "truth_label", "jettype", "vartype")
@@ -184,12 +186,12 @@ def test_published_file_becomes_a_data_set_like_any_other(mixed: Path, tmp_path:
         import_rs3l([mixed], folder, settings)
         assert validate(folder) == []
     assert open_dataset(folders["qcd"]).views == ("nominal", "shower_seed", "fsr_mur_sqrt2", "fsr_mur_sqrt_half")
-    store = Store(folders, signal="hbb", constituents=P, group=16)
+    store = Store(folders, constituents=P, group=16)
     assert set(store.index.split) == {0, 1, 2}
     everything = np.arange(len(store.index.object))
     row = 2 * store.index.event  # pairs are numbered as they stand in the file
     np.testing.assert_array_equal(store.read("nominal", everything), rows["features"][row].astype(np.float32))
-    np.testing.assert_array_equal(store.index.label, rows["truth_label"][row])
+    np.testing.assert_array_equal(labels_of(store, Task(classes=["qcd", "hbb"])).value, rows["truth_label"][row])
     for code, view in enumerate(store.views[1:]):
         present = store.index.present[view]
         np.testing.assert_array_equal(present, rows["vartype"][row + 1] == code)

@@ -16,12 +16,15 @@ from tests.training.conftest import write_toy
 from tests.training.test_training import SMALL
 from training.cli import app, data_folders, main
 from training.compare import benefits_of, estimate, few_above_threshold, half_width, reading, separate
+from training.config import Task
 from training.data.fetch import Store
-from training.evaluate import Scored, bootstrap_weights, quality
+from training.evaluate import bootstrap_weights
+from training.figures import Scored, quality
 from training.files import read_model
 from training.keys import generator
 from training.plots import draw_all, robustness_against_cost, roc
 from training.results import Comparison, EvaluationResult, Provenance, Replicated, ViewFigures
+from training.tasks import labels_of
 
 Toy = Callable[[int, int], dict[str, Path]]
 
@@ -38,7 +41,7 @@ def compared(toy: Toy, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Train two methods with two seeds by the command line and compare them; give the folder."""
     out = tmp_path_factory.mktemp("compared")
     judged_on = {"bootstrap": 20, "test_sets": {"other": {"hbb": "hbb_other"}}}
-    content = {"training": SMALL | {"methods": ["resim", "supervised"]}, "evaluation": judged_on}
+    content = {"training": SMALL | {"methods": {"resim": {}, "supervised": {}}}, "evaluation": judged_on}
     write_toy(out / "hbb_other", "hbb_other", 200, 100, held_out=True)
     held_out = ["--held-out", f"hbb_other={out / 'hbb_other'}"]
     (out / "config.yaml").write_text(yaml.safe_dump(content))
@@ -50,9 +53,9 @@ def compared(toy: Toy, tmp_path_factory: pytest.TempPathFactory) -> Path:
         contrastive = ["--method", "resim", "--seed-index", seed, *common]
         _run("pretrain", *contrastive, "--out", out / f"r{seed}.pt")
         _run("evaluate", *contrastive, "--encoder", out / f"r{seed}.pt", *held_out, "--out", out / f"r{seed}.json")
-        scratch = ["--seed-index", seed, *common]
+        scratch = ["--method", "supervised", "--seed-index", seed, *common]
         _run("supervised", *scratch, "--out", out / f"s{seed}.pt")
-        judged = ["--method", "supervised", *scratch, "--encoder", out / f"s{seed}.pt", *held_out]
+        judged = [*scratch, "--encoder", out / f"s{seed}.pt", *held_out]
         _run("evaluate", *judged, "--out", out / f"s{seed}.json")
         evaluations += ["--evaluation", out / f"r{seed}.json", "--evaluation", out / f"s{seed}.json"]
     _run("compare", *common, *held_out, *evaluations, "--out", out / "comparison.json", "--plots", out / "plots")
@@ -77,8 +80,8 @@ def test_a_test_set_stands_beside_the_views_in_table_and_pictures(compared: Path
     stand_in = comparison.test_sets["other"]["hbb"]
     assert stand_in.stand_in == "hbb_other"
     rows = [b for b in comparison.benefits if b.view == "other"]
-    assert {b.n_signal for b in rows} == {stand_in.objects}
-    assert {b.n_background for b in rows} == {b.n_background for b in comparison.benefits if b.view == "nominal"}
+    assert {b.objects["hbb"] for b in rows} == {stand_in.objects}
+    assert {b.objects["qcd"] for b in rows} == {b.objects["qcd"] for b in comparison.benefits if b.view == "nominal"}
     assert "other" not in comparison.views
     assert [line["view"] for line in csv.DictReader((compared / "plots/table.csv").open())].count("other") == 2 * 3
     evaluations = [read_model(path, EvaluationResult) for path in sorted(compared.glob("[rs][01].json"))]
@@ -106,7 +109,7 @@ def test_the_comparison_warns_of_few_seeds_and_says_what_it_cannot_tell(compared
     comparison = read_model(compared / "comparison.json", Comparison)
     assert "method 'resim' has 2 training seeds, and fewer than 3 say little of the spread" in comparison.flags
     assert any("cannot separate" in line for line in comparison.reading)
-    assert comparison.pt_auc.within == (0.45 <= comparison.pt_auc.value <= 0.55)
+    assert comparison.pt_auc["h_qcd"].within == (0.45 <= comparison.pt_auc["h_qcd"].value <= 0.55)
 
 
 def test_pictures_are_the_same_bytes_when_drawn_again(compared: Path) -> None:
@@ -160,7 +163,7 @@ def test_schema_prints_the_json_schema_of_both_sections() -> None:
     [
         (["qcd"], r"--data 'qcd' is not SAMPLE=DIR, such as qcd=results/data/qcd"),
         (["qcd=a", "qcd=b"], "--data names the sample 'qcd' twice"),
-        (["qcd=a"], "--data names only qcd; give a signal and a background sample"),
+        (["qcd=a"], "--data names only qcd; give two at least"),
     ],
 )
 def test_bad_data_options_are_refused(data: list[str], message: str) -> None:
@@ -183,7 +186,7 @@ def test_a_mistake_ends_in_one_line_and_code_2(
 
 
 def test_bootstrap_weights_belong_to_events_and_are_poisson(toy: Toy) -> None:
-    index = Store(toy(400, 200), "hbb", 12, 8).index
+    index = Store(toy(400, 200), 12, 8).index
     rows = np.arange(800)
     weights = bootstrap_weights(index, rows, 50, 1)
     assert weights[0].tolist() == [1.0] * 800
@@ -193,12 +196,13 @@ def test_bootstrap_weights_belong_to_events_and_are_poisson(toy: Toy) -> None:
 
 def test_the_bootstrap_interval_covers_the_truth_as_often_as_it_says(toy: Toy) -> None:
     """AUC of two unit normals 1 apart is 0.760; of 100 samples about 95 intervals must hold it."""
-    index = Store(toy(400, 200), "hbb", 12, 8).index
-    weights = bootstrap_weights(index, np.arange(800), 100, 1)
-    hits = 0
+    store = Store(toy(400, 200), 12, 8)
+    task = Task(classes=["qcd", "hbb"])
+    weights = bootstrap_weights(store.index, np.arange(800), 100, 1)
+    hits, label = 0, labels_of(store, task).value
     for sample in range(100):
-        score = generator("cover", sample).normal(size=800) + index.label
-        auc = quality(Scored(score, index.label, weights))["auc"]
+        score = generator("cover", sample).normal(size=800) + label
+        auc = quality(task, Scored(score, label, weights))["auc"]
         hits += abs(auc[0] - 0.76025) < half_width(auc[:1], auc[None, 1:])
     assert 88 <= hits <= 100
 
@@ -230,8 +234,8 @@ def test_physical_weights_show_no_more_than_their_effective_number(compared: Pat
     comparison = read_model(compared / "comparison.json", Comparison)
     for row in comparison.benefits:
         flat = row.weighting == "flat"
-        assert (row.effective_background == row.n_background) == flat
-        assert row.effective_background <= row.n_background
+        assert (row.effective_background == row.objects["qcd"]) == flat
+        assert row.effective_background <= row.objects["qcd"]
         assert max(row.figures["rejection_50"].seeds) <= row.effective_background * (1 + 1e-5)
 
 
@@ -246,7 +250,7 @@ def test_a_rejection_that_rests_on_few_background_objects_is_flagged() -> None:
     assert told(60) == []
     assert told(120) == [
         "method 'a': fewer than 10 background objects are above the threshold of "
-        "rejection_50 with 100% of the labels (6.0)"
+        "rejection_50 of t with 1 of the labels (6.0)"
     ]
 
 
@@ -262,24 +266,26 @@ def test_the_table_tells_flat_figures_with_intervals_and_the_price(compared: Pat
     price = comparison.methods[benefit.method].price
     assert float(first["price (CPU s)"]) == pytest.approx(price.total_cpu_s, rel=0.06)
     assert price.total_cpu_s == pytest.approx(
-        price.views_cpu_s + price.augment_cpu_s + price.training_cpu_s + price.probe_cpu_s
+        price.views_cpu_s + price.augment_cpu_s + price.training_cpu_s + price.head_cpu_s
     )
-    assert (price.probe_cpu_s > 0) == (benefit.method != "supervised")
+    assert (price.head_cpu_s > 0) == (benefit.method != "supervised")
 
 
 def _evaluation(method: str, seed: int, auc: float, noise: np.ndarray) -> EvaluationResult:
     figure = Replicated(value=auc, replicates=(auc + noise).tolist())
     row = ViewFigures(
+        task="t",
+        head="linear",
         label_fraction=1.0,
+        n_labels=9,
         view="nominal",
         weighting="flat",
-        n_signal=9,
-        n_background=9,
+        objects={"qcd": 9, "hbb": 9},
         effective_background=9,
         figures={"auc": figure},
     )
     provenance = Provenance(training_digest="", evaluation_digest="", seed=1, data={}, held_out={}, software={})
-    empty = {"cost": {}, "loss": [], "validation_loss": [], "n_labels": {}, "roc": [], "cosine": {}}
+    empty = {"cost": {}, "loss": [], "validation_loss": [], "roc": [], "cosine": {}}
     return EvaluationResult(method=method, seed_index=seed, provenance=provenance, rows=[row], **empty)
 
 
@@ -303,6 +309,6 @@ def test_the_reading_names_winners_and_what_is_open() -> None:
     }
     separations = [s for x, y in (("a", "b"), ("b", "c")) for s in separate(x, methods[x], y, methods[y])]
     told = reading([row for results in methods.values() for row in benefits_of(results)], separations)
-    assert told[0].startswith("auc, 100% of the labels, nominal: a is better than b by 0.09")
-    assert told[1] == "auc, 100% of the labels, nominal: the intervals cannot separate b/c."
-    assert told[-1].startswith("The test sample holds 9 signal and 9 background jets. Of 2 differences, 1 leave out 0")
+    assert told[0].startswith("t, auc, 1 of the labels, nominal: a is better than b by 0.09")
+    assert told[1] == "t, auc, 1 of the labels, nominal: the intervals cannot separate b/c."
+    assert told[-1].startswith("The test sample of t holds 9 qcd and 9 hbb jets. Of 2 differences, 1 leave out 0")

@@ -7,16 +7,18 @@ import pytest
 from resim.errors import UserError
 from resim.store import open_dataset
 from tests.training.conftest import VIEWS
+from training.config import Task
 from training.data.features import FEATURES, PT
 from training.data.fetch import Memory, Store, held_if_small, prefetched
 from training.labels import labelled_rows
+from training.tasks import labels_of
 
 Toy = Callable[[int, int], dict[str, Path]]
 
 
 def test_rows_are_those_of_the_parts_one_by_one(toy: Toy) -> None:
     folders = toy(80, 40)
-    store = Store(folders, "hbb", constituents=12, group=8)
+    store = Store(folders, constituents=12, group=8)
     rows = np.array([0, 1, 5, 38, 39, 40, 41, 77, 79, 80, 85, 130, 159])
     jets = store.read("shower_seed", rows)
     for row, jet in zip(rows, jets, strict=True):
@@ -29,14 +31,14 @@ def test_rows_are_those_of_the_parts_one_by_one(toy: Toy) -> None:
 
 
 def test_no_rows_give_no_jets(toy: Toy) -> None:
-    store = Store(toy(80, 40), "hbb", constituents=12, group=8)
+    store = Store(toy(80, 40), constituents=12, group=8)
     assert store.read("nominal", np.array([], dtype=np.int64)).shape == (0, 12, len(FEATURES))
 
 
 def test_the_index_is_the_same_however_the_data_is_cut_and_named(toy: Toy) -> None:
-    one, many = (Store(folders, "hbb", 12, 8) for folders in (toy(80, 80), dict(reversed(toy(80, 20).items()))))
+    one, many = (Store(folders, 12, 8) for folders in (toy(80, 80), dict(reversed(toy(80, 20).items()))))
     assert one.index.samples == many.index.samples == ("hbb", "qcd")
-    for name in ("object", "event", "split", "weight", "label", "pt", "sample"):
+    for name in ("object", "event", "split", "weight", "pt", "sample"):
         np.testing.assert_array_equal(getattr(one.index, name), getattr(many.index, name))
     for view in VIEWS:
         rows = np.flatnonzero(one.index.present[view])
@@ -44,9 +46,8 @@ def test_the_index_is_the_same_however_the_data_is_cut_and_named(toy: Toy) -> No
     assert one.digests() == many.digests()
 
 
-def test_labels_follow_the_signal_and_splits_the_view(toy: Toy) -> None:
-    store = Store(toy(80, 40), "qcd", 12, 8)
-    assert store.index.label.tolist() == [0] * 80 + [1] * 80
+def test_splits_follow_the_view(toy: Toy) -> None:
+    store = Store(toy(80, 40), 12, 8)
     assert store.splits_of("nominal") == ("train", "validation", "test")
     assert store.splits_of("vincia") == ("test",)
     assert len(store.index.rows("train", ["vincia"])) == 0
@@ -54,7 +55,7 @@ def test_labels_follow_the_signal_and_splits_the_view(toy: Toy) -> None:
 
 
 def test_memory_gives_what_the_store_gives_and_is_used_if_it_is_large_enough(toy: Toy) -> None:
-    store = Store(toy(80, 40), "hbb", 12, 8)
+    store = Store(toy(80, 40), 12, 8)
     rows = store.index.rows("train", ["nominal"])
     held = held_if_small(store, ["nominal"], rows, 12, megabytes=1)
     assert isinstance(held, Memory)
@@ -62,18 +63,14 @@ def test_memory_gives_what_the_store_gives_and_is_used_if_it_is_large_enough(toy
     assert held_if_small(store, ["nominal"], rows, 12, megabytes=0) is store
 
 
-def test_an_unknown_signal_is_refused(toy: Toy) -> None:
-    with pytest.raises(UserError, match=r"training.signal is 'top', which is no data set; allowed: hbb, qcd"):
-        Store(toy(80, 40), "top", 12, 8)
-
-
 def test_labels_are_nested_balanced_and_differ_between_seeds(toy: Toy) -> None:
-    index = Store(toy(400, 200), "hbb", 12, 8).index
-    few, some, everything = (labelled_rows(index, fraction, 1, 0) for fraction in (0.01, 0.1, 1.0))
+    store = Store(toy(400, 200), 12, 8)
+    index, labels = store.index, labels_of(store, Task(classes=["qcd", "hbb"]))
+    few, some, everything = (labelled_rows(index, labels, fraction, 1, 0) for fraction in (0.01, 0.1, 1.0))
     assert set(few) < set(some) < set(everything)
     assert everything.tolist() == index.rows("train", ["nominal"]).tolist()
-    assert index.label[few].sum() == np.ceil(0.01 * index.label[everything].sum())
-    assert set(some) != set(labelled_rows(index, 0.1, 1, 1))
+    assert labels.value[few].sum() == np.ceil(0.01 * labels.value[everything].sum())
+    assert set(some) != set(labelled_rows(index, labels, 0.1, 1, 1))
 
 
 def test_prefetched_keeps_the_order_and_hands_on_an_error() -> None:
@@ -114,4 +111,4 @@ def test_a_folder_with_another_sample_than_its_name_is_refused(toy: Toy) -> None
     folders = toy(80, 40)
     swapped = {"qcd": folders["hbb"], "hbb": folders["qcd"]}
     with pytest.raises(UserError, match=r"--data hbb=.*: holds the sample 'qcd'; name it so"):
-        Store(swapped, "hbb", 8, 16)
+        Store(swapped, 8, 16)

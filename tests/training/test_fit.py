@@ -112,14 +112,14 @@ def test_an_interrupted_supervised_training_repeats_no_finished_fraction(
 ) -> None:
     config = small(supervised={"steps": 24, "batch": 8})
     store, calls = open_store(toy(80, 40), config.training), []
-    whole = supervised.train_supervised(store, config, 0)
+    whole = supervised.train_supervised(store, config, "supervised", 0)
     with monkeypatch.context() as patch:
         _stop_after(patch, "training.supervised._loss", 3 * 24 - 4)
         with pytest.raises((KeyboardInterrupt, SystemExit)):
-            supervised.train_supervised(store, config, 0, tmp_path)
+            supervised.train_supervised(store, config, "supervised", 0, tmp_path)
     loss = supervised._loss
     monkeypatch.setattr("training.supervised._loss", lambda *given: calls.append(1) or loss(*given))
-    again = supervised.train_supervised(store, config, 0, tmp_path)
+    again = supervised.train_supervised(store, config, "supervised", 0, tmp_path)
     assert len(calls) < whole.history.steps
     assert again.history == whole.history
     for fraction, classifier in whole.classifiers.items():
@@ -145,7 +145,7 @@ def test_a_finished_training_is_not_repeated(
     (tmp_path / "config.yaml").write_text(json.dumps({"training": SMALL}))
     data = [f"--data={sample}={folder}" for sample, folder in toy(80, 40).items()]
     common = ["--config", str(tmp_path / "config.yaml"), "--seed-index", "0", *data]
-    for command in (["pretrain", "--method", "resim"], ["supervised"]):
+    for command in (["pretrain", "--method", "resim"], ["supervised", "--method", "supervised"]):
         out, told = tmp_path / f"{command[0]}.pt", []
         for _ in range(2):
             monkeypatch.setattr("sys.argv", ["resim-train", *command, *common, "--out", str(out)])

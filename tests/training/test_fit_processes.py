@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[2]
 BOTH = """
 import sys
 from training.cli import app
-for command in (["pretrain", "--method", "resim"], ["supervised"]):
+for command in (["pretrain", "--method", "resim"], ["supervised", "--method", "supervised"]):
     app([*command, *sys.argv[1:], "--out", f"{command[0]}.pt"], standalone_mode=False)
 """
 
@@ -79,7 +79,7 @@ def test_two_processes_learn_step_by_step_what_one_does(toy: Toy, tmp_path: Path
     process = _start(tmp_path, torchrun)
     store, alone = open_store(toy(80, 40), config.training), tmp_path / "alone"
     one, _ = pretrain(store, config, "resim", 0, alone / "pretrain.run")
-    scratch = supervised.train_supervised(store, config, 0, alone / "supervised.run")
+    scratch = supervised.train_supervised(store, config, "supervised", 0, alone / "supervised.run")
     errors = process.communicate(timeout=120)[1]
     assert process.returncode == 0, errors
     for run in ("pretrain.run", "supervised.run/labels-0.5", "supervised.run/labels-1"):
@@ -90,7 +90,7 @@ def test_two_processes_learn_step_by_step_what_one_does(toy: Toy, tmp_path: Path
     rows = store.index.rows("test", ["nominal"])
     outputs = [embed(t.encoder, t.normalisation, store, "nominal", rows) for t in (one, two)]
     np.testing.assert_allclose(*outputs, rtol=1e-2, atol=1e-3)
-    assert supervised.load_for(tmp_path / "supervised.pt", config, store, 0).history.loss == pytest.approx(
-        scratch.history.loss, rel=1e-4
-    )
+    assert supervised.load_for(
+        tmp_path / "supervised.pt", config, store, "supervised", 0
+    ).history.loss == pytest.approx(scratch.history.loss, rel=1e-4)
     assert json.loads((tmp_path / "pretrain.run" / "run.json").read_text())["environment"]["processes"] == 2

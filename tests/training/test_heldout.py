@@ -10,17 +10,19 @@ import torch
 from resim.errors import UserError
 from tests.training.conftest import write_toy
 from tests.training.test_training import SMALL
-from training.config import Config
+from training.config import Config, Task
 from training.data.fetch import Store
-from training.evaluate import Scored, quality, shift
+from training.figures import Scored, quality, shift
+from training.heads import evaluate_encoder
 from training.heldout import open_held_out
 from training.keys import generator
 from training.labels import labelled_rows
 from training.meter import Meter
 from training.pretrain import contrastive_loader, normalisation_of, open_store, pretrain, validation_loader
-from training.probe import evaluate_encoder
 from training.results import EvaluationResult, ViewFigures
+from training.tasks import labels_of
 
+TASK = Task(classes=["qcd", "hbb"])
 Toy = Callable[[int, int], dict[str, Path]]
 BOTH = {"other": {"qcd": "qcd_other", "hbb": "hbb_other"}}
 SIGNAL = {"other": {"hbb": "hbb_other"}}
@@ -56,12 +58,10 @@ def test_a_set_has_the_figures_of_a_view_on_its_own_objects(
     result: EvaluationResult, store: Store, folders: dict[str, Path]
 ) -> None:
     (other,) = open_held_out(folders, store, config(BOTH))
-    assert [(one.sample, one.replaced, one.label) for one in other.stand_ins] == [
-        ("qcd_other", "qcd", 0),
-        ("hbb_other", "hbb", 1),
-    ]
+    replaced = [(one.sample, one.replaced) for one in other.stand_ins]
+    assert replaced == [("qcd_other", "qcd"), ("hbb_other", "hbb")]
     found = row(result, "other")
-    assert (found.n_background, found.n_signal) == tuple(len(one.rows) for one in other.stand_ins)
+    assert tuple(found.objects.values()) == tuple(len(one.rows) for one in other.stand_ins)
     assert found.figures.keys() == row(result, "vincia").figures.keys()
     assert all(len(figure.replicates) == 100 for figure in found.figures.values())
     assert [curve.view for curve in result.roc][-1] == "other"
@@ -79,7 +79,8 @@ def test_scores_of_a_set_are_those_of_its_objects(store: Store, folders: dict[st
         assert [found.figures[name].value, *found.figures[name].replicates] == [0.0] * 101
     assert np.std(found.figures["signal_efficiency_change"].replicates) > 0.02
     assert found.figures["wasserstein_signal"].value > 0
-    assert found.n_background == row(evaluate_encoder(store, settings, trained, sets), "nominal").n_background
+    nominal = row(evaluate_encoder(store, settings, trained, sets), "nominal")
+    assert found.objects["qcd"] == nominal.objects["qcd"]
 
 
 def test_the_interval_of_an_unpaired_change_covers_the_truth() -> None:
@@ -90,7 +91,7 @@ def test_the_interval_of_an_unpaired_change_covers_the_truth() -> None:
         draws = generator("unpaired", sample)
         resampled = [np.vstack([np.ones(n), draws.poisson(1, (100, n))]) for _ in range(2)]
         nominal, other = (Scored(draws.normal(size=n) + label, label, weight) for weight in resampled)
-        change = shift(nominal, other)["background_efficiency_change"]
+        change = shift(TASK, nominal, other)["background_efficiency_change"]
         hits += abs(change[0]) < 1.96 * change[1:].std(ddof=1)
     assert 88 <= hits <= 100
 
@@ -101,10 +102,10 @@ def test_the_threshold_is_nominals_and_the_quality_the_sets_own() -> None:
     label = np.array([0, 0, 0, 0, 1, 1, 1, 1])
     nominal = Scored(np.array([0.0, 0.0, 0.0, 2.0, 1.0, 1.0, 2.0, 3.0]), label, ones)
     other = Scored(np.array([2.0, 2.0, 2.0, 0.0, 0.0, 0.0, 0.0, 3.0]), label, ones)
-    found = shift(nominal, other)
+    found = shift(TASK, nominal, other)
     assert found["background_efficiency_change"].tolist() == [0.5]
     assert found["signal_efficiency_change"].tolist() == [-0.25]
-    assert quality(other)["auc"].tolist() == [pytest.approx((3 * 0.5 + 4) / 16)]
+    assert quality(TASK, other)["auc"].tolist() == [pytest.approx((3 * 0.5 + 4) / 16)]
 
 
 def test_nothing_that_is_trained_sees_a_held_out_object(store: Store, folders: dict[str, Path], toy: Toy) -> None:
@@ -119,11 +120,13 @@ def test_nothing_that_is_trained_sees_a_held_out_object(store: Store, folders: d
     assert judged
     validation = np.concatenate([b.rows for b in judged.batches(range(1))])
     assert set(validation.tolist()) <= set(store.index.rows("validation", store.views).tolist())
-    assert set(labelled_rows(store.index, 1.0, 1, 0).tolist()) <= train
+    assert set(labelled_rows(store.index, labels_of(store, TASK), 1.0, 1, 0).tolist()) <= train
     for one in sets[0].stand_ins:
         assert set(one.store.index.split) == {one.store.index.split_code("test")}
     fresh = open_store(toy(200, 100), without.training)
-    np.testing.assert_array_equal(normalisation_of(store).mean, normalisation_of(fresh).mean)
+    np.testing.assert_array_equal(
+        normalisation_of(store, settings.training).mean, normalisation_of(fresh, without.training).mean
+    )
     first, second = (
         pretrain(s, c, "both", 0)[0].encoder.state_dict() for s, c in ((store, settings), (fresh, without))
     )

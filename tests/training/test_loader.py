@@ -70,7 +70,7 @@ def test_every_train_object_comes_once_an_epoch_and_none_of_another_split(toy: T
     for epoch in range(2):
         rows = np.concatenate([batch.rows for batch in batches if batch.epoch == epoch])
         assert sorted(rows) == loader.index.rows("train", loader.views).tolist()
-    assert all(np.array_equal(batch.labels, loader.index.label[batch.rows]) for batch in batches)
+    assert all(np.array_equal(batch.labels, loader.labels[batch.rows]) for batch in batches)
 
 
 def _shown(loader: Loader, epochs: range) -> Iterator[tuple[int, int, list[set[str]]]]:

@@ -11,8 +11,8 @@ from torch.nn import functional
 from tests.training.test_training import SMALL, small
 from training import supervised
 from training.evaluate import embed
+from training.heads import evaluate_encoder
 from training.pretrain import Trained, load_trained, open_store, pretrain, save
-from training.probe import evaluate_encoder
 
 Toy = Callable[[int, int], dict[str, Path]]
 
@@ -35,7 +35,7 @@ def test_with_alpha_objects_of_a_class_come_together(toy: Toy, loss: str) -> Non
     """Cosine within the classes less that between them, on the test split, in whose labels nothing was trained."""
     store = open_store(toy(400, 200), small().training)
     rows, contrast = store.index.rows("test", ["nominal"]), {}
-    same = torch.from_numpy(store.index.label[rows][:, None] == store.index.label[rows])
+    same = torch.from_numpy(store.index.sample[rows][:, None] == store.index.sample[rows])
     for alpha in (0, 1):
         trained = _trained(toy(400, 200), loss=loss, alpha=alpha, epochs=6)
         z = torch.from_numpy(embed(trained.encoder, trained.normalisation, store, "nominal", rows))
@@ -62,8 +62,10 @@ def test_every_encoder_is_trained_kept_and_judged(toy: Toy, tmp_path: Path, enco
     rows = store.index.rows("test", ["nominal"])
     before, after = (embed(t.encoder, t.normalisation, store, "nominal", rows) for t in (trained, again))
     assert before.tolist() == after.tolist()
-    supervised.save(tmp_path / "classifiers.pt", supervised.train_supervised(store, config, 0), config, store)
-    classifiers = supervised.load_for(tmp_path / "classifiers.pt", config, store, 0)
+    supervised.save(
+        tmp_path / "classifiers.pt", supervised.train_supervised(store, config, "supervised", 0), config, store
+    )
+    classifiers = supervised.load_for(tmp_path / "classifiers.pt", config, store, "supervised", 0)
     for result in (
         evaluate_encoder(store, config, again),
         supervised.evaluate_supervised(store, config, classifiers),

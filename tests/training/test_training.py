@@ -12,9 +12,9 @@ from resim.errors import UserError
 from training import supervised
 from training.config import Config, EvaluationConfig, OptimiserConfig
 from training.fit import be_deterministic, rate
+from training.heads import evaluate_encoder, load_for
 from training.meter import Meter
 from training.pretrain import contrastive_loader, load_trained, open_store, pretrain, save, validation_loader
-from training.probe import evaluate_encoder, load_for
 from training.supervised import evaluate_supervised, train_supervised
 
 Toy = Callable[[int, int], dict[str, Path]]
@@ -66,19 +66,19 @@ def test_a_checkpoint_gives_back_the_encoder_and_what_made_it(toy: Toy, tmp_path
 def test_classifiers_are_the_same_when_loaded_and_refused_where_others_are_meant(toy: Toy, tmp_path: Path) -> None:
     config = small()
     store, path = open_store(toy(80, 40), config.training), tmp_path / "classifiers.pt"
-    trained = train_supervised(store, config, 1)
+    trained = train_supervised(store, config, "supervised", 1)
     supervised.save(path, trained, config, store)
-    again = supervised.load_for(path, config, store, 1)
+    again = supervised.load_for(path, config, store, "supervised", 1)
     assert evaluate_supervised(store, config, again) == evaluate_supervised(store, config, trained)
     with pytest.raises(UserError, match="holds method 'supervised' seed index 1, not 'supervised' 0"):
-        supervised.load_for(path, config, store, 0)
+        supervised.load_for(path, config, store, "supervised", 0)
     other = config.model_copy(update={"evaluation": EvaluationConfig(label_fractions=[0.5])})
     with pytest.raises(
         UserError, match=r"trained at the label fractions 0.01, 0.1, 1; run `resim-train supervised` ag"
     ):
-        supervised.load_for(path, other, store, 1)
+        supervised.load_for(path, other, store, "supervised", 1)
     with pytest.raises(UserError, match=r"other `training` config; run `resim-train supervised` again"):
-        supervised.load_for(path, small(seed=5), store, 1)
+        supervised.load_for(path, small(seed=5), store, "supervised", 1)
 
 
 def test_an_encoder_of_another_method_config_or_file_is_refused(toy: Toy, tmp_path: Path) -> None:
@@ -150,7 +150,7 @@ def test_contrastive_and_supervised_training_tell_two_prongs_from_one(toy: Toy) 
     trained, _ = pretrain(store, config, "resim", 0)
     assert trained.history.loss[-1] < trained.history.loss[0]
     assert trained.history.validation_loss[-1] < trained.history.validation_loss[0]
-    scratch = train_supervised(store, config, 0)
+    scratch = train_supervised(store, config, "supervised", 0)
     for result in (evaluate_encoder(store, config, trained), evaluate_supervised(store, config, scratch)):
         auc = {row.view: row.figures["auc"].value for row in result.rows if row.label_fraction == 1}
         assert set(auc) == set(store.views)

@@ -34,8 +34,6 @@ class Index:
     split: NDArray[np.int64]
     weight: NDArray[np.float64]
     """(N,) undoes the flattening of the spectrum; its scale differs from sample to sample."""
-    label: NDArray[np.int64]
-    """(N,) 1 for the signal sample, else 0."""
     present: dict[str, NDArray[np.bool_]]
     """View -> (N,)."""
     pt: NDArray[np.float32]
@@ -80,8 +78,6 @@ class Store:
     ----------
     folders
         Sample name -> folder or URL of its data set.
-    signal
-        Name of the sample with label 1.
     constituents
         P, how many of the hardest constituents to keep.
     group
@@ -90,15 +86,11 @@ class Store:
     Raises
     ------
     UserError
-        If `signal` is no sample, a folder holds another sample than its name says, a view is missing in a sample, or
-        a constituent feature is missing.
+        If a folder holds another sample than its name says, a view is missing in a sample, or a constituent feature
+        is missing.
     """
 
-    def __init__(self, folders: Mapping[str, Place], signal: str, constituents: int, group: int) -> None:
-        if signal not in folders:
-            raise UserError(
-                f"training.signal is {signal!r}, which is no data set; allowed: {', '.join(sorted(folders))} (--data)"
-            )
+    def __init__(self, folders: Mapping[str, Place], constituents: int, group: int) -> None:
         self.datasets: dict[str, Dataset] = {name: open_dataset(folders[name]) for name in sorted(folders)}
         for name, dataset in self.datasets.items():
             if dataset.sample != name:  # labels go by the name
@@ -107,7 +99,7 @@ class Store:
         self.views = _common_views(self.datasets)
         self._constituents, self._group = constituents, group
         self._views: dict[tuple[int, str], StoredView] = {}
-        self.index = self._index(signal)
+        self.index = self._index()
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave behind what was opened."""
@@ -121,6 +113,26 @@ class Store:
     def digests(self) -> dict[str, str]:
         """Give the content digest of each sample; it does not depend on how the sample is cut into parts."""
         return {name: dataset.manifest.digest["digest"] for name, dataset in self.datasets.items()}
+
+    def column(self, name: str) -> NDArray[np.float64]:
+        """Give a column of `objects`, or else of the nominal view, (N,); NaN where an object has none.
+
+        Raises
+        ------
+        UserError
+            If a sample has no such column.
+        """
+        return np.concatenate([self._column(part, name) for part in range(len(self.parts))])
+
+    def _column(self, part: int, name: str) -> NDArray[np.float64]:
+        objects, nominal = self.parts[part].objects(), self.parts[part].view("nominal")
+        if name in objects:
+            return objects[name].astype(np.float64)
+        columns = [column.name for column in nominal.view_columns]
+        if name not in columns:
+            allowed = ", ".join([*objects, *columns])
+            raise UserError(f"{self.parts[part].place}: has no column {name!r}; allowed: {allowed}")
+        return nominal.column(name).astype(np.float64)
 
     def read(self, view: str, rows: Rows) -> FloatArray:
         """Give the leading constituents (len(rows), P, F) of ascending rows; zeros where absent."""
@@ -154,7 +166,7 @@ class Store:
                 )
         return self._views[part, name]
 
-    def _index(self, signal: str) -> Index:
+    def _index(self) -> Index:
         tables = [part.objects() for part in self.parts]
         lengths = [len(table["object"]) for table in tables]
         self._starts = np.concatenate([[0], np.cumsum(lengths)[:-1]]).astype(np.int64)
@@ -165,7 +177,6 @@ class Store:
             splits=tuple(self.parts[0].attributes["splits"]),
             sample=sample,
             split=np.concatenate([table["split"] for table in tables]).astype(np.int64),
-            label=(sample == list(self.datasets).index(signal)).astype(np.int64),
             present={v: np.concatenate([part.view(v).present for part in self.parts]) for v in self.views},
             pt=np.concatenate([_jet_pt(self._view(part, "nominal")) for part in range(len(self.parts))]),
             **{name: np.concatenate([table[name] for table in tables]) for name in ("object", "event", "weight")},

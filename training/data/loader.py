@@ -60,7 +60,7 @@ class Batch:
     rows: Rows
     """(B,) row of each object in the index."""
     labels: Tensor
-    """(B,) float32."""
+    """(B,) float32: numbers of classes, or the target of a regression."""
     shown: Tensor
     """(B, 1) or (B, 2) int64, number in the loader's `views` of what is shown."""
     views: tuple[Jets, ...]
@@ -109,6 +109,8 @@ class Loader:
 
     source: Source
     index: Index
+    labels: NDArray[np.float32]
+    """(N,) of all objects of the index."""
     rows: Rows
     views: tuple[str, ...]
     normalisation: Normalisation
@@ -164,7 +166,7 @@ class Loader:
     def _orders(self, epochs: range, start: int) -> Generator[Order, None, None]:
         for epoch in epochs:
             for load in self._plan.epoch(epoch, start if epoch == epochs[0] else 0, self.rank, self.ranks):
-                yield Order(load, self._sides(load), self.index.label[load.rows].astype(np.float32))
+                yield Order(load, self._sides(load), self.labels[load.rows])
 
     def _sides(self, load: Load) -> NDArray[np.int64]:
         """Choose what each row shows, (n, 1 or 2) numbers of views: by seed, epoch and neighbourhood."""

@@ -21,8 +21,8 @@ def _checked():
     try:
         simulation, learning = checked(Config, config, "config"), parse_sections(config, "config")
         check_config(simulation, "config")
-        trained = (learning.training.trained_on, learning.training.signal) if "training" in config else ((), None)
-        check_workflow(simulation, *trained, Path("results"), "config")
+        views = learning.training.trained_on if "training" in config else ()
+        check_workflow(simulation, views, Path("results"), "config")
     except UserError as error:
         raise WorkflowError(str(error))
     return simulation, learning.training, learning.evaluation
@@ -105,6 +105,10 @@ POOL_OPTION = "--pool results/pool" if POOL else ""
 STAMPS = [stamp for sample in SIMULATED for stamp in part_stamps(sample)]
 MANIFESTS = expand("results/data/{sample}/manifest.json", sample=TRAINED_ON)
 DATA = " ".join(f"--data {sample}=results/data/{sample}" for sample in TRAINED_ON)
+# Encoders see fewer samples where some serve tasks alone.
+PRETRAINED_ON = [name for name in TRAINED_ON if name in (TRAINING.samples or TRAINED_ON)]
+PRETRAIN_MANIFESTS = expand("results/data/{sample}/manifest.json", sample=PRETRAINED_ON)
+PRETRAIN_DATA = " ".join(f"--data {sample}=results/data/{sample}" for sample in PRETRAINED_ON)
 # For the rules that judge.
 HELD_OUT = sorted(EVALUATION.held_out)
 HELD_OUT_MANIFESTS = expand("results/data/{sample}/manifest.json", sample=HELD_OUT)

@@ -6,7 +6,7 @@
 
 rule pretrain:
     input:
-        MANIFESTS,
+        PRETRAIN_MANIFESTS,
     output:
         "results/training/{method}/seed-{seed}.pt",
     wildcard_constraints:
@@ -23,7 +23,7 @@ rule pretrain:
         runtime=120,
     params:
         config=RESOLVED,
-        data=DATA,
+        data=PRETRAIN_DATA,
         settings=lambda wildcards: TRAINING.settings_of(wildcards.method),
     message:
         "Training an encoder on pairs by {wildcards.method}, seed {wildcards.seed} ({threads} thread, {resources.mem_mb} MB, {resources.runtime} min)"
@@ -83,6 +83,7 @@ rule evaluate:
         data=DATA,
         held_out=HELD_OUT_DATA,
         settings=EVALUATION.model_dump(mode="json"),
+        tasks=TRAINING.model_dump(mode="json", include={"tasks"}),
     message:
         "Judging {wildcards.method}, seed {wildcards.seed}, on every view and test set ({threads} thread, {resources.mem_mb} MB, {resources.runtime} min)"
     shell:

@@ -1,0 +1,172 @@
+"""What is fitted on an encoder, in nominal, to do a task with few labels.
+
+`linear`      logistic regression on its frozen outputs (of a target: ridge regression), the linear probe
+`mlp`         a perceptron with one hidden layer on its frozen outputs
+`finetuned`   a perceptron as supervised training has, and the encoder with it
+"""
+
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.neural_network import MLPClassifier, MLPRegressor
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from training.config import Config, Head, Task
+from training.data.fetch import Store
+from training.data.plan import Rows
+from training.evaluate import Contender, Outputs, embed, embed_all, evaluation, losses_of
+from training.fit import Run, be_deterministic
+from training.heldout import HeldOutSet
+from training.keys import generator
+from training.labels import labelled_rows
+from training.meter import Clock
+from training.pretrain import Trained, check_origin, load_trained
+from training.results import EvaluationResult
+from training.supervised import Classifier
+from training.supervised import train as train_classifier
+from training.tasks import Labels, check_tasks, labels_of
+
+Scores = dict[str, NDArray[np.float64]]
+_HIDDEN, _EPOCHS = 100, 200  # scikit-learn's defaults
+
+
+def evaluate_encoder(
+    store: Store, config: Config, trained: Trained, held_out: Sequence[HeldOutSet] = ()
+) -> EvaluationResult:
+    """Fit every head for each task at each label fraction, and judge it on every view and set.
+
+    The cost is that of the main task, by the first head, with most labels.
+    """
+    config = config.of(trained.method)
+    be_deterministic(config.training.threads)
+    check_tasks(store, config.training)
+    clock = Clock()
+    frozen = _Frozen.of(store, config, trained)
+    head_cpu_s = clock.cpu_s()
+    features = embed_all(trained.encoder, trained.normalisation, store, held_out)
+    outputs = Outputs(features=features)
+    for of, rows, labels in _fits(store, config, trained.seed_index):
+        clock = Clock()
+        predict = frozen.fitted(of, rows, labels)
+        head_cpu_s += clock.cpu_s() if not outputs.scores else 0.0
+        outputs.n_labels[of] = len(rows)
+        outputs.scores[of] = predict(features, held_out)
+    about = {"method": trained.method, "seed_index": trained.seed_index} | losses_of(trained.history)
+    cost = {"cost": trained.cost | {"head_cpu_s": head_cpu_s}}
+    return evaluation(store, config, outputs, about | cost, held_out)
+
+
+def _fits(store: Store, config: Config, seed_index: int) -> Iterator[tuple[Contender, Rows, Labels]]:
+    """List what is fitted, with most labels first, and the labels that it sees."""
+    for name, task in config.training.tasks.items():
+        labels = labels_of(store, task)
+        for head in config.evaluation.heads:
+            for fraction in sorted(config.evaluation.label_fractions, reverse=True):
+                rows = labelled_rows(store.index, labels, fraction, config.training.seed, seed_index)
+                yield Contender(name, head, fraction), rows, labels
+
+
+@dataclass(frozen=True)
+class _Frozen:
+    """An encoder with its outputs for all train objects."""
+
+    store: Store
+    config: Config
+    trained: Trained
+    train: Rows
+    known: NDArray[np.float32]
+    """(len(train), D)."""
+
+    @classmethod
+    def of(cls, store: Store, config: Config, trained: Trained) -> "_Frozen":
+        train = store.index.rows("train", ["nominal"])
+        known = embed(trained.encoder, trained.normalisation, store, "nominal", train)
+        return cls(store, config, trained, train, known)
+
+    def fitted(
+        self, of: Contender, rows: Rows, labels: Labels
+    ) -> Callable[[Mapping[str, NDArray[np.float32]], Sequence[HeldOutSet]], Scores]:
+        """Fit a head; give what makes the scores of all views and sets."""
+        if of.head == "finetuned":
+            return self._finetuned(of, rows)
+        task, seed = self.config.training.tasks[of.task], self.config.training.seed
+        features, values = self.known[np.searchsorted(self.train, rows)], labels.value[rows]
+        draws = generator(seed, "head", self.trained.seed_index, of.task, of.head)
+        model = fit_head(task, of.head, features, values, self.config.evaluation.probe_c, draws)
+        return lambda features, _: {name: scores(task, model, values) for name, values in features.items()}
+
+    def _finetuned(
+        self, of: Contender, rows: Rows
+    ) -> Callable[[Mapping[str, NDArray[np.float32]], Sequence[HeldOutSet]], Scores]:
+        """Go on from the encoder with a classifier on it, as one from scratch is trained."""
+        config, trained = self.config, self.trained
+        task = config.training.tasks[of.task]
+        classifier = Classifier(config, task, trained.normalisation, trained.seed_index)
+        classifier.encoder.load_state_dict(trained.encoder.state_dict())
+        run = Run.begin(None, {})
+        train_classifier(classifier, self.store, config, trained.seed_index, of, rows, trained.normalisation, run)
+
+        def predict(_: Mapping[str, NDArray[np.float32]], held_out: Sequence[HeldOutSet]) -> Scores:
+            features = embed_all(classifier.encoder, trained.normalisation, self.store, held_out, task)
+            return {name: classifier.scores(values) for name, values in features.items()}
+
+        return predict
+
+
+def fit_head(
+    task: Task,
+    head: Head | str,
+    features_nD: NDArray[np.float32],
+    labels_n: NDArray[np.float64],
+    c: float,
+    draws: np.random.Generator,
+) -> Pipeline:
+    """Standardise, then fit a head on frozen features.
+
+    The linear one has the L2 penalty 1 / c, and all classes weigh the same. The perceptron starts from random numbers.
+    """
+    model: Any
+    if head == "linear":
+        logistic = LogisticRegression(C=c, class_weight="balanced", max_iter=1000)
+        model = Ridge(alpha=1 / c) if task.target is not None else logistic
+    else:
+        kind = MLPRegressor if task.target is not None else MLPClassifier
+        seed = int(draws.integers(2**32))
+        model = kind(hidden_layer_sizes=(_HIDDEN,), max_iter=_EPOCHS, random_state=seed)
+    labels = labels_n if task.target is not None else labels_n.astype(np.int64)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # the perceptron's number of epochs is meant
+        return make_pipeline(StandardScaler(), model).fit(features_nD.astype(np.float64), labels)
+
+
+def scores(task: Task, model: Pipeline, features_nD: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Give the logit of the second of two classes (n,), those of more (n, K), or the target (n,)."""
+    features = features_nD.astype(np.float64)
+    if task.target is not None:
+        told: NDArray[np.float64] = model.predict(features)
+        return told
+    if isinstance(model[-1], LogisticRegression):
+        return np.asarray(model.decision_function(features))
+    logs = model.predict_log_proba(features)
+    return logs[:, 1] - logs[:, 0] if logs.shape[1] == 2 else logs
+
+
+def load_for(path: Path, config: Config, store: Store, method: str, seed_index: int) -> Trained:
+    """Load an encoder and check that it is the one that is meant.
+
+    Raises
+    ------
+    UserError
+        If it is of another method or seed, or was trained with another config or on other data.
+    """
+    trained, content = load_trained(path)
+    check_origin(path, content, config, store, method, seed_index)
+    return trained
