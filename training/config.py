@@ -239,10 +239,11 @@ class DannConfig(_Section):
     """Domain-adversarial training (Ganin et al., arXiv:1505.07818), whose domains are the views."""
 
     weight: float = Field(
-        1.0,
+        0.3,
         ge=0,
         le=100,
-        description="of the reversed gradient at the end of the training; it rises from 0 as published",
+        description="of the reversed gradient at the end, to which it rises from 0 as published; there it is 1, "
+        "where the domain classifier falls behind if both learn with Adam",
     )
 
 

@@ -39,7 +39,7 @@ def _column(folder: Path, name: str) -> list[float]:
     return [float(row[name]) for row in csv.DictReader(file.open()) if row[name]]
 
 
-def _stop_after(monkeypatch: pytest.MonkeyPatch, where: str, calls: int) -> None:
+def stop_after(monkeypatch: pytest.MonkeyPatch, where: str, calls: int) -> None:
     """Let a loss fail after so many batches, validation included."""
     module, name = where.rsplit(".", 1)
     loss, left = getattr(pytest.importorskip(module), name), [calls]
@@ -95,7 +95,7 @@ def test_an_interrupted_pretraining_goes_on_to_the_same_bits(
     whole = _pretrained(toy(80, 40), tmp_path / "whole", **settings)
     in_epoch = whole.history.steps // 4 + 1  # with its validation batch
     with monkeypatch.context() as patch:
-        _stop_after(patch, "training.pretrain._loss", 2 * in_epoch + 1)
+        stop_after(patch, "training.pretrain._loss", 2 * in_epoch + 1)
         with pytest.raises((KeyboardInterrupt, SystemExit)):
             _pretrained(toy(80, 40), tmp_path / "cut", **settings)
     assert [path.name for path in (tmp_path / "cut").glob("*.ckpt")] == [STATE]
@@ -114,7 +114,7 @@ def test_an_interrupted_supervised_training_repeats_no_finished_fraction(
     store, calls = open_store(toy(80, 40), config.training), []
     whole = supervised.train_supervised(store, config, "supervised", 0)
     with monkeypatch.context() as patch:
-        _stop_after(patch, "training.supervised._loss", 3 * 24 - 4)
+        stop_after(patch, "training.supervised._loss", 3 * 24 - 4)
         with pytest.raises((KeyboardInterrupt, SystemExit)):
             supervised.train_supervised(store, config, "supervised", 0, tmp_path)
     loss = supervised._loss
