@@ -1,0 +1,58 @@
+"""A comparison as tables in Markdown: a figure of every method, by task and label fraction, on every view and test set.
+
+python -m benchmarks.results results/comparison.json --figure auc
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from training.files import read_model
+from training.results import Benefit, Comparison, Estimate
+
+
+def main() -> None:
+    """Print a table for each task and head that has the figure, and each label fraction."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.results", description=__doc__)
+    parser.add_argument("comparison", type=Path)
+    parser.add_argument("--figure", default="auc")
+    parser.add_argument("--digits", type=int, default=3, help="behind the point")
+    arguments = parser.parse_args()
+    comparison = read_model(arguments.comparison, Comparison)
+    print("\n\n".join(tables(comparison, arguments.figure, arguments.digits)))
+
+
+def tables(comparison: Comparison, figure: str, digits: int) -> list[str]:
+    """Make the tables: a row a method and head, a column a view; mean and half of the 95 % interval, flat weights."""
+    flat = [row for row in comparison.benefits if row.weighting == "flat"]
+    found = []
+    for task in comparison.tasks:
+        rows = [row for row in flat if row.task == task and figure in row.figures]
+        for fraction in sorted({row.label_fraction for row in rows}):
+            here = [row for row in rows if row.label_fraction == fraction]
+            labels = ", ".join(sorted({str(row.n_labels) for row in here}))
+            found.append(
+                f"{task}, {figure}, {fraction:.3g} of the labels ({labels}):\n\n{_table(here, figure, digits)}"
+            )
+    return found
+
+
+def _table(rows: Sequence[Benefit], figure: str, digits: int) -> str:
+    views = list(dict.fromkeys(row.view for row in rows))
+    cells: dict[tuple[str, str], dict[str, str]] = {}
+    for row in rows:
+        cells.setdefault((row.method, row.head), {})[row.view] = _cell(row.figures[figure], digits)
+    lines = ["| " + " | ".join(["method", *views]) + " |", "|---" * (1 + len(views)) + "|"]
+    for (method, head), found in cells.items():
+        name = method if head == "own" else f"{method}, {head}"
+        lines.append("| " + " | ".join([name, *(found.get(view, "") for view in views)]) + " |")
+    return "\n".join(lines)
+
+
+def _cell(value: Estimate, digits: int) -> str:
+    """Write mean ± the larger half of the interval; a rejection's is not symmetric."""
+    return f"{value.mean:.{digits}f} ± {max(value.high - value.mean, value.mean - value.low):.{digits}f}"
+
+
+if __name__ == "__main__":
+    main()
