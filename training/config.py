@@ -409,6 +409,11 @@ class Config(_Section):
         """Give what a method is told; see `TrainingConfig.of`."""
         return self.model_copy(update={"training": self.training.of(method)})
 
+    def judging_of(self, method: str) -> dict[str, Any]:
+        """Give all that changes how a trained method is judged, as plain values."""
+        read = {"tasks", "supervised"} if "finetuned" in self.evaluation.heads else {"tasks"}
+        return self.evaluation.model_dump(mode="json") | self.training.of(method).model_dump(mode="json", include=read)
+
 
 def load(path: Path) -> Config:
     """Read and check the `training:` and `evaluation:` sections of a config file; what is missing takes its default.

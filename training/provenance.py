@@ -50,12 +50,11 @@ class RunRecord(BaseModel):
 
 
 def provenance(config: Config, store: Store, method: str = "", held_out: Sequence[HeldOutSet] = ()) -> Provenance:
-    """Collect digests of config and data, and versions; with a method, its digest is of what that one is told."""
-    training = config.training
-    told = training.settings_of(method) if method else {name: training.settings_of(name) for name in training.methods}
+    """Collect digests of config and data, and versions; the digests are of what one method is told, or all are."""
+    methods = [method] if method else list(config.training.methods)
     return Provenance(
-        training_digest=_digest(told),
-        evaluation_digest=_digest(config.evaluation.model_dump(mode="json")),
+        training_digest=_digest({name: config.training.settings_of(name) for name in methods}),
+        evaluation_digest=_digest({name: config.judging_of(name) for name in methods}),
         seed=config.training.seed,
         data=store.digests(),
         held_out=digests(held_out),

@@ -25,10 +25,11 @@ def _checked():
         check_workflow(simulation, views, Path("results"), "config")
     except UserError as error:
         raise WorkflowError(str(error))
-    return simulation, learning.training, learning.evaluation
+    return simulation, learning
 
 
-CONFIG, TRAINING, EVALUATION = _checked()
+CONFIG, LEARNING = _checked()
+TRAINING, EVALUATION = LEARNING.training, LEARNING.evaluation
 SAMPLES = list(CONFIG.samples)
 # The others have a data set that exists already.
 SIMULATED = [name for name, sample in CONFIG.samples.items() if sample.source is None]

@@ -82,8 +82,7 @@ rule evaluate:
         config=RESOLVED,
         data=DATA,
         held_out=HELD_OUT_DATA,
-        settings=EVALUATION.model_dump(mode="json"),
-        tasks=TRAINING.model_dump(mode="json", include={"tasks"}),
+        settings=lambda wildcards: LEARNING.judging_of(wildcards.method),
     message:
         "Judging {wildcards.method}, seed {wildcards.seed}, on every view and test set ({threads} thread, {resources.mem_mb} MB, {resources.runtime} min)"
     shell:
