@@ -118,6 +118,14 @@ def test_a_second_run_does_nothing(finished: Path) -> None:
     assert _jobs(done) == {}
 
 
+def test_a_method_that_is_added_or_changed_trains_no_other(folder: Path) -> None:
+    values = _config()
+    values["training"]["methods"] |= {"generic": {}, "supervised": {"supervised": {"steps": 5}}}
+    _write(folder, values)
+    jobs = _jobs(snakemake(folder, "--dry-run"))
+    assert jobs == {"pretrain": 1, "supervised": 1, "evaluate": 2, "compare": 1, "all": 1}
+
+
 def test_digest_does_not_depend_on_cores_and_part_size(finished: Path, tmp_path: Path) -> None:
     _write(tmp_path, _config(events_per_part=40))
     done = snakemake(tmp_path, *SIMULATED, "--cores", "1")

@@ -9,12 +9,12 @@ rule pretrain:
         PRETRAIN_MANIFESTS,
     output:
         "results/training/{method}/seed-{seed}.pt",
-    wildcard_constraints:
-        method=one_of([name for name in METHODS if name not in LABELLED]),
     log:
         "results/logs/pretrain/{method}-{seed}.log",
     benchmark:
         "results/benchmarks/pretrain/{method}-{seed}.tsv"
+    wildcard_constraints:
+        method=one_of([name for name in METHODS if name not in LABELLED]),
     conda:
         "../../envs/train.yaml"
     threads: TRAINING.threads
@@ -37,12 +37,12 @@ rule supervised:
         MANIFESTS,
     output:
         "results/training/{method}/seed-{seed}.pt",
-    wildcard_constraints:
-        method=one_of(LABELLED),
     log:
         "results/logs/supervised/{method}-{seed}.log",
     benchmark:
         "results/benchmarks/supervised/{method}-{seed}.tsv"
+    wildcard_constraints:
+        method=one_of(LABELLED),
     conda:
         "../../envs/train.yaml"
     threads: TRAINING.threads
