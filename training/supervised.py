@@ -223,7 +223,9 @@ def train(
     *,
     judged: bool = False,
 ) -> History:
-    """Train a classifier on the labels of some rows; few labels are seen more often, for the same number of steps.
+    """Train a classifier on the labels of some rows, by the config of one method.
+
+    Few labels are seen more often, for the same number of steps.
 
     `judged` asks for the loss on the validation split after each epoch.
     """
