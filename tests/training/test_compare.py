@@ -22,7 +22,7 @@ from training.evaluate import bootstrap_weights
 from training.figures import Scored, quality
 from training.files import read_model
 from training.keys import generator
-from training.plots import draw_all, robustness_against_cost, roc
+from training.plots import colour_of, draw_all, robustness_against_cost, roc
 from training.results import Comparison, EvaluationResult, Provenance, Replicated, ViewFigures
 from training.tasks import labels_of
 
@@ -118,6 +118,13 @@ def test_pictures_are_the_same_bytes_when_drawn_again(compared: Path) -> None:
     assert sorted(again) == ["cost_by_stage.png", "robustness_cost.png", "roc.png"]
     for name, picture in again.items():
         assert (compared / "plots" / name).read_bytes() == picture
+
+
+def test_methods_of_a_scan_have_colours_of_their_own(compared: Path) -> None:
+    comparison = read_model(compared / "comparison.json", Comparison)
+    names = ["resim", "dann", *(f"supcon_alpha_{alpha}" for alpha in (0, 0.25, 0.5, 0.75, 1))]
+    scan = comparison.model_copy(update={"methods": dict.fromkeys(names, comparison.methods["resim"])})
+    assert len({colour_of(scan, name) for name in names}) == len(names)
 
 
 def test_points_are_drawn_at_their_price_and_set_apart_on_the_page_alone(compared: Path) -> None:
