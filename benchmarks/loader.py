@@ -53,9 +53,7 @@ def loader_ratio(folders: Mapping[str, Place], settings: TrainingConfig, repeats
         `augment_us_per_object`: CPU time of augmenting both jets of a pair. `same_loss`: whether all ways that read the
         same pairs gave the same losses, to the bit. `padding`: below. Objects and epochs.
     """
-    settings = settings.model_copy(
-        update={"pretrain": settings.pretrain.model_copy(update={"epochs": _EPOCHS}), "methods": ["resim"]}
-    )
+    settings = settings.model_copy(update={"pretrain": settings.pretrain.model_copy(update={"epochs": _EPOCHS})})
     be_deterministic(settings.threads)
     make = {name: partial(_loader, folders, _changed(settings, way)) for name, way in _WAYS.items()}
     loader = make["streaming"]()

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,7 +12,7 @@ import torch
 from pydantic import Strict
 from torch import Tensor, nn
 
-from training.config import TrainingConfig
+from training.config import OptimiserConfig, TrainingConfig
 from training.data.loader import Batch, Loader
 from training.files import Layout, load_checkpoint
 from training.meter import Clock, Meter
@@ -103,7 +104,7 @@ def fit(
     run: Run,
     validation: Loader | None = None,
 ) -> History:
-    """Minimise a loss over batches with AdamW, linear warm-up and cosine decay.
+    """Minimise a loss over batches with Adam and a rate that warms up and decays.
 
     Goes on from the last whole epoch if there is a state of the same training; the weights are then the same bits as
     if it had never stopped. In several processes (`torchrun`) each takes its share of every batch.
@@ -135,7 +136,8 @@ def fit(
     from training.learner import Feed, Learner, make_trainer  # 4 s to import, which judging and --help need not wait
 
     steps = data.steps(epochs)
-    learner = Learner(network, loss_of, config.optimiser, steps, title, run)
+    schedule = partial(rate, steps=steps, epochs=epochs, config=config.optimiser)
+    learner = Learner(network, loss_of, config.optimiser, schedule, title, run)
     trainer = make_trainer(config.trainer, epochs, steps, run.folder)
     if config.trainer.compile:
         for child in network.children():
@@ -146,9 +148,11 @@ def fit(
     return learner.history
 
 
-def rate(step: int, steps: int, warmup: float) -> float:
-    """Give the share of the peak rate at a step: up in a line over `warmup` of all steps, down in half a cosine."""
-    rising = max(1, math.ceil(warmup * steps))
+def rate(step: int, steps: int, epochs: int, config: OptimiserConfig) -> float:
+    """Give the share of the peak rate at a step: up in a line over `warmup` of all steps, then as `schedule` says."""
+    rising = max(1, math.ceil(config.warmup * steps))
     if step < rising:
         return (step + 1) / rising
+    if config.schedule == "step":
+        return config.factor ** (step * epochs // steps // config.every)
     return 0.5 * (1 + math.cos(math.pi * (step - rising) / max(1, steps - rising)))

@@ -6,7 +6,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from training.config import OptimiserConfig, TrainerConfig
 from training.data.loader import Batch, Epochs, Loader
 from training.encoders.encoder import load_layers
 from training.files import read_checkpoint, save_checkpoint
-from training.fit import STATE, STATE_FORMAT, STATE_VERSION, History, Run, rate
+from training.fit import STATE, STATE_FORMAT, STATE_VERSION, History, Run
 from training.losses.ranks import gathered
 from training.meter import Meter
 
@@ -42,13 +42,13 @@ class Learner(LightningModule):
         network: nn.Module,
         loss_of: Callable[[Batch], Tensor],
         config: OptimiserConfig,
-        steps: int,
+        schedule: Callable[[int], float],
         title: str,
         run: Run,
     ) -> None:
         super().__init__()
         self.network, self.history = network, History()
-        self._loss_of, self._config, self._steps, self._title, self._run = loss_of, config, steps, title, run
+        self._loss_of, self._config, self._schedule, self._title, self._run = loss_of, config, schedule, title, run
         self._losses: _Losses = []
         self._validation_losses: _Losses = []
 
@@ -58,12 +58,11 @@ class Learner(LightningModule):
         return len(self.history.loss)
 
     def configure_optimizers(self) -> Any:
-        """Make AdamW and its schedule, which moves every step."""
+        """Make the optimiser and its schedule, which moves every step."""
         config = self._config
-        optimiser = torch.optim.AdamW(
-            self.network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
-        )
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: rate(step, self._steps, config.warmup))
+        kind = torch.optim.AdamW if config.name == "adamw" else torch.optim.Adam
+        optimiser = kind(self.network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, self._schedule)
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
@@ -168,7 +167,7 @@ class Feed(LightningDataModule):
         trainer = self.trainer
         assert trainer is not None, "asked by a trainer alone"
         on_gpu = trainer.strategy.root_device.type == "cuda"
-        return replace(loader, rank=trainer.global_rank, ranks=trainer.world_size, pin=on_gpu)
+        return loader.of_rank(trainer.global_rank, trainer.world_size, pin=on_gpu)
 
 
 class WholeFiles(TorchCheckpointIO):

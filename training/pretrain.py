@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from resim.errors import UserError
 from resim.store import Place, open_dataset
 from training.augment.jetclr import augment
-from training.config import CONTRASTIVE, Config, PretrainConfig, TrainingConfig
+from training.config import Config, PretrainConfig, TrainingConfig
 from training.data.features import INPUTS, Normalisation
 from training.data.fetch import Source, Store, held_if_small
 from training.data.loader import Batch, Loader, rows_of
@@ -119,6 +119,7 @@ def pretrain(
     dict
         The checkpoint to save.
     """
+    config = config.of(method)
     settings = config.training
     check_seed_index(settings, seed_index)
     be_deterministic(settings.threads)
@@ -147,9 +148,11 @@ def pretrain(
 
 def contrastive_loader(store: Store, config: TrainingConfig, method: str, seed_index: int, meter: Meter) -> Loader:
     """Make the batches of a contrastive method."""
-    if method not in CONTRASTIVE:
-        raise UserError(f"--method {method!r} is no contrastive method; allowed: {', '.join(CONTRASTIVE)}")
-    views = ("nominal",) if method == "generic" else tuple(dict.fromkeys(config.views))
+    config = config.of(method)
+    kind = config.kind(method)
+    if kind.labelled:
+        raise UserError(f"--method {method!r} learns from labels; train it with `resim-train supervised`")
+    views = config.views_of(method)
     rows = rows_of(store.index, "train", views, config.pairs)
     for name, mine, _ in store.index.by_sample(rows):
         if not len(mine):
@@ -165,7 +168,7 @@ def contrastive_loader(store: Store, config: TrainingConfig, method: str, seed_i
         batch=config.pretrain.batch,
         key=(config.seed, "pretrain", seed_index),
         meter=meter,
-        augment=None if method == "resim" else partial(augment, config=config.augment),
+        augment=partial(augment, config=config.augment) if kind.augmented else None,
         pairs=config.pairs,
     )
 
@@ -183,7 +186,8 @@ def validation_loader(loader: Loader, store: Store, member: NDArray[np.bool_] | 
     rows = rows if member is None else rows[member[rows]]
     rows = rows[:: max(1, -(-len(rows) // _VALIDATION_OBJECTS))]
     config = loader.config.model_copy(update={"workers": 0})  # to start them takes longer than to read so little
-    apart = replace(loader, source=store, rows=rows, config=config, key=(*loader.key, "validation"), meter=Meter())
+    key = (*loader.key, "validation")
+    apart = replace(loader, source=store, rows=rows, config=config, key=key, meter=Meter(), beside=None)
     return apart if len(rows) > 1 else None
 
 
@@ -247,8 +251,9 @@ def check_origin(
             f"not {method!r} {seed_index}; give the one that --method and --seed-index name"
         )
     found, expected = checkpoint["provenance"], provenance(config, store, method).model_dump()
-    again = "supervised" if method == "supervised" else "pretrain"
-    if method in CONTRASTIVE and config.training.samples:  # the others are for tasks alone
+    labelled = config.training.kind(method).labelled
+    again = "supervised" if labelled else "pretrain"
+    if config.training.samples and not labelled:  # the others are for tasks alone
         expected["data"] = {name: expected["data"][name] for name in sorted(config.training.samples)}
     for name, what in (("training_digest", "`training` config"), ("data", "data")):
         if found[name] != expected[name]:

@@ -22,7 +22,6 @@ from training.results import Provenance
 
 _RECORD = "run.json"
 _SOFTWARE = ("numpy", "pytorch-lightning", "scikit-learn", "scipy", "torch", "zarr")
-_NOT_IN_NUMBERS = {"seeds", "methods"}  # how many trainings there are changes none of them
 _WEIGHTS_DEPEND_ON = ("training_digest", "data", "software")
 
 
@@ -74,15 +73,11 @@ class RunRecord(BaseModel):
 
 
 def provenance(config: Config, store: Store, method: str = "", held_out: Sequence[HeldOutSet] = ()) -> Provenance:
-    """Collect digests of config and data, and versions; with a method, its digest leaves out what others are told."""
-    others = {"": set(), "supervised": {"pretrain", "augment", "pairs"}}.get(method, {"supervised", "tasks"})
-    left_out = dict.fromkeys(_NOT_IN_NUMBERS | others, True) | {"trainer": {"logger"}}
-    told = config.training.model_dump(mode="json", exclude=left_out)
-    if "tasks" in others and config.training.pretrain.alpha:
-        told["classes"] = config.training.main_task.classes
+    """Collect digests of config and data, and versions; the digests are of what one method is told, or all are."""
+    methods = [method] if method else list(config.training.methods)
     return Provenance(
-        training_digest=_digest(told),
-        evaluation_digest=_digest(config.evaluation.model_dump(mode="json")),
+        training_digest=_digest({name: config.training.settings_of(name) for name in methods}),
+        evaluation_digest=_digest({name: config.judging_of(name) for name in methods}),
         seed=config.training.seed,
         data=store.digests(),
         held_out=digests(held_out),
@@ -116,7 +111,7 @@ def record(folder: Path | None, config: Config, store: Store, method: str, seed_
     if folder is None or not is_first():
         return
     made_from, environment = provenance(config, store, method), _environment(config.training.trainer)
-    about = {"method": method, "seed_index": seed_index, "config": config, "provenance": made_from}
+    about = {"method": method, "seed_index": seed_index, "config": config.of(method), "provenance": made_from}
     write_model(folder / _RECORD, RunRecord(**about, environment=environment))
 
 
@@ -140,5 +135,5 @@ def _environment(config: TrainerConfig) -> Environment:
     )
 
 
-def _digest(section: dict[str, object]) -> str:
+def _digest(section: Mapping[str, Any]) -> str:
     return digest(json.dumps(section, sort_keys=True).encode())
