@@ -218,6 +218,8 @@ def separate(
     common = sorted(set(left) & set(right))
     found = []
     for key in left[common[0]] if common else ():
+        if key not in right[common[0]]:  # another's task
+            continue
         for figure in SEPARATED_BY:
             if figure in left[common[0]][key].figures:
                 pairs = [(left[seed][key].figures[figure], right[seed][key].figures[figure]) for seed in common]

@@ -256,6 +256,7 @@ class MethodConfig(_Section):
     model_config = ConfigDict(json_schema_extra=lambda schema: schema.pop("required"))  # the kind may be in the name
 
     kind: KindName = Field(description="what it sees; the method's name where that is one")
+    tasks: list[str] | None = Field(None, min_length=1, description="of training.tasks; null: all. With the main one")
     views: list[str] | None = Field(None, min_length=2, description="in place of training.views")
     pairs: dict[str, Any] = Field({}, description="fields of training.pairs")
     loader: dict[str, Any] = Field({}, description="fields of training.loader")
@@ -284,7 +285,7 @@ class TrainingConfig(_Section):
     methods: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_.]*$")], MethodConfig] = Field(
         {name: MethodConfig(kind=name) for name in ("resim", "generic", "both", "supervised")},
         min_length=1,
-        description="name -> kind, and what is other than in the sections below; what is trained and compared",
+        description="name -> kind, and what is other than in the sections below; null takes a method away",
     )
     views: list[str] = Field(
         ["nominal", "shower_seed", "fsr_mur_2", "fsr_mur_half", "rehadronized", "redetected"],
@@ -308,8 +309,9 @@ class TrainingConfig(_Section):
         if not isinstance(given, dict):
             return given  # a mistake that is told of next, as is an entry that is no mapping
         methods: dict[str, Any] = {}
-        for name, entry in given.items():
-            changes = {} if entry is None else entry
+        for name, changes in given.items():
+            if changes is None:  # so another config file takes a method away
+                continue
             for one, other in one_a_value(name, changes) if isinstance(changes, dict) else [(name, changes)]:
                 if one in methods:
                     raise ValueError(f"two methods have the name {one!r}; rename one")
@@ -320,6 +322,17 @@ class TrainingConfig(_Section):
     def main_task(self) -> Task:
         """The one whose classes the supervised contrastive losses see."""
         return next(iter(self.tasks.values()))
+
+    @model_validator(mode="after")
+    def _methods_do_the_main_task(self) -> "TrainingConfig":
+        main, allowed = next(iter(self.tasks)), ", ".join(self.tasks)
+        for name, method in self.methods.items():
+            for task in method.tasks or ():
+                if task not in self.tasks:
+                    raise ValueError(f"methods.{name}.tasks: {task!r} is none of training.tasks; allowed: {allowed}")
+            if method.tasks and method.tasks[0] != main:
+                raise ValueError(f"methods.{name}.tasks: must begin with the main task, {main}")
+        return self
 
     @model_validator(mode="after")
     def _pairs_are_of_views(self) -> "TrainingConfig":
@@ -345,6 +358,7 @@ class TrainingConfig(_Section):
             raise UserError(f"{method!r} is none of training.methods; allowed: {', '.join(self.methods)}")
         changes = self.methods[method].model_dump(exclude_defaults=True)
         told = self.model_dump() | {"methods": {method: {"kind": changes.pop("kind")}}}
+        told["tasks"] = {name: told["tasks"][name] for name in changes.pop("tasks", self.tasks)}
         told |= {name: told[name] | new if isinstance(new, dict) else new for name, new in changes.items()}
         return parse(TrainingConfig, told, where, f"training.methods.{method}")
 

@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 KindName = Literal[
     "resim", "generic", "both", "supervised", "supervised_generic", "supervised_resim", "supervised_both", "dann"
 ]
-_A_LIST = ("views",)  # by nature; any other list stands for a method each
+_LISTS = (("views",), ("tasks",))  # by nature; any other list stands for a method each
 
 
 class Kind(NamedTuple):
@@ -69,7 +69,7 @@ def _first_list(changes: Mapping[str, Any], place: tuple[str, ...] = ()) -> tupl
     """Find where the first such list is."""
     for key, value in changes.items():
         here = (*place, key)
-        if isinstance(value, list) and here != _A_LIST:
+        if isinstance(value, list) and here not in _LISTS:
             return here
         if isinstance(value, dict) and (found := _first_list(value, here)):
             return found

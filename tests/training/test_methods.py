@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import yaml
+from pydantic import ValidationError
 
 from resim.errors import UserError
 from training.config import Config, TrainingConfig, load
@@ -19,7 +20,7 @@ def _training(methods: Any, **sections: Any) -> TrainingConfig:
 
 
 def test_a_name_that_is_a_kind_is_its_kind() -> None:
-    training = _training(dict.fromkeys(KINDS) | {"mine": {"kind": "dann"}})
+    training = _training({name: {} for name in KINDS} | {"mine": {"kind": "dann"}})
     assert {name: method.kind for name, method in training.methods.items()} == {k: k for k in KINDS} | {"mine": "dann"}
 
 
@@ -51,7 +52,7 @@ def test_the_config_as_it_is_kept_is_the_same_config() -> None:
 
 def test_what_one_method_is_told_depends_on_no_other() -> None:
     alone = _training({"resim": {}}).settings_of("resim")
-    others = {"supcon": SCAN, "supervised": {"supervised": {"steps": 3}}, "resim": None}
+    others = {"supcon": SCAN, "supervised": {"supervised": {"steps": 3}}, "resim": {}}
     assert _training(others, seeds=9, supervised={"steps": 2}, dann={"weight": 3}).settings_of("resim") == alone
     assert _training(others, trainer={"logger": ["tensorboard"]}).settings_of("resim") == alone
     for changed in ({"pretrain": {"epochs": 3}}, {"pairs": {"shared_by": 2}}, {"kind": "both"}):
@@ -82,7 +83,10 @@ def test_a_kind_is_told_what_it_reads_alone(name: str) -> None:
         ("{both: {pretrain: {epochs: true}}}", r"training.methods.both.pretrain.epochs: .*valid number, not True"),
         ("{both: {pretrain: {alpha: 0.5}}}", r"training.methods.both.pretrain: alpha 0.5 needs loss supcon_in or"),
         ("{both: {pretrain: {epoch: 1}}}", r"unknown key 'training.methods.both.pretrain.epoch'; .*: epochs, batch,"),
-        ("{both: {trainer: {}}}", r"unknown key 'training.methods.both.trainer'; allowed here: kind, views, pairs"),
+        (
+            "{both: {trainer: {}}}",
+            r"unknown key 'training.methods.both.trainer'; allowed here: kind, tasks, views, pairs",
+        ),
         (
             "{both: {pairs: {weights: {x: 1}}}}",
             r"training.methods.both: pairs.weights: 'x' is not among training.views",
@@ -123,3 +127,15 @@ def test_the_methods_that_the_projects_config_offers_in_comments_can_be_had() ->
     ]
     assert (told["rs3l"].optimiser.name, told["rs3l"].optimiser.schedule) == ("adam", "step")
     assert (told["rs3l"].encoder.kind, told["rs3l"].pretrain.batch) == ("rs3l", 200)
+
+
+def test_a_method_may_do_some_of_the_tasks_and_null_takes_one_away() -> None:
+    tasks = {"h_qcd": {"classes": ["qcd", "hbb"]}, "w_qcd": {"classes": ["qcd", "wqq"]}}
+    methods = {"resim": {}, "generic": None, "dann": {"tasks": ["h_qcd"]}}
+    config = TrainingConfig.model_validate({"tasks": tasks, "methods": methods})
+    assert list(config.methods) == ["resim", "dann"]
+    assert [list(config.of(name).tasks) for name in config.methods] == [["h_qcd", "w_qcd"], ["h_qcd"]]
+    mistakes = {"top": "'top' is none of training.tasks", "w_qcd": "must begin with the main task, h_qcd"}
+    for wrong, message in mistakes.items():
+        with pytest.raises(ValidationError, match=message):
+            TrainingConfig.model_validate({"tasks": tasks, "methods": {"dann": {"tasks": [wrong]}}})

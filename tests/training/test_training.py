@@ -92,7 +92,7 @@ def test_an_encoder_of_another_method_config_or_file_is_refused(toy: Toy, tmp_pa
     of_others = small(supervised={"steps": 7, "batch": 3}, seeds=5, methods={"resim": {}, "generic": {}})
     assert load_for(tmp_path / "encoder.pt", of_others, store, "resim", 0).method == "resim"
     (tmp_path / "cut.pt").write_bytes((tmp_path / "encoder.pt").read_bytes()[:500])
-    with pytest.raises(UserError, match=r"cut.pt: not a checkpoint .*; make it anew"):
+    with pytest.raises(UserError, match=r"cut.pt: not a checkpoint, or a damaged one .*; make it anew"):
         load_trained(tmp_path / "cut.pt")
     with pytest.raises(UserError, match=r"none.pt: No such file or directory; expected a checkpoint"):
         load_trained(tmp_path / "none.pt")
