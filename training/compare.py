@@ -38,6 +38,7 @@ from training.results import (
     ViewFigures,
     ViewPrice,
 )
+from training.shifts import shifts_of
 from training.tasks import check_tasks, labels_of
 
 CONFIDENCE = 0.95
@@ -83,6 +84,7 @@ def compare(
         samples=_sample_sizes(store.index),
         pt_auc=pt_auc,
         views=views,
+        shifts=shifts_of(store),
         test_sets={each.name: _stand_ins(each) for each in held_out},
         methods={method: summarise(results, views, store.index) for method, results in methods.items()},
         benefits=benefits,

@@ -1,149 +1,78 @@
-"""Pictures of a comparison, PNG, as bytes."""
+"""What robustness and quality cost, and what of it is whose."""
 
-import io
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
-import mplhep
 import numpy as np
-from matplotlib import colormaps, style
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.transforms import ScaledTranslation, Transform
 
-from training.results import Benefit, Comparison, EvaluationResult, RocCurve
+from training.plots.common import (
+    called,
+    colours,
+    is_held_out,
+    judged_on,
+    method_handles,
+    most_labels,
+    quality_of,
+    row_of,
+    shift_of,
+)
+from training.results import Benefit, Comparison
 
-_COLOURS = {"resim": "#0072b2", "generic": "#d55e00", "both": "#009e73", "supervised": "#555555"}  # Okabe-Ito
-_SIZES = {"font.size": 13, "legend.fontsize": 11, "axes.labelsize": 14, "figure.constrained_layout.use": True}
 _VIEW_ASIDE, _METHOD_ASIDE = 12, 3  # points between the two views of a method, and between methods of one price
 _UNKNOWN = 4  # times the highest price: where methods stand whose price is not known
-_PLACES = {"xaxis.labellocation": "center", "yaxis.labellocation": "center"}
-
-
-def draw_all(comparison: Comparison, evaluations: Sequence[EvaluationResult]) -> dict[str, bytes]:
-    """Draw every picture: file name -> PNG."""
-    pictures: dict[str, Callable[[], Figure]] = {
-        "roc.png": lambda: roc(comparison, evaluations),
-        "robustness_cost.png": lambda: robustness_against_cost(comparison),
-        "cost_by_stage.png": lambda: cost_by_stage(comparison),
-    }
-    comparison = headline(comparison)
-    with style.context([mplhep.style.ROOT, _SIZES | _PLACES]):
-        return {name: _png(draw()) for name, draw in pictures.items()}
-
-
-def headline(comparison: Comparison) -> Comparison:
-    """Leave the main task alone, and of each method the head that it is compared by."""
-    main = next(iter(comparison.tasks))
-    first: dict[str, str] = {}
-    for row in comparison.benefits:
-        first.setdefault(row.method, row.head)
-    rows = [row for row in comparison.benefits if (row.task, row.head) == (main, first[row.method])]
-    return comparison.model_copy(update={"benefits": rows})
-
-
-def roc(comparison: Comparison, evaluations: Sequence[EvaluationResult]) -> Figure:
-    """Draw background rejection over signal efficiency: nominal, the band of the views, and those never trained on."""
-    methods = list(comparison.methods)
-    figure = Figure(figsize=(4.2 * len(methods), 4.6))
-    panels = figure.subplots(1, len(methods), sharex=True, sharey=True, squeeze=False)[0]
-    for panel, method in zip(panels, methods, strict=True):
-        curves = _mean_curves([e for e in evaluations if e.method == method])
-        _roc_panel(panel, method, curves, comparison)
-    panels[0].set_ylabel(r"background rejection $1/\varepsilon_B$")
-    fraction = max(b.label_fraction for b in comparison.benefits)
-    figure.suptitle(f"Test split, flat weights, {fraction:.0%} of the labels, mean over training seeds", fontsize=13)
-    return figure
-
-
-def _mean_curves(evaluations: Sequence[EvaluationResult]) -> dict[str, tuple[Any, Any]]:
-    """Average background efficiency over seeds: view -> (signal efficiency, rejection)."""
-    by_view: dict[str, list[RocCurve]] = {}
-    for result in evaluations:
-        for curve in result.roc:
-            by_view.setdefault(curve.view, []).append(curve)
-    return {
-        view: (
-            np.array(curves[0].signal_efficiency),
-            1 / np.maximum(np.mean([c.background_efficiency for c in curves], axis=0), 1e-9),
-        )
-        for view, curves in by_view.items()
-    }
-
-
-def _roc_panel(panel: Axes, method: str, curves: Mapping[str, tuple[Any, Any]], comparison: Comparison) -> None:
-    colour = _COLOURS.get(method, "black")
-    trained = [rejection for view, (_, rejection) in curves.items() if not _is_held_out(comparison, view)]
-    efficiency = curves["nominal"][0]
-    ceiling = next(b.effective_background or 1.0 for b in comparison.benefits if b.method == method)
-    if trained:
-        band = np.minimum(trained, ceiling)
-        panel.fill_between(efficiency, band.min(axis=0), band.max(axis=0), color=colour, alpha=0.3, lw=0, label="views")
-    panel.plot(efficiency, np.minimum(curves["nominal"][1], ceiling), color=colour, lw=2, label="nominal")
-    for view, (_, rejection) in curves.items():
-        if _is_held_out(comparison, view):
-            panel.plot(
-                efficiency,
-                np.minimum(rejection, ceiling),
-                color="black",
-                ls="-." if view in comparison.test_sets else "--",
-                lw=1.3,
-                label=_called(comparison, view),
-            )
-    panel.plot(efficiency, 1 / efficiency, color="grey", ls=":", lw=1, label="no discrimination")
-    panel.set(yscale="log", xlim=(0.1, 1), ylim=(1, ceiling), xlabel=r"signal efficiency $\varepsilon_S$")
-    panel.set_title(method, fontsize=14, color=colour)
-    panel.legend(loc="upper right")
 
 
 def robustness_against_cost(comparison: Comparison) -> Figure:
     """Draw how far scores move, and how good they are, over what one training cost, at the largest label fraction."""
     figure = Figure(figsize=(13, 5))
     left, right = figure.subplots(1, 2, sharex=True)
-    fraction = max(b.label_fraction for b in comparison.benefits)
+    fraction = most_labels(comparison)
     held_out, others = _shown_views(comparison)
     panels = (
-        (left, "wasserstein_background", held_out + others),
-        (right, "auc", ["nominal", *(held_out or others[:1])]),
+        (left, shift_of(comparison.benefits), held_out + others),
+        (right, quality_of(comparison.benefits), ["nominal", *(held_out or others[:1])]),
     )
-    for panel, name, shown in panels:
-        panel.set(xscale="log", xlabel="CPU seconds of one training, views included")
+    for panel, (name, label), shown in panels:
+        panel.set(xscale="log", xlabel="CPU seconds of one training, views included", ylabel=label)
         for place, (method, summary) in enumerate(comparison.methods.items()):
             for number, view in enumerate(shown):
                 aside = _VIEW_ASIDE * (number - (len(shown) - 1) / 2) + _METHOD_ASIDE * (
                     place - (len(comparison.methods) - 1) / 2
                 )
                 shift = ScaledTranslation(aside / 72, 0, figure.dpi_scale_trans)
-                _point(panel, comparison, _row(comparison.benefits, method, view, fraction), name, shift)
+                _point(panel, comparison, row_of(comparison.benefits, method, view, fraction), name, shift)
             if summary.price.total_cpu_s is not None:
-                panel.axvline(summary.price.total_cpu_s, ymax=0.04, color=_COLOURS.get(method, "black"), lw=3)
+                panel.axvline(summary.price.total_cpu_s, ymax=0.04, color=colours(comparison)[method], lw=3)
         _mark_unknown(panel, comparison)
         _legend(panel, comparison, shown)
         panel.margins(x=0.1)
         panel.autoscale_view()
-    left.set_ylabel("score shift of background (Wasserstein)")
     left.set_ylim(bottom=0)
-    right.set_ylabel("AUC")
     figure.suptitle(f"Test split, {fraction:.0%} of the labels; bars: 95 % over seeds and test events", fontsize=13)
     return figure
 
 
 def _shown_views(comparison: Comparison) -> tuple[list[str], list[str]]:
     """Choose what a robustness plot shows: a view never trained on and a test set, then what moves scores most."""
-    others = [view for view in comparison.views if view != "nominal"]
-    held_out = [view for view in others if _is_held_out(comparison, view)]
+    sets = [view for view in judged_on(comparison) if view in comparison.test_sets]
+    others = [view for view in judged_on(comparison) if view not in sets]
+    held_out = [view for view in others if is_held_out(comparison, view)]
+    name, _ = shift_of(comparison.benefits)
 
     def moved(view: str) -> float:
-        return max(b.figures["wasserstein_background"].mean for b in comparison.benefits if b.view == view)
+        return max(b.figures[name].mean for b in comparison.benefits if b.view == view)
 
     by_shift = sorted((view for view in others if view not in held_out), key=moved, reverse=True)
-    return held_out[:1] + list(comparison.test_sets)[:1], by_shift[: 1 if held_out else 2]
+    return held_out[:1] + sets[:1], by_shift[: 1 if held_out else 2]
 
 
 def _point(panel: Axes, comparison: Comparison, row: Benefit, name: str, shift: Transform) -> None:
     """Draw one figure with its interval, colour by method and shape by view, shifted on the page."""
-    value, colour = row.figures[name], _COLOURS.get(row.method, "black")
+    value, colour = row.figures[name], colours(comparison)[row.method]
     cost = comparison.methods[row.method].price.total_cpu_s or _place_of_unknown(comparison)
     panel.errorbar(
         cost,
@@ -181,27 +110,11 @@ def _marker(comparison: Comparison, view: str) -> str:
 
 def _legend(panel: Axes, comparison: Comparison, views: Sequence[str]) -> None:
     """Name colours (methods) and shapes (views), above the panel."""
-    methods = [Line2D([], [], color=_COLOURS.get(m, "black"), lw=4, label=m) for m in comparison.methods]
     shapes = [
-        Line2D([], [], color="black", marker=_marker(comparison, view), ls="none", label=_called(comparison, view))
+        Line2D([], [], color="black", marker=_marker(comparison, view), ls="none", label=called(comparison, view))
         for view in views
     ]
-    panel.legend(handles=methods + shapes, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0))
-
-
-def _called(comparison: Comparison, view: str) -> str:
-    return f"{view} (held out)" if _is_held_out(comparison, view) else view
-
-
-def _is_held_out(comparison: Comparison, view: str) -> bool:
-    """Tell views that were never trained on, and test sets, from the others."""
-    return view in comparison.test_sets or not comparison.views[view].trained_on
-
-
-def _row(benefits: Sequence[Benefit], method: str, view: str, fraction: float) -> Benefit:
-    return next(
-        b for b in benefits if (b.method, b.view, b.label_fraction, b.weighting) == (method, view, fraction, "flat")
-    )
+    panel.legend(handles=method_handles(comparison) + shapes, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0))
 
 
 def cost_by_stage(comparison: Comparison) -> Figure:
@@ -212,7 +125,7 @@ def cost_by_stage(comparison: Comparison) -> Figure:
     by_stage = {stage: [price.stages.get(stage, 0.0) for price in comparison.views.values()] for stage in stages}
     usual = max(price.cpu_ms_per_event or 0.0 for price in comparison.views.values() if price.trained_on)
     unpriced = [place for place, price in enumerate(comparison.views.values()) if price.cpu_s is None]
-    names = [_called(comparison, view) for view in comparison.views]
+    names = [called(comparison, view) for view in comparison.views]
     _stacked(left, names, by_stage, "CPU ms an event that the view adds", 1.4 * usual or 1.0, unpriced)
     prices = [summary.price for summary in comparison.methods.values()]
     unpriced = [place for place, price in enumerate(prices) if price.total_cpu_s is None]
@@ -263,9 +176,3 @@ def _stacked(
     panel.tick_params(axis="y", which="both", left=False, right=False)
     if parts:
         panel.legend(ncols=4, loc="lower center", bbox_to_anchor=(0.5, 1.0))
-
-
-def _png(figure: Figure) -> bytes:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=130, metadata={"Software": None})  # no version: same numbers, same bytes
-    return buffer.getvalue()
