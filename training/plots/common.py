@@ -3,14 +3,16 @@
 from collections.abc import Sequence
 from itertools import cycle
 
+from matplotlib.artist import Artist
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from training.results import Benefit, Comparison
 
-# Okabe and Ito's, without yellow, then Tol's muted ones: told apart by colour-blind eyes, neighbours best
+# Okabe and Ito's, without yellow, then Tol's muted ones: told apart by colour-blind eyes
 _COLOURS = (
     *("#0072b2", "#d55e00", "#009e73", "#555555", "#cc79a7", "#e69f00", "#56b4e9"),
-    *("#332288", "#882255", "#999933", "#aaaaaa", "#7f3c00"),
+    *("#332288", "#882255", "#999933", "#a6d854", "#7f3c00"),
 )
 _QUALITY = {"accuracy": "accuracy", "resolution": "resolution, unit of the target", "auc": "AUC"}
 _SHIFT = {
@@ -77,3 +79,9 @@ def called(comparison: Comparison, view: str) -> str:
 def method_handles(comparison: Comparison) -> list[Line2D]:
     """Give the entries of a legend that names methods by their colours."""
     return [Line2D([], [], color=colour, lw=4, label=method) for method, colour in colours(comparison).items()]
+
+
+def name_above(figure: Figure, handles: Sequence[Artist], told: str, inches: float = 2.2) -> None:
+    """Put a legend above all panels, in as many columns of some width as there is room for, and a line on it."""
+    columns = max(1, min(len(handles), int(figure.get_figwidth() / inches)))
+    figure.legend(handles=handles, loc="outside upper center", ncols=columns, title=told, title_fontsize=13)

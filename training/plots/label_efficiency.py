@@ -6,13 +6,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from training.plots.common import colours, method_handles, quality_of
+from training.plots.common import colours, method_handles, name_above, quality_of
 from training.results import Comparison
 
 _ACROSS = 3  # panels in a row
 _STYLES = ("-", "--", ":")
 _OWN = "own"  # the head of a network that classifies itself
-_ASIDE = 1.03  # the factor between two methods of as many labels
+_SLOT = 1.25  # the factor between the outermost of what has as many labels
 
 
 def label_efficiency(comparison: Comparison) -> Figure:
@@ -30,8 +30,7 @@ def label_efficiency(comparison: Comparison) -> Figure:
     heads = [head for head in styles(comparison) if head != _OWN]
     if len(heads) > 1:
         handles += [Line2D([], [], color="black", ls=styles(comparison)[h], label=f"head {h}") for h in heads]
-    figure.legend(handles=handles, loc="outside upper center", ncols=min(len(handles), 5))
-    figure.suptitle("Nominal, test split, flat weights; bars: 95 % over seeds and test events", fontsize=13)
+    name_above(figure, handles, "Nominal, test split, flat weights; bars: 95 % over seeds and test events")
     return figure
 
 
@@ -44,16 +43,17 @@ def styles(comparison: Comparison) -> dict[str, str]:
 def _panel(panel: Axes, comparison: Comparison, task: str) -> None:
     rows = [b for b in comparison.benefits if (b.task, b.view, b.weighting) == (task, "nominal", "flat")]
     name, label = quality_of(rows)
-    methods = list(comparison.methods)
-    for (place, method), (head, ls) in product(enumerate(methods), styles(comparison).items()):
+    known = {(row.method, row.head) for row in rows}
+    lines = [pair for pair in product(comparison.methods, styles(comparison)) if pair in known]
+    for place, (method, head) in enumerate(lines):
         line = sorted((b for b in rows if (b.method, b.head) == (method, head)), key=lambda row: row.n_labels)
         found = [row.figures[name] for row in line]
         panel.errorbar(
-            [row.n_labels * _ASIDE ** (place - (len(methods) - 1) / 2) for row in line],
+            [row.n_labels * _SLOT ** ((place + 0.5) / len(lines) - 0.5) for row in line],
             [value.mean for value in found],
             yerr=[[value.mean - value.low for value in found], [value.high - value.mean for value in found]],
             color=colours(comparison)[method],
-            ls=ls,
+            ls=styles(comparison)[head],
             marker="o",
             markersize=4,
             lw=1.6,

@@ -13,6 +13,7 @@ from training.plots.common import (
     judged_on,
     method_handles,
     most_labels,
+    name_above,
     row_of,
     shift_of,
 )
@@ -33,8 +34,7 @@ def robustness(comparison: Comparison) -> Figure:
     known = row_of(comparison.benefits, methods[0], views[0], most_labels(comparison)).figures
     distance, label = shift_of(comparison.benefits)
     shown = [(name, text) for name, text in _CHANGES.items() if name in known] + [(distance, label)]
-    width = 3 + max(0.9, 0.2 * len(methods)) * len(views)
-    figure = Figure(figsize=(width, 1.7 + 3.2 * len(shown)))
+    figure = Figure(figsize=(3 + max(1.0, 0.2 * len(methods)) * len(views), 2.2 + 3.2 * len(shown)))
     panels = figure.subplots(len(shown), 1, sharex=True, squeeze=False)[:, 0]
     for panel, (name, text) in zip(panels, shown, strict=True):
         _panel(panel, comparison, name, views)
@@ -44,15 +44,14 @@ def robustness(comparison: Comparison) -> Figure:
     panels[-1].set_ylim(bottom=0)
     _mark_chance(panels[-1], comparison, distance, views)
     names = [called(comparison, view).replace(" (", "\n(") for view in views]
-    panels[-1].set_xticks(range(len(views)), names, rotation=30 if len(views) * len(names[0]) > 8 * width else 0)
+    panels[-1].set_xticks(range(len(views)), names, rotation=30, ha="right", rotation_mode="anchor")
     handles = method_handles(comparison)
     if CHANCE in views:
         handles.append(Line2D([], [], color="black", lw=1.2, ls=":", label=f"the same method's on {CHANCE}: chance"))
-    figure.legend(handles=handles, loc="outside upper center", ncols=min(len(handles), 5))
     told = (
         f"Test split, flat weights, {most_labels(comparison):.0%} of the labels; bars: 95 % over seeds and test events"
     )
-    figure.suptitle(told, fontsize=13)
+    name_above(figure, handles, told)
     return figure
 
 

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from training.plots.common import called, colours, is_held_out, most_labels, row_of
+from training.plots.common import called, colours, is_held_out, most_labels, name_above, row_of
 from training.results import Comparison, EvaluationResult
 
 _ACROSS = 4  # panels in a row
@@ -67,10 +67,9 @@ def roc(comparison: Comparison, evaluations: Sequence[EvaluationResult]) -> Figu
         if column == 0:
             upper.set_ylabel(r"background rejection $1/\varepsilon_B$")
             lower.set_ylabel("ratio to\nnominal")
-    entries = dict(zip(*reversed(panels[0, 0].get_legend_handles_labels()), strict=True))
-    figure.legend(entries.values(), entries.keys(), loc="outside upper center", ncols=across + 1)
-    title = f"Test split, flat weights, {most_labels(comparison):.0%} of the labels, geometric mean over training seeds"
-    figure.suptitle(title, fontsize=13)
+    entries = {str(handle.get_label()): handle for handle in panels[0, 0].get_legend_handles_labels()[0]}
+    told = f"Test split, flat weights, {most_labels(comparison):.0%} of the labels, geometric mean over training seeds"
+    name_above(figure, list(entries.values()), told, inches=3.3)
     return figure
 
 

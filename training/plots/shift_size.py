@@ -4,7 +4,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from training.plots.common import colours, method_handles, most_labels, row_of, shift_of
+from training.plots.common import colours, method_handles, most_labels, name_above, row_of, shift_of
 from training.results import Comparison
 
 _LOGARITHMIC = 4.0  # where the largest value is this many times the smallest: factors, as of scales
@@ -30,9 +30,8 @@ def similarity_against_shift(comparison: Comparison) -> Figure:
     panels[1, 0].set_ylabel(shift_of(comparison.benefits)[1])
     itself = Line2D([], [], color="black", marker="o", mfc="none", ls="none", label="nominal itself")
     handles = [*method_handles(comparison), itself]
-    figure.legend(handles=handles, loc="outside upper center", ncols=min(len(handles), 5))
     told = f"Test split, {most_labels(comparison):.0%} of the labels; bars: standard deviation over training seeds"
-    figure.suptitle(told, fontsize=13)
+    name_above(figure, handles, told)
     return figure
 
 
