@@ -22,7 +22,7 @@ from training.evaluate import bootstrap_weights
 from training.figures import Scored, quality
 from training.files import read_model
 from training.keys import generator
-from training.plots import draw_all, robustness_against_cost, roc
+from training.plots import draw_all, robustness, robustness_against_cost, roc
 from training.results import Comparison, EvaluationResult, Provenance, Replicated, ViewFigures
 from training.tasks import labels_of
 
@@ -87,6 +87,8 @@ def test_a_test_set_stands_beside_the_views_in_table_and_pictures(compared: Path
     evaluations = [read_model(path, EvaluationResult) for path in sorted(compared.glob("[rs][01].json"))]
     labels = {line.get_label() for panel in roc(comparison, evaluations).axes for line in panel.lines}
     assert {"vincia (held out)", "other (held out)"} <= labels
+    ticks = [text.get_text() for text in robustness(comparison).axes[-1].get_xticklabels()]
+    assert ticks[-2:] == ["vincia\n(held out)", "other\n(held out)"]
     legends = [panel.get_legend() for panel in robustness_against_cost(comparison).axes]
     assert all("other (held out)" in [text.get_text() for text in legend.get_texts()] for legend in legends)
 
@@ -115,7 +117,8 @@ def test_the_comparison_warns_of_few_seeds_and_says_what_it_cannot_tell(compared
 def test_pictures_are_the_same_bytes_when_drawn_again(compared: Path) -> None:
     evaluations = [read_model(path, EvaluationResult) for path in sorted(compared.glob("[rs][01].json"))]
     again = draw_all(read_model(compared / "comparison.json", Comparison), evaluations)
-    assert sorted(again) == ["cost_by_stage.png", "robustness_cost.png", "roc.png"]
+    names = ["cost_by_stage", "label_efficiency", "robustness", "robustness_cost", "roc", "shift"]
+    assert sorted(again) == [f"{name}.png" for name in names]
     for name, picture in again.items():
         assert (compared / "plots" / name).read_bytes() == picture
 

@@ -7,6 +7,7 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator, NullFormatter
 from matplotlib.transforms import ScaledTranslation, Transform
 
 from training.plots.common import (
@@ -51,6 +52,9 @@ def robustness_against_cost(comparison: Comparison) -> Figure:
         _legend(panel, comparison, shown)
         panel.margins(x=0.1)
         panel.autoscale_view()
+        panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        panel.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        panel.xaxis.set_minor_formatter(NullFormatter())
     left.set_ylim(bottom=0)
     figure.suptitle(f"Test split, {fraction:.0%} of the labels; bars: 95 % over seeds and test events", fontsize=13)
     return figure
