@@ -41,7 +41,7 @@ def compared(toy: Toy, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Train two methods with two seeds by the command line and compare them; give the folder."""
     out = tmp_path_factory.mktemp("compared")
     judged_on = {"bootstrap": 20, "test_sets": {"other": {"hbb": "hbb_other"}}}
-    content = {"training": SMALL | {"methods": ["resim", "supervised"]}, "evaluation": judged_on}
+    content = {"training": SMALL | {"methods": {"resim": {}, "supervised": {}}}, "evaluation": judged_on}
     write_toy(out / "hbb_other", "hbb_other", 200, 100, held_out=True)
     held_out = ["--held-out", f"hbb_other={out / 'hbb_other'}"]
     (out / "config.yaml").write_text(yaml.safe_dump(content))
@@ -53,9 +53,9 @@ def compared(toy: Toy, tmp_path_factory: pytest.TempPathFactory) -> Path:
         contrastive = ["--method", "resim", "--seed-index", seed, *common]
         _run("pretrain", *contrastive, "--out", out / f"r{seed}.pt")
         _run("evaluate", *contrastive, "--encoder", out / f"r{seed}.pt", *held_out, "--out", out / f"r{seed}.json")
-        scratch = ["--seed-index", seed, *common]
+        scratch = ["--method", "supervised", "--seed-index", seed, *common]
         _run("supervised", *scratch, "--out", out / f"s{seed}.pt")
-        judged = ["--method", "supervised", *scratch, "--encoder", out / f"s{seed}.pt", *held_out]
+        judged = [*scratch, "--encoder", out / f"s{seed}.pt", *held_out]
         _run("evaluate", *judged, "--out", out / f"s{seed}.json")
         evaluations += ["--evaluation", out / f"r{seed}.json", "--evaluation", out / f"s{seed}.json"]
     _run("compare", *common, *held_out, *evaluations, "--out", out / "comparison.json", "--plots", out / "plots")

@@ -130,14 +130,14 @@ def test_held_out_views_are_lines_beside_the_envelope_and_ratios_need_ten_backgr
 
 
 def test_many_methods_are_wrapped_into_rows_of_four_and_have_colours_of_their_own() -> None:
-    methods = [f"m{number}" for number in range(12)]
+    methods = [f"m{number}" for number in range(17)]
     comparison, evaluations = made(methods[:6])
     figure = roc(comparison, evaluations)
     assert [panel.get_title() for panel in figure.axes if panel.get_title()] == methods[:6]
     assert len(figure.axes) == 2 * 6
     shares = {panel.get_subplotspec().rowspan.start for panel in figure.axes}
     assert shares == {0, 1, 2, 3}
-    assert len(set(colours(made(methods)[0]).values())) == 12
+    assert len(set(colours(made(methods)[0]).values())) == 17
     assert colours(made(methods[:1])[0])["m0"] == colours(comparison)["m0"]
 
 

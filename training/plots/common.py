@@ -1,9 +1,10 @@
 """What pictures share: colours, which rows and figures are looked at first, how views are called."""
 
 from collections.abc import Sequence
-from itertools import cycle
 
+from matplotlib import colormaps
 from matplotlib.artist import Artist
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
@@ -33,8 +34,10 @@ def headline(comparison: Comparison) -> Comparison:
 
 
 def colours(comparison: Comparison) -> dict[str, str]:
-    """Give each method its colour, by the order of the config."""
-    return dict(zip(comparison.methods, cycle(_COLOURS)))
+    """Give each method its colour, by the order of the config; what goes beyond the list, a scan, lies on a scale."""
+    more = len(comparison.methods) - len(_COLOURS)
+    scale = [to_hex(colormaps["plasma"]((place + 0.5) / more)) for place in range(more)]
+    return dict(zip(comparison.methods, [*_COLOURS, *scale], strict=False))
 
 
 def quality_of(benefits: Sequence[Benefit]) -> tuple[str, str]:
