@@ -33,7 +33,7 @@ def made(toy: Toy, tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         for words in (
             ["pretrain", "--method", "resim", "--out", "encoder.pt"],
-            ["supervised", "--out", "classifiers.pt"],
+            ["supervised", "--method", "supervised", "--out", "classifiers.pt"],
             ["evaluate", "--method", "resim", "--encoder", "encoder.pt", "--out", "judged.json"],
         ):
             assert _code(patch, folder, toy(80, 40), words) == 0
@@ -146,7 +146,7 @@ def _cut(place: Path, folder: Path, keep: Callable[[dict[str, np.ndarray]], np.n
 @pytest.mark.parametrize("splits", [[1, 2], []], ids=["of the train split", "at all"])
 def test_a_sample_without_an_object_to_train_on(refused: Run, toy: Toy, tmp_path: Path, splits: list[int]) -> None:
     hbb = _cut(toy(80, 40)["hbb"], tmp_path, lambda columns: np.isin(columns["split"], splits))
-    for command in (PRETRAIN, ("supervised", "--out", "new.pt")):
+    for command in (PRETRAIN, ("supervised", "--method", "supervised", "--out", "new.pt")):
         told = refused(*command, data={"qcd": toy(80, 40)["qcd"], "hbb": hbb})
         assert "sample 'hbb' has no train object in nominal" in told
 
@@ -154,7 +154,7 @@ def test_a_sample_without_an_object_to_train_on(refused: Run, toy: Toy, tmp_path
 def test_no_object_at_all_is_left_to_train_on(refused: Run, toy: Toy, tmp_path: Path) -> None:
     data = {s: _cut(place, tmp_path / s, lambda c: c["split"] == 1) for s, place in toy(80, 40).items()}
     assert "has no train object in nominal, shower_seed" in refused(*PRETRAIN, data=data)
-    told = refused("supervised", "--out", "new.pt", data=data)
+    told = refused("supervised", "--method", "supervised", "--out", "new.pt", data=data)
     assert "the data sets hold no object of the train split in view 'nominal'; simulate more events" in told
 
 
