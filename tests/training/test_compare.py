@@ -177,7 +177,8 @@ def test_bad_data_options_are_refused(data: list[str], message: str) -> None:
 def test_a_mistake_ends_in_one_line_and_code_2(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    words = ["resim-train", "supervised", "--config", str(tmp_path / "no.yaml"), "--seed-index", "0"]
+    words = ["resim-train", "supervised", "--method", "supervised", "--seed-index", "0"]
+    words += ["--config", str(tmp_path / "no.yaml")]
     monkeypatch.setattr("sys.argv", [*words, "--data", "a=b", "--data", "c=d", "--out", str(tmp_path / "o.json")])
     with pytest.raises(SystemExit) as stopped:
         main()
