@@ -38,18 +38,18 @@ from training.results import (
     ViewFigures,
     ViewPrice,
 )
+from training.shifts import shifts_of
 from training.tasks import check_tasks, labels_of
 
 CONFIDENCE = 0.95
 _FEW = 10  # background objects above a threshold: with fewer, a rejection is uncertain by a third and more
 SEPARATED_BY = ("auc", "accuracy", "resolution", "rejection_50", "wasserstein_background", "wasserstein")
 _SMALLER_IS_BETTER = ("resolution", "wasserstein")
-_RANGES = {
+_RANGES = {  # beginnings of figures' names -> where they can be
     "auc": (0.0, 1.0),
-    "rejection_50": (1.0, np.inf),
-    "rejection_70": (1.0, np.inf),
-    "wasserstein_background": (0.0, 1.0),
-    "wasserstein_signal": (0.0, 1.0),
+    "rejection_": (1.0, np.inf),
+    "background_efficiency_relative_change_": (-1.0, np.inf),
+    "wasserstein_": (0.0, 1.0),
 }
 Key = tuple[str, str, float, str, str]  # task, head, label fraction, view, weighting
 Evaluations = Mapping[str, Sequence[EvaluationResult]]  # method -> trainings by rising seed index
@@ -84,6 +84,7 @@ def compare(
         samples=_sample_sizes(store.index),
         pt_auc=pt_auc,
         views=views,
+        shifts=shifts_of(store),
         test_sets={each.name: _stand_ins(each) for each in held_out},
         methods={
             method: summarise(results, config.training.views_of(method), views, store.index)
@@ -158,7 +159,7 @@ def estimate(name: str, figures: Sequence[Replicated]) -> Estimate:
     values = np.array([value for value, _ in scaled])
     half, mean = half_width(values, np.array([replicates for _, replicates in scaled])), values.mean()
     back = np.exp if _is_rejection(name) else float
-    lowest, highest = _RANGES.get(name, (-np.inf, np.inf))
+    lowest, highest = next((r for start, r in _RANGES.items() if name.startswith(start)), (-np.inf, np.inf))
     return Estimate(
         mean=float(back(mean)),
         spread=_spread([figure.value for figure in figures]),

@@ -198,6 +198,9 @@ class Comparison(_Result):
     samples: dict[str, dict[str, int]] = Field(description="sample -> split -> objects")
     pt_auc: dict[str, PtAuc] = Field(description="task of two classes ->")
     views: dict[str, ViewPrice]
+    shifts: dict[str, dict[str, float]] = Field(
+        description="setting that several views change, and nothing else -> view -> its value there; see docs"
+    )
     test_sets: dict[str, dict[str, StandIn]] = Field(description="set -> sample -> what stands in for it")
     methods: dict[str, MethodSummary]
     benefits: list[Benefit]

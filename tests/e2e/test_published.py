@@ -106,7 +106,8 @@ def pictures(folder: Path) -> list[str]:
     return [path.stem for path in found]
 
 
-ALL_PICTURES = ["cost_by_stage", "object-hbb", "object-qcd", "robustness_cost", "roc"]
+OBJECTS = ["object-hbb", "object-qcd"]
+ALL_PICTURES = ["cost_by_stage", "label_efficiency", *OBJECTS, "robustness", "robustness_cost", "roc", "shift"]
 
 
 def test_stores_are_compared_without_simulation_and_where_they_lie(from_stores: Path, stores: dict[str, Path]) -> None:

@@ -261,7 +261,7 @@ def test_the_workflow_judges_on_it_and_trains_without_it(workflow: Path, method:
     assert rows["sherpa"]["objects"]["qcd"] == rows["nominal"]["objects"]["qcd"]
     objects = open_dataset(workflow / "results/data/hbb_sherpa").parts[0].view("nominal").present.sum()
     assert rows["sherpa"]["objects"]["hbb"] == objects
-    assert rows["sherpa"]["figures"]["background_efficiency_change"]["value"] == 0
+    assert rows["sherpa"]["figures"]["background_efficiency_change_50"]["value"] == 0
     dry = snakemake(workflow, "--dry-run", "--printshellcmds", "--forceall").stdout
     training = [line for line in dry.splitlines() if "resim-train pretrain" in line or "resim-train supervised" in line]
     assert len(training) == 2

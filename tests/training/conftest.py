@@ -13,6 +13,12 @@ from training.keys import generator
 
 VIEWS = ("nominal", "shower_seed", "fsr_mur_2", "fsr_mur_half", "rehadronized", "redetected", "vincia")
 HELD_OUT = "vincia"
+CUTS = dict.fromkeys(VIEWS, "shower") | {"nominal": None, "rehadronized": "hadronization", "redetected": "detector"}
+CHANGES = {
+    "fsr_mur_2": {"TimeShower:renormMultFac": 4.0},
+    "fsr_mur_half": {"TimeShower:renormMultFac": 0.25},
+    "vincia": {"PartonShowers:model": 2},
+}
 SPLITS = ("train", "validation", "test")
 BLOCK = 20
 SCHEMA = Schema(
@@ -43,7 +49,7 @@ def toy_jets(n: int, draws: np.random.Generator, *, two_prongs: bool, width: int
     return completed(x.astype(np.float32))
 
 
-def _table(jets: NDArray[np.float32], present: NDArray[np.bool_], splits: list[str]) -> ViewTable:
+def _table(jets: NDArray[np.float32], present: NDArray[np.bool_], view: str, splits: list[str]) -> ViewTable:
     jets = jets * present[:, None, None]
     filled = jets[:, :, PT] > 0
     columns = np.full((len(jets), len(SCHEMA.view_columns)), np.nan, dtype=np.float32)
@@ -51,7 +57,8 @@ def _table(jets: NDArray[np.float32], present: NDArray[np.bool_], splits: list[s
     columns[:, 1:] = 1
     columns[~present] = np.nan
     offsets = np.concatenate([[0], np.cumsum(filled.sum(axis=1))]).astype(np.int64)
-    return ViewTable(present, columns, offsets, jets[filled], {"from": "", "set": {}, "replica": 0, "splits": splits})
+    origin = {"from": CUTS[view], "set": CHANGES.get(view, {}), "replica": 0, "splits": splits}
+    return ViewTable(present, columns, offsets, jets[filled], origin)
 
 
 def write_toy(
@@ -107,8 +114,8 @@ def _view(
     jets = np.concatenate([block[view] for block in blocks])
     present = ids % 17 != VIEWS.index(view) + 3  # a few are missing, others in each view
     if view == HELD_OUT:
-        return _table(jets, present & (split == SPLITS.index("test")), ["test"])
-    return _table(jets, present, [])
+        return _table(jets, present & (split == SPLITS.index("test")), view, ["test"])
+    return _table(jets, present, view, [])
 
 
 @pytest.fixture(scope="session")

@@ -22,7 +22,7 @@ from training.evaluate import bootstrap_weights
 from training.figures import Scored, quality
 from training.files import read_model
 from training.keys import generator
-from training.plots import colour_of, draw_all, robustness_against_cost, roc
+from training.plots import draw_all, robustness, robustness_against_cost, roc
 from training.results import Comparison, EvaluationResult, Provenance, Replicated, ViewFigures
 from training.tasks import labels_of
 
@@ -87,6 +87,8 @@ def test_a_test_set_stands_beside_the_views_in_table_and_pictures(compared: Path
     evaluations = [read_model(path, EvaluationResult) for path in sorted(compared.glob("[rs][01].json"))]
     labels = {line.get_label() for panel in roc(comparison, evaluations).axes for line in panel.lines}
     assert {"vincia (held out)", "other (held out)"} <= labels
+    ticks = [text.get_text() for text in robustness(comparison).axes[-1].get_xticklabels()]
+    assert ticks[-2:] == ["vincia\n(held out)", "other\n(held out)"]
     legends = [panel.get_legend() for panel in robustness_against_cost(comparison).axes]
     assert all("other (held out)" in [text.get_text() for text in legend.get_texts()] for legend in legends)
 
@@ -115,16 +117,10 @@ def test_the_comparison_warns_of_few_seeds_and_says_what_it_cannot_tell(compared
 def test_pictures_are_the_same_bytes_when_drawn_again(compared: Path) -> None:
     evaluations = [read_model(path, EvaluationResult) for path in sorted(compared.glob("[rs][01].json"))]
     again = draw_all(read_model(compared / "comparison.json", Comparison), evaluations)
-    assert sorted(again) == ["cost_by_stage.png", "robustness_cost.png", "roc.png"]
+    names = ["cost_by_stage", "label_efficiency", "robustness", "robustness_cost", "roc", "shift"]
+    assert sorted(again) == [f"{name}.png" for name in names]
     for name, picture in again.items():
         assert (compared / "plots" / name).read_bytes() == picture
-
-
-def test_methods_of_a_scan_have_colours_of_their_own(compared: Path) -> None:
-    comparison = read_model(compared / "comparison.json", Comparison)
-    names = ["resim", "dann", *(f"supcon_alpha_{alpha}" for alpha in (0, 0.25, 0.5, 0.75, 1))]
-    scan = comparison.model_copy(update={"methods": dict.fromkeys(names, comparison.methods["resim"])})
-    assert len({colour_of(scan, name) for name in names}) == len(names)
 
 
 def test_points_are_drawn_at_their_price_and_set_apart_on_the_page_alone(compared: Path) -> None:
@@ -181,16 +177,8 @@ def test_bad_data_options_are_refused(data: list[str], message: str) -> None:
 def test_a_mistake_ends_in_one_line_and_code_2(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    words = [
-        "resim-train",
-        "supervised",
-        "--method",
-        "supervised",
-        "--config",
-        str(tmp_path / "no.yaml"),
-        "--seed-index",
-        "0",
-    ]
+    words = ["resim-train", "supervised", "--method", "supervised", "--seed-index", "0"]
+    words += ["--config", str(tmp_path / "no.yaml")]
     monkeypatch.setattr("sys.argv", [*words, "--data", "a=b", "--data", "c=d", "--out", str(tmp_path / "o.json")])
     with pytest.raises(SystemExit) as stopped:
         main()

@@ -75,9 +75,9 @@ def test_scores_of_a_set_are_those_of_its_objects(store: Store, folders: dict[st
     trained, _ = pretrain(store, settings, "resim", 0)
     sets = open_held_out({"hbb_other": folders["hbb_other"]}, store, settings)
     found = row(evaluate_encoder(store, settings, trained, sets), "other")
-    for name in ("background_efficiency_change", "wasserstein_background"):
+    for name in ("background_efficiency_change_50", "wasserstein_background"):
         assert [found.figures[name].value, *found.figures[name].replicates] == [0.0] * 101
-    assert np.std(found.figures["signal_efficiency_change"].replicates) > 0.02
+    assert np.std(found.figures["signal_efficiency_change_50"].replicates) > 0.02
     assert found.figures["wasserstein_signal"].value > 0
     nominal = row(evaluate_encoder(store, settings, trained, sets), "nominal")
     assert found.objects["qcd"] == nominal.objects["qcd"]
@@ -91,7 +91,7 @@ def test_the_interval_of_an_unpaired_change_covers_the_truth() -> None:
         draws = generator("unpaired", sample)
         resampled = [np.vstack([np.ones(n), draws.poisson(1, (100, n))]) for _ in range(2)]
         nominal, other = (Scored(draws.normal(size=n) + label, label, weight) for weight in resampled)
-        change = shift(TASK, nominal, other)["background_efficiency_change"]
+        change = shift(TASK, nominal, other)["background_efficiency_change_50"]
         hits += abs(change[0]) < 1.96 * change[1:].std(ddof=1)
     assert 88 <= hits <= 100
 
@@ -103,9 +103,24 @@ def test_the_threshold_is_nominals_and_the_quality_the_sets_own() -> None:
     nominal = Scored(np.array([0.0, 0.0, 0.0, 2.0, 1.0, 1.0, 2.0, 3.0]), label, ones)
     other = Scored(np.array([2.0, 2.0, 2.0, 0.0, 0.0, 0.0, 0.0, 3.0]), label, ones)
     found = shift(TASK, nominal, other)
-    assert found["background_efficiency_change"].tolist() == [0.5]
-    assert found["signal_efficiency_change"].tolist() == [-0.25]
+    assert found["background_efficiency_change_50"].tolist() == [0.5]
+    assert found["background_efficiency_relative_change_50"].tolist() == [2.0]
+    assert found["signal_efficiency_change_50"].tolist() == [-0.25]
+    # one signal of four is less than 30 %: the threshold is that of two; 70 % are all four, for two lie at 1
+    assert found["background_efficiency_change_30"].tolist() == [0.5]
+    assert found["background_efficiency_change_70"].tolist() == [0.5]
+    assert found["signal_efficiency_change_70"].tolist() == [-0.75]
     assert quality(TASK, other)["auc"].tolist() == [pytest.approx((3 * 0.5 + 4) / 16)]
+
+
+def test_the_relative_change_counts_in_single_objects_where_nominal_keeps_no_background() -> None:
+    """Nothing above the threshold in nominal, two of four in the view: two objects more, and none of that is no NaN."""
+    ones = np.ones((1, 8))
+    label = np.array([0, 0, 0, 0, 1, 1, 1, 1])
+    nominal = Scored(np.array([0.0, 0.0, 0.0, 0.0, 1.0, 1.0, 2.0, 3.0]), label, ones)
+    other = Scored(np.array([2.0, 2.0, 0.0, 0.0, 1.0, 1.0, 2.0, 3.0]), label, ones)
+    assert shift(TASK, nominal, other)["background_efficiency_relative_change_50"].tolist() == [2.0]
+    assert shift(TASK, nominal, nominal)["background_efficiency_relative_change_50"].tolist() == [0.0]
 
 
 def test_nothing_that_is_trained_sees_a_held_out_object(store: Store, folders: dict[str, Path], toy: Toy) -> None:

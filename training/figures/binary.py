@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from training import metrics
 from training.figures.scored import Scored
 
-EFFICIENCIES = (0.5, 0.7)  # of the signal, at which background rejection is quoted
+EFFICIENCIES = {"30": 0.3, "50": 0.5, "70": 0.7}  # of the signal in nominal, at which all is quoted, by their names
 
 
 def quality(scored: Scored) -> dict[str, NDArray[np.float64]]:
@@ -14,8 +14,8 @@ def quality(scored: Scored) -> dict[str, NDArray[np.float64]]:
     curve = metrics.roc(scored.score, scored.label, scored.weight)
     effective = scored.effective_background
     rejections = {
-        f"rejection_{efficiency:.0%}".rstrip("%"): metrics.rejection(curve.background_at(efficiency), effective)
-        for efficiency in EFFICIENCIES
+        f"rejection_{name}": metrics.rejection(curve.background_at(efficiency), effective)
+        for name, efficiency in EFFICIENCIES.items()
     }
     return {"auc": curve.auc(), **rejections}
 
@@ -23,15 +23,25 @@ def quality(scored: Scored) -> dict[str, NDArray[np.float64]]:
 def shift(before: Scored, after: Scored) -> dict[str, NDArray[np.float64]]:
     """Compute how far scores move, (W,) each.
 
-    Efficiencies are taken above the threshold that keeps half of the signal in nominal; distances are between
+    Efficiencies are taken above the thresholds that keep given shares of the signal in nominal; distances are between
     probabilities.
     """
-    threshold = metrics.roc(before.score, before.label, before.weight).threshold_at(EFFICIENCIES[0])
+    curve = metrics.roc(before.score, before.label, before.weight)
     figures = {}
+    for name, efficiency in EFFICIENCIES.items():
+        threshold = curve.threshold_at(efficiency)
+        first, second = (_kept(each.of(0), threshold) for each in (before, after))
+        figures[f"background_efficiency_change_{name}"] = second - first
+        least = 1 / before.effective_background  # where nominal keeps no background: one object more would be this
+        figures[f"background_efficiency_relative_change_{name}"] = (second - first) / np.maximum(first, least)
+        first, second = (_kept(each.of(1), threshold) for each in (before, after))
+        figures[f"signal_efficiency_change_{name}"] = second - first
     for name, label in (("background", 0), ("signal", 1)):
         pair = before.of(label), after.of(label)
-        kept = [metrics.efficiency_above(each.score, threshold, each.weight) for each in pair]
-        figures[f"{name}_efficiency_change"] = kept[1] - kept[0]
         scores, weights = [metrics.probability(each.score) for each in pair], [each.weight for each in pair]
         figures[f"wasserstein_{name}"] = metrics.wasserstein(*scores, *weights)
     return figures
+
+
+def _kept(scored: Scored, threshold_W: NDArray[np.float64]) -> NDArray[np.float64]:
+    return metrics.efficiency_above(scored.score, threshold_W, scored.weight)

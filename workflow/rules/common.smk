@@ -114,7 +114,16 @@ PRETRAIN_DATA = " ".join(f"--data {sample}=results/data/{sample}" for sample in 
 HELD_OUT = sorted(EVALUATION.held_out)
 HELD_OUT_MANIFESTS = expand("results/data/{sample}/manifest.json", sample=HELD_OUT)
 HELD_OUT_DATA = " ".join(f"--held-out {sample}=results/data/{sample}" for sample in HELD_OUT)
-PLOTS = {"roc": "ROC curves", "robustness_cost": "robustness against cost", "cost_by_stage": "cost by stage"}
+PLOTS = {
+    "robustness": "change of scores by view",
+    "label_efficiency": "figure of merit by number of labels",
+    "shift": "similarity by size of a shift",
+    "robustness_cost": "robustness against cost",
+    "cost_by_stage": "cost by stage",
+}
+# Of more classes, or of a regression, there is no ROC curve.
+if len(TRAINING.main_task.members) == 2:
+    PLOTS["roc"] = "ROC curves"
 
 # One job is one core's work, whatever a library may think.
 shell.prefix("set -euo pipefail; export OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1; ")

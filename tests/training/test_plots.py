@@ -1,0 +1,229 @@
+"""Pictures of numbers that are known: what is drawn where, and what is told."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.colors import to_hex
+from matplotlib.container import ErrorbarContainer
+from matplotlib.figure import Figure
+
+from tests.training import conftest
+from training.compare import benefits_of, over_seeds
+from training.data.fetch import Store
+from training.plots import draw_all, label_efficiency, robustness, roc, similarity_against_shift
+from training.plots.common import colours, headline
+from training.plots.roc_bands import curves
+from training.results import (
+    Comparison,
+    CosineOverSeeds,
+    EvaluationResult,
+    MethodSummary,
+    Price,
+    Provenance,
+    Replicated,
+    RocCurve,
+    ViewFigures,
+    ViewPrice,
+)
+from training.shifts import shifts_of
+
+Toy = Callable[[int, int], dict[str, Path]]
+PROVENANCE = Provenance(training_digest="", evaluation_digest="", seed=1, data={}, held_out={}, software={})
+VIEWS = {"nominal": True, "fsr_mur_half": True, "fsr_mur_2": True, "shower_seed": True, "vincia": False}
+EFFICIENCY = [0.1, 0.5, 1.0]  # of the signal
+BACKGROUND = 60.0  # objects
+TASKS = {"h_qcd": ["qcd", "hbb"], "three": ["qcd", "hbb", "wqq"], "mass": []}
+GOOD = {"h_qcd": "auc", "three": "accuracy", "mass": "resolution"}
+MOVED = {
+    "h_qcd": {"background_efficiency_relative_change_50": 0.4, "wasserstein_background": 0.02},
+    "three": {"wasserstein": 0.05},
+    "mass": {"wasserstein": 2.0, "mean_change": -1.0},
+}
+
+
+def _figures(task: str, head: str, view: str, labels: int, seed: int) -> ViewFigures:
+    """Give figures of one training; every view but nominal is moved by its number times the first's."""
+    values = {GOOD[task]: 0.5 + labels / 1000}
+    values |= {} if view == "nominal" else {n: v * list(VIEWS).index(view) for n, v in MOVED[task].items()}
+    return ViewFigures(
+        task=task, head=head, label_fraction=labels / 100, n_labels=labels, view=view, weighting="flat",
+        objects={"qcd": 50, "hbb": 50}, effective_background=BACKGROUND if task == "h_qcd" else None,
+        figures={n: Replicated(value=v + 0.01 * seed, replicates=[v - 0.01, v + 0.01]) for n, v in values.items()},
+    )  # fmt: skip
+
+
+def _evaluation(method: str, seed: int, tasks: Sequence[str], heads: Sequence[str]) -> EvaluationResult:
+    """Give a training with a background efficiency of 0.1 (seed 0) or 0.4 (seed 1) where that of the signal is 0.5."""
+    middle = {"nominal": 1.0, "fsr_mur_half": 0.5, "fsr_mur_2": 2.0, "shower_seed": 1.0, "vincia": 0.25}
+    return EvaluationResult(
+        method=method, seed_index=seed, provenance=PROVENANCE, cost={}, loss=[], validation_loss=[], cosine={},
+        rows=[_figures(t, h, v, n, seed) for t in tasks for h in heads for n in (10, 100) for v in VIEWS],
+        roc=[
+            RocCurve(view=v, signal_efficiency=EFFICIENCY, background_efficiency=[0.0, (0.1, 0.4)[seed] * middle[v], 1])
+            for v in VIEWS
+        ],
+    )  # fmt: skip
+
+
+def made(
+    methods: Sequence[str] = ("resim", "supervised"),
+    tasks: Sequence[str] = ("h_qcd",),
+    shifts: dict[str, dict[str, float]] | None = None,
+) -> tuple[Comparison, list[EvaluationResult]]:
+    """Give a comparison of trainings whose figures are known; all methods have the same."""
+    heads = {method: ["own"] if method == "supervised" else ["linear", "mlp"] for method in methods}
+    found = {m: [_evaluation(m, seed, tasks, heads[m]) for seed in (0, 1)] for m in methods}
+    none = {"cpu_s": None, "wall_s": None, "cpu_ms_per_event": None, "relative_to_nominal": None, "stages": {}}
+    counts = {"bytes_written": 0, "events": 100, "objects": 100}
+    cost = {name: 1.0 for name in Price.model_fields if name != "augment_ms_per_jet"}
+    cosine = {
+        view: CosineOverSeeds(positive=over_seeds([0.8, 0.9]), random=over_seeds([0.0, 0.0]))
+        for view in VIEWS
+        if view != "nominal"
+    }
+    summary = MethodSummary(
+        price=Price(**cost, augment_ms_per_jet=None), cosine=cosine, seed_indices=[0, 1], loss=[], validation_loss=[]
+    )
+    comparison = Comparison(
+        provenance=PROVENANCE, tasks={name: TASKS[name] for name in tasks}, samples={}, pt_auc={},
+        views={view: ViewPrice(**none, **counts, trained_on=trained_on) for view, trained_on in VIEWS.items()},
+        shifts=shifts or {}, test_sets={}, methods=dict.fromkeys(methods, summary),
+        benefits=[row for results in found.values() for row in benefits_of(results)],
+        separations=[], flags=[], reading=[],
+    )  # fmt: skip
+    return comparison, [result for results in found.values() for result in results]
+
+
+def _texts(figure: Figure) -> list[str]:
+    return [text.get_text() for legend in figure.legends for text in legend.get_texts()]
+
+
+def _bars(figure: Figure, panel: int) -> list[ErrorbarContainer]:
+    return [each for each in figure.axes[panel].containers if isinstance(each, ErrorbarContainer)]
+
+
+def test_roc_curves_are_geometric_means_over_seeds_and_never_more_than_the_sample_shows() -> None:
+    found = curves(*made(), "resim")
+    assert found.rejection["nominal"].tolist() == [[60, 10, 1], [60, 2.5, 1]]
+    assert found.mean("nominal") == pytest.approx([60, 5, 1])
+    low, high = found.spread("nominal")
+    width = np.exp(np.std([np.log(10), np.log(2.5)], ddof=1))
+    assert (low[1], high[1]) == (pytest.approx(5 / width), pytest.approx(5 * width))
+    low, high = found.envelope(["nominal", "fsr_mur_half", "fsr_mur_2"])
+    assert (low[1], high[1]) == (pytest.approx(2.5), pytest.approx(10))
+
+
+def test_held_out_views_are_lines_beside_the_envelope_and_ratios_need_ten_background_objects() -> None:
+    figure = roc(*made())
+    upper, lower = (next(p for p in figure.axes if p.get_title() == "resim"), figure.axes[2])
+    lines = {line.get_label(): line.get_ydata() for line in upper.lines}
+    assert set(lines) == {"nominal", "vincia (held out)", "no discrimination"}
+    assert lines["vincia (held out)"] == pytest.approx([60, 20, 1])
+    ratios = {line.get_label(): line.get_ydata() for line in lower.lines}
+    assert np.isnan(ratios["vincia (held out)"][0])  # nominal keeps 1 of 60; then 12
+    assert ratios["vincia (held out)"][1:] == pytest.approx([4, 1])
+    (envelope, *_) = upper.collections
+    at_half = envelope.get_paths()[0].vertices
+    assert sorted(set(at_half[at_half[:, 0] == 0.5][:, 1].round(6))) == [2.5, 10]
+
+
+def test_many_methods_are_wrapped_into_rows_of_four_and_have_colours_of_their_own() -> None:
+    methods = [f"m{number}" for number in range(17)]
+    comparison, evaluations = made(methods[:6])
+    figure = roc(comparison, evaluations)
+    assert [panel.get_title() for panel in figure.axes if panel.get_title()] == methods[:6]
+    assert len(figure.axes) == 2 * 6
+    shares = {panel.get_subplotspec().rowspan.start for panel in figure.axes}
+    assert shares == {0, 1, 2, 3}
+    assert len(set(colours(made(methods)[0]).values())) == 17
+    assert colours(made(methods[:1])[0])["m0"] == colours(comparison)["m0"]
+
+
+def test_robustness_puts_every_view_and_method_at_its_figure_with_chance_marked() -> None:
+    comparison, _ = made()
+    figure = robustness(comparison)
+    names = [text.get_text() for text in figure.axes[-1].get_xticklabels()]
+    assert names == ["shower_seed", "fsr_mur_half", "fsr_mur_2", "vincia\n(held out)"]
+    first, second = _bars(figure, 1)
+    assert first.lines[0].get_ydata() == pytest.approx(np.array([3, 1, 2, 4]) * 0.02 + 0.005)
+    assert np.all(first.lines[0].get_xdata() < second.lines[0].get_xdata())
+    changes = _bars(figure, 0)[0].lines[0].get_ydata()
+    assert changes == pytest.approx(np.array([3, 1, 2, 4]) * 0.4 + 0.005)
+    marks = [c for c in figure.axes[1].collections if len(c.get_segments()) == 1 and len(c.get_segments()[0]) == 2]
+    levels = [mark.get_segments()[0][:, 1] for mark in marks if np.ptp(mark.get_segments()[0][:, 1]) == 0]
+    assert np.array(levels) == pytest.approx(np.full((2 * 4, 2), 3 * 0.02 + 0.005))
+    assert "the same method's on shower_seed: chance" in _texts(figure)
+
+
+@pytest.mark.parametrize(("task", "panels"), [("h_qcd", 2), ("three", 1), ("mass", 2)])
+def test_pictures_of_any_kind_of_main_task_are_drawn_and_roc_curves_of_two_classes_alone(
+    task: str, panels: int
+) -> None:
+    comparison, evaluations = made(tasks=[task])
+    drawn = draw_all(comparison, evaluations)
+    assert ("roc.png" in drawn) == (task == "h_qcd")
+    assert all(picture.startswith(b"\x89PNG") for picture in drawn.values())
+    assert len(drawn) == 5 + (task == "h_qcd")
+    assert len(robustness(comparison).axes) == panels
+
+
+def test_label_efficiency_has_a_panel_for_each_task_and_a_line_for_each_head() -> None:
+    comparison, _ = made(tasks=list(TASKS))
+    figure = label_efficiency(comparison)
+    assert [panel.get_title() for panel in figure.axes] == list(TASKS)
+    assert [panel.get_ylabel() for panel in figure.axes] == ["AUC", "accuracy", "resolution, unit of the target"]
+    lines = [bars.lines[0] for bars in _bars(figure, 0)]
+    chosen = list(colours(comparison).values())
+    drawn = [(to_hex(line.get_color()), line.get_linestyle()) for line in lines]
+    assert drawn == [(chosen[0], "-"), (chosen[0], "--"), (chosen[1], "-")]
+    for line in lines:
+        assert np.log([10, 100]) == pytest.approx(np.log(np.asarray(line.get_xdata(), dtype=float)), abs=0.12)
+        assert line.get_ydata() == pytest.approx([0.515, 0.605])
+    assert _texts(figure) == ["resim", "supervised", "head linear", "head mlp"]
+
+
+def test_shifts_are_drawn_over_the_value_of_the_setting_with_nominal_aside() -> None:
+    values = {"fsr_mur_half": 0.25, "nominal": 1.0, "shower_seed": 1.0, "fsr_mur_2": 4.0}
+    comparison, _ = made(shifts={"TimeShower:renormMultFac": values})
+    figure = similarity_against_shift(headline(comparison))
+    upper, lower = figure.axes
+    assert (lower.get_xscale(), lower.get_xlabel()) == ("log", "TimeShower:renormMultFac")
+    similar, moved = (_bars(figure, panel)[0].lines[0] for panel in (0, 1))
+    assert similar.get_xdata().tolist() == moved.get_xdata().tolist() == [0.25, 1.0, 4.0]
+    assert similar.get_ydata() == pytest.approx([0.85] * 3)
+    assert moved.get_ydata() == pytest.approx(np.array([1, 3, 2]) * 0.02 + 0.005)
+    assert [panel.lines[0].get_xydata().tolist() for panel in (upper, lower)] == [[[1.0, 1.0]], [[1.0, 0.0]]]
+    linear = similarity_against_shift(made(shifts={"alphaS": {"fsr_mur_half": 0.11, "fsr_mur_2": 0.14}})[0])
+    assert linear.axes[1].get_xscale() == "linear"
+
+
+def test_without_a_setting_of_several_values_the_picture_says_so() -> None:
+    (text,) = similarity_against_shift(made()[0]).texts
+    assert text.get_text().startswith("No setting of the simulation is changed to several values")
+
+
+def _shifts(folder: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, dict[str, object]]) -> object:
+    monkeypatch.setattr(conftest, "CHANGES", changes)
+    samples = {name: conftest.write_toy(folder / name, name, 20, 20) for name in ("qcd", "hbb")}
+    return shifts_of(Store(samples, 12, 8))
+
+
+def test_shifts_are_of_settings_that_several_views_change_alone(toy: Toy) -> None:
+    found = shifts_of(Store(toy(80, 40), 12, 8))
+    values = {"fsr_mur_half": 0.25, "nominal": 1.0, "shower_seed": 1.0, "fsr_mur_2": 4.0}
+    assert found == {"TimeShower:renormMultFac": values}
+    assert list(found["TimeShower:renormMultFac"].values()) == [0.25, 1.0, 1.0, 4.0]
+
+
+def test_nominal_has_no_place_where_its_value_is_unknown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    changes: dict[str, dict[str, object]] = {"fsr_mur_2": {"a:b": 3}, "fsr_mur_half": {"a:b": 2.5}}
+    assert _shifts(tmp_path, monkeypatch, changes) == {"a:b": {"fsr_mur_half": 2.5, "fsr_mur_2": 3.0}}
+
+
+@pytest.mark.parametrize("other", [{"a:b": True}, {"a:b": {"uniform": [1, 2]}}, {"a:b": 1, "a:c": 2}, {"a:c": 1}])
+def test_what_is_no_single_number_is_no_shift(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, other: dict[str, object]
+) -> None:
+    assert _shifts(tmp_path, monkeypatch, {"fsr_mur_2": {"a:b": 2}, "fsr_mur_half": other}) == {}

@@ -1,0 +1,51 @@
+"""Pictures of a comparison, PNG, as bytes; one file a picture."""
+
+import io
+from collections.abc import Callable, Sequence
+
+import mplhep
+from matplotlib import style
+from matplotlib.figure import Figure
+
+from training.plots.common import headline
+from training.plots.cost import cost_by_stage, robustness_against_cost
+from training.plots.label_efficiency import label_efficiency
+from training.plots.robustness import robustness
+from training.plots.roc_bands import roc
+from training.plots.shift_size import similarity_against_shift
+from training.results import Comparison, EvaluationResult
+
+__all__ = [
+    "cost_by_stage",
+    "draw_all",
+    "headline",
+    "label_efficiency",
+    "robustness",
+    "robustness_against_cost",
+    "roc",
+    "similarity_against_shift",
+]
+_SIZES = {"font.size": 13, "legend.fontsize": 11, "axes.labelsize": 14, "figure.constrained_layout.use": True}
+_PLACES = {"xaxis.labellocation": "center", "yaxis.labellocation": "center"}
+
+
+def draw_all(comparison: Comparison, evaluations: Sequence[EvaluationResult]) -> dict[str, bytes]:
+    """Draw every picture: file name -> PNG; ROC curves only where the main task has two classes."""
+    main = headline(comparison)
+    pictures: dict[str, Callable[[], Figure]] = {
+        "robustness.png": lambda: robustness(main),
+        "label_efficiency.png": lambda: label_efficiency(comparison),
+        "shift.png": lambda: similarity_against_shift(main),
+        "robustness_cost.png": lambda: robustness_against_cost(main),
+        "cost_by_stage.png": lambda: cost_by_stage(main),
+    }
+    if len(next(iter(comparison.tasks.values()))) == 2:
+        pictures["roc.png"] = lambda: roc(main, evaluations)
+    with style.context([mplhep.style.ROOT, _SIZES | _PLACES]):
+        return {name: _png(draw()) for name, draw in pictures.items()}
+
+
+def _png(figure: Figure) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=130, metadata={"Software": None})  # no version: same numbers, same bytes
+    return buffer.getvalue()
