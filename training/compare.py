@@ -257,6 +257,7 @@ def summarise(results: Sequence[EvaluationResult], views: Mapping[str, ViewPrice
         seed_indices=[e.seed_index for e in results],
         loss=[e.loss for e in results],
         validation_loss=[e.validation_loss for e in results],
+        probe=[e.probe for e in results],
     )
 
 

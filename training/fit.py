@@ -14,6 +14,7 @@ from training.config import TrainingConfig
 from training.data.loader import Batch, Loader
 from training.files import load_checkpoint
 from training.meter import Clock, Meter
+from training.watch import Watch
 
 STATE, STATE_FORMAT, STATE_VERSION = "state.ckpt", "resim-state", 1
 
@@ -25,6 +26,8 @@ class History:
     loss: list[float] = field(default_factory=list)
     validation_loss: list[float] = field(default_factory=list)
     """At the end of each epoch, of the same batches every time; empty if there are none."""
+    probe: dict[str, list[float]] = field(default_factory=dict)
+    """Figure -> at the end of each epoch, see `training.watch`; empty where a training is not watched."""
     steps: int = 0
 
 
@@ -68,6 +71,7 @@ def fit(
     title: str,
     run: Run,
     validation: Loader | None = None,
+    watch: Watch | None = None,
 ) -> History:
     """Minimise a loss over batches with AdamW, linear warm-up and cosine decay.
 
@@ -92,6 +96,8 @@ def fit(
         Where the state is kept.
     validation
         What is never trained on; its first epoch is judged after each of the training's.
+    watch
+        What looks at the network after each epoch; in one process alone.
 
     Raises
     ------
@@ -101,7 +107,7 @@ def fit(
     from training.learner import Feed, Learner, make_trainer  # 4 s to import, which judging and --help need not wait
 
     steps = data.steps(epochs)
-    learner = Learner(network, loss_of, config.optimiser, steps, title, run)
+    learner = Learner(network, loss_of, config.optimiser, steps, title, run, watch)
     trainer = make_trainer(config.trainer, epochs, steps, run.folder)
     if config.trainer.compile:
         for child in network.children():
