@@ -10,7 +10,7 @@ from resim.plan import check_config, check_workflow
 from resim.published import import_options
 from resim.simulate import Simulation, part_ranges
 from resim.typed import parse as checked
-from training.config import parse_sections
+from training.config import CONTRASTIVE, parse_sections
 
 RESOLVED = "results/config.json"
 
@@ -33,6 +33,8 @@ SIMULATED = [name for name, sample in CONFIG.samples.items() if sample.source is
 # What is held out never comes near a training rule: those see these samples alone.
 TRAINED_ON = [name for name, sample in CONFIG.samples.items() if sample.role != "evaluation"]
 METHODS = list(TRAINING.methods)
+# Those that train an encoder on pairs, without labels.
+ENCODERS = [method for method in METHODS if method in CONTRASTIVE]
 SEEDS = list(range(TRAINING.seeds))
 
 
