@@ -209,7 +209,7 @@ class PretrainConfig(_Section):
         "own outputs, as RS3L does",
     )
     probe: int = Field(
-        512,
+        256,
         ge=0,
         description="validation objects, at most, on which the encoder is watched after each epoch; 0: none",
     )
