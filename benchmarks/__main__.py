@@ -17,7 +17,7 @@ from resim.plan import choose_views
 from resim.simulate import Simulation, part_ranges, simulate_part
 from resim.store import write_manifest
 
-LOADER_EVENTS = 1000
+TRAINING_EVENTS = 1000
 
 
 def main() -> None:
@@ -30,7 +30,7 @@ def main() -> None:
     parts: dict[str, Callable[[], Any]] = {
         "view_cost": lambda: _worst(view_cost(config, arguments.events)),
         "detector": lambda: detector_cost(config, arguments.events),
-        "loader": lambda: _loader(config, arguments.config),
+        "training": lambda: _training(config, arguments.config),
     }
     result = {"conditions": _conditions(), **{name: run() for name, run in parts.items()}}
     print(json.dumps(result))
@@ -52,20 +52,20 @@ def _worst(found: dict[str, dict[str, float]]) -> dict[str, Any]:
     }
 
 
-def _loader(config: Config, path: Path) -> dict[str, Any]:
-    from benchmarks.loader import loader_ratio
+def _training(config: Config, path: Path) -> dict[str, Any]:
+    from benchmarks.training import training_cost
     from training.config import load
 
     with tempfile.TemporaryDirectory() as folder:
         folders = {sample: _store(config, sample, Path(folder) / sample) for sample in config.samples}
-        return loader_ratio(folders, load(path).training)
+        return training_cost(folders, load(path).training)
 
 
 def _store(config: Config, sample: str, folder: Path) -> Path:
-    """Simulate what the loader is measured on, without the view that is for evaluation only."""
+    """Simulate what training is measured on, without the view that is for evaluation only."""
     simulation = Simulation(config, sample)
     views = choose_views(simulation.all_views, [v.name for v in simulation.all_views if "train" in v.splits])
-    ranges = part_ranges(0, LOADER_EVENTS, config.events_per_part, config.block_size)
+    ranges = part_ranges(0, TRAINING_EVENTS, config.events_per_part, config.block_size)
     write_manifest(folder, [simulate_part(simulation, *r, folder, views).path for r in ranges])
     return folder
 

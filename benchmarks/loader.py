@@ -1,10 +1,13 @@
 """The loader by itself, and training fed by it against the same training from tensors in memory.
 
-The trainings train the same network on the same batches of re-simulated pairs. `memory` holds every batch ready as
-tensors, so that it pays neither reading nor padding nor scaling. `streaming` reads the parts anew every epoch, as it
-must with more data than memory. `cached` is the config as it stands: objects that fit into `training.loader.memory_mb`
-are kept after the first read. Repeats alternate, so that a busy machine slows all, and ratios are taken repeat by
-repeat.
+The trainings train the same network on batches of re-simulated pairs:
+
+`memory`     every batch ready as tensors: it pays neither reading nor padding nor scaling
+`cached`     the config as it stands: objects that fit into `training.loader.memory_mb` are kept after the first read
+`streaming`  the parts are read anew every epoch, as they must be with more data than memory
+`shared`     the same, and neighbours that are read together share their pair of views (`training.pairs.shared_by`)
+
+Repeats alternate, so that a busy machine slows all, and ratios are taken repeat by repeat.
 """
 
 import json
@@ -22,7 +25,7 @@ from torch import nn
 
 from resim.store import Place
 from training.cli import data_folders
-from training.config import TrainingConfig, load
+from training.config import LoaderConfig, TrainingConfig, load
 from training.data.features import PT
 from training.data.loader import Batch, Loader
 from training.data.make import bucketed
@@ -43,56 +46,60 @@ def loader_ratio(folders: Mapping[str, Place], settings: TrainingConfig, repeats
     Returns
     -------
     dict
-        `objects_per_s`: of the loader by itself. `ratio_to_memory` (streaming) and `cached_ratio_to_memory`: medians
-        of the ratios of throughputs (1 is as fast as memory), the first read included; the same of CPU seconds
-        (`..._cpu`), which is what is left when no core is free for reading. `waits`: share of the
-        time in which the training waited for a batch, after its first. `same_loss`: whether all gave the same losses,
-        to the bit. `padding`: below. Median seconds of each way, objects and epochs.
+        By way: `objects_per_s` of the loader by itself, also with two workers and of augmented pairs, and of the
+        training that it feeds. `ratio_to_memory`: medians of the ratios of throughputs (1 is as fast as memory), the
+        first read included; `..._cpu`: the same of CPU seconds, which is what is left when no core is free for reading.
+        `waits`: share of the time in which the training waited for a batch, after its first.
+        `augment_us_per_object`: CPU time of augmenting both jets of a pair. `same_loss`: whether all ways that read the
+        same pairs gave the same losses, to the bit. `padding`: below. Objects and epochs.
     """
-    settings = settings.model_copy(
-        update={"pretrain": settings.pretrain.model_copy(update={"epochs": _EPOCHS}), "methods": ["resim"]}
-    )
+    settings = settings.model_copy(update={"pretrain": settings.pretrain.model_copy(update={"epochs": _EPOCHS})})
     be_deterministic(settings.threads)
-    ways = {name: _loader(folders, settings, given) for name, given in _WAYS.items()}
-    ready = list(ways["streaming"].batches(range(_EPOCHS)))  # also warms the page cache, for the program is compared
-    _train(settings, ways["streaming"], ready[:2])  # and the network's first steps, which are slow
+    make = {name: partial(_loader, folders, _changed(settings, way)) for name, way in _WAYS.items()}
+    loader = make["streaming"]()
+    ready = list(loader.batches(range(_EPOCHS)))  # also warms the page cache, for the program is compared
+    train(settings, loader, ready[:2])  # the network's first steps, which are slow
     feeds: dict[str, Callable[[], Iterable[Batch]]] = {"memory": lambda: ready}
-    feeds |= {name: partial(_fed, folders, settings, _WAYS[name]) for name in ("streaming", "cached")}
+    feeds |= {name: partial(_fed, make[name]) for name in ("cached", "streaming", "shared")}
     runs: dict[str, list[_Run]] = {name: [] for name in feeds}
     for name in list(feeds) * repeats:
-        runs[name].append(_train(settings, ways["streaming"], feeds[name]()))
-    result: dict[str, Any] = {"objects_per_s": {name: _speed(loader) for name, loader in ways.items()}}
-    result["objects_per_s"]["augmented"] = _speed(_loader(folders, settings, {}, "both"))
-    for name, prefix in (("streaming", ""), ("cached", "cached_")):
-        result[f"{prefix}ratio_to_memory"] = _ratio(runs, name, "wall_s")
-        result[f"{prefix}ratio_to_memory_cpu"] = _ratio(runs, name, "cpu_s")
-    return result | {
-        "waits": {name: round(statistics.median(run["waits"] for run in found), 4) for name, found in runs.items()},
-        "seconds": {name: round(statistics.median(run["wall_s"] for run in found), 3) for name, found in runs.items()},
-        "same_loss": len({tuple(run["losses"]) for found in runs.values() for run in found}) == 1,
-        "objects": len(ways["streaming"].rows),
+        runs[name].append(train(settings, loader, feeds[name]()))
+    objects, augmented = sum(len(batch.rows) for batch in ready), _loader(folders, settings, "both")
+    alone = {name: _speed(made()) for name, made in make.items()} | {"augmented": _speed(augmented)}
+    return {
+        "objects_per_s": {"alone": alone, "trained": _medians(runs, lambda run: round(objects / run["wall_s"]))},
+        "ratio_to_memory": _ratios(runs, "wall_s"),
+        "ratio_to_memory_cpu": _ratios(runs, "cpu_s"),
+        "waits": _medians(runs, lambda run: round(run["waits"], 4)),
+        "augment_us_per_object": round(2e6 * augmented.meter.cpu_s["augment"] / augmented.meter.objects["augment"], 1),
+        "same_loss": len({tuple(run["losses"]) for n, found in runs.items() if n != "shared" for run in found}) == 1,
+        "objects": len(loader.rows),
         "epochs": _EPOCHS,
         "padding": padding(folders, settings),
     }
 
 
-_WAYS: dict[str, dict[str, int]] = {
-    "streaming": {"memory_mb": 0},
+_WAYS: dict[str, dict[str, dict[str, int]]] = {
     "cached": {},
-    "workers": {"memory_mb": 0, "workers": 2},  # their start takes longer than so few epochs: not trained with
+    "streaming": {"loader": {"memory_mb": 0}},
+    "shared": {"loader": {"memory_mb": 0}, "pairs": {"shared_by": LoaderConfig().group}},
+    "workers": {"loader": {"memory_mb": 0, "workers": 2}},  # start takes longer than so few epochs: not trained with
 }
 _Run = dict[str, Any]
 
 
-def _loader(
-    folders: Mapping[str, Place], settings: TrainingConfig, given: Mapping[str, int], method: str = "resim"
-) -> Loader:
-    settings = settings.model_copy(update={"loader": settings.loader.model_copy(update=given)})
+def _changed(settings: TrainingConfig, way: Mapping[str, Mapping[str, int]]) -> TrainingConfig:
+    given = {name: getattr(settings, name).model_copy(update=dict(update)) for name, update in way.items()}
+    return settings.model_copy(update=given)
+
+
+def _loader(folders: Mapping[str, Place], settings: TrainingConfig, method: str = "resim") -> Loader:
     return contrastive_loader(open_store(folders, settings), settings, method, 0, Meter())
 
 
-def _fed(folders: Mapping[str, Place], settings: TrainingConfig, given: Mapping[str, int]) -> Iterator[Batch]:
-    return _loader(folders, settings, given).batches(range(_EPOCHS))
+def _fed(make: Callable[[], Loader]) -> Iterator[Batch]:
+    """Make the loader when the first batch is asked for, so that what it reads at first is counted."""
+    yield from make().batches(range(_EPOCHS))
 
 
 def _speed(loader: Loader) -> int:
@@ -105,11 +112,19 @@ def _speed(loader: Loader) -> int:
     return round(objects / (time.perf_counter() - started))
 
 
-def _ratio(runs: Mapping[str, list[_Run]], way: str, time_of: str) -> float:
-    return round(statistics.median(m[time_of] / t[time_of] for m, t in zip(runs["memory"], runs[way], strict=True)), 3)
+def _medians(runs: Mapping[str, list[_Run]], figure: Callable[[_Run], float]) -> dict[str, float]:
+    return {name: statistics.median(map(figure, found)) for name, found in runs.items()}
 
 
-def _train(settings: TrainingConfig, loader: Loader, batches: Iterable[Batch]) -> _Run:
+def _ratios(runs: Mapping[str, list[_Run]], time_of: str) -> dict[str, float]:
+    return {
+        name: round(statistics.median(m[time_of] / t[time_of] for m, t in zip(runs["memory"], found, strict=True)), 3)
+        for name, found in runs.items()
+        if name != "memory"
+    }
+
+
+def train(settings: TrainingConfig, loader: Loader, batches: Iterable[Batch]) -> _Run:
     """Train a fresh network; give wall and CPU seconds, the share of the time spent waiting, and all losses."""
     encoder = make_encoder(settings.encoder, loader.normalisation, torch_generator("bench", "encoder"))
     projection = head(encoder.width, settings.pretrain.projection, torch_generator("bench", "projection"))
@@ -152,7 +167,7 @@ def padding(folders: Mapping[str, Place], settings: TrainingConfig) -> dict[str,
 
 
 def _padding(folders: Mapping[str, Place], settings: TrainingConfig) -> dict[str, list[float]]:
-    loaders = {n: _loader(folders, settings, {"memory_mb": 0, "buckets": n}) for n in (1, 4, 8)}
+    loaders = {n: _loader(folders, _changed(settings, {"loader": {"memory_mb": 0, "buckets": n}})) for n in (1, 4, 8)}
     loader = loaders[1]
     encoder = make_encoder(settings.encoder, loader.normalisation, torch_generator("bench", "encoder"))
     batches = {n: next(each.batches(range(1))).views[0] for n, each in loaders.items()}

@@ -58,8 +58,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return values
 
 
-def parse(model: type[Model], values: Any, where: str) -> Model:
-    """Check values that were read from `where`.
+def parse(model: type[Model], values: Any, where: str, under: str = "") -> Model:
+    """Check values that were read from `where`, where they stand `under` a key.
 
     Raises
     ------
@@ -69,8 +69,8 @@ def parse(model: type[Model], values: Any, where: str) -> Model:
     try:
         checked = model.model_validate(values)
     except ValidationError as error:
-        raise UserError(f"{where}: {_explain(error, model)}") from error
-    for key, given in _converted(values, checked):
+        raise UserError(f"{where}: {_explain(error, model, under)}") from error
+    for key, given in _converted(values, checked, under):
         raise UserError(f"{where}: {key}: input should be a valid number, not {given!r}")
     return checked
 
@@ -94,10 +94,11 @@ def _by_key(model: BaseModel) -> dict[str, Any]:
     return dict(model) | {alias: getattr(model, name) for name, alias in aliases.items()}
 
 
-def _explain(error: ValidationError, model: type[BaseModel]) -> str:
+def _explain(error: ValidationError, model: type[BaseModel], under: str) -> str:
     """Put the first mistake found by pydantic into one line."""
     first = error.errors(include_url=False)[0]
-    key = ".".join(str(word) for word in first["loc"] if word not in _TYPES) or "the file"
+    words = [str(word) for word in first["loc"] if word not in _TYPES]
+    key = ".".join([under, *words] if under else words) or "the file"
     if first["type"] == "extra_forbidden":
         allowed = ", ".join(_fields_at(model, first["loc"][:-1]))
         return f"unknown key {key!r}; allowed here: {allowed}"

@@ -30,7 +30,7 @@ HeldOutData = Annotated[
 ]
 SeedIndex = Annotated[int, typer.Option("--seed-index", help="which of the `training.seeds` trainings, from 0")]
 Out = Annotated[Path, typer.Option("--out", help="file to write; replaced only when the new one is whole")]
-MethodName = Annotated[str, typer.Option("--method", help="resim, generic or both; to judge, supervised, too")]
+MethodName = Annotated[str, typer.Option("--method", help="one of `training.methods`")]
 
 
 @app.command()
@@ -43,7 +43,7 @@ def pretrain(config: ConfigPath, method: MethodName, seed_index: SeedIndex, data
     from training.pretrain import is_finished, open_store, pretrained_on, save
     from training.pretrain import pretrain as run
 
-    settings = load(config)
+    settings = load(config).of(method)
     store = open_store(pretrained_on(data_folders(data), settings.training), settings.training)
     if is_finished(out, settings, store, method, seed_index):
         typer.echo(f"{out}: trained before, with the same config, data and software; nothing to do")
@@ -53,7 +53,7 @@ def pretrain(config: ConfigPath, method: MethodName, seed_index: SeedIndex, data
 
 
 @app.command()
-def supervised(config: ConfigPath, seed_index: SeedIndex, data: Data, out: Out) -> None:
+def supervised(config: ConfigPath, method: MethodName, seed_index: SeedIndex, data: Data, out: Out) -> None:
     """Train from scratch with labels, at every label fraction, and write the classifiers as a checkpoint.
 
     As `pretrain`, it goes on where it was killed, and runs in several processes by torchrun.
@@ -61,12 +61,12 @@ def supervised(config: ConfigPath, seed_index: SeedIndex, data: Data, out: Out) 
     from training.pretrain import open_store
     from training.supervised import is_finished, save, train_supervised
 
-    settings = load(config)
+    settings = load(config).of(method)
     store = open_store(data_folders(data), settings.training)
-    if is_finished(out, settings, store, seed_index):
+    if is_finished(out, settings, store, method, seed_index):
         typer.echo(f"{out}: trained before, with the same config, data and software; nothing to do")
         return
-    trained = train_supervised(store, settings, seed_index, run_folder(out))
+    trained = train_supervised(store, settings, method, seed_index, run_folder(out))
     _finish(out, lambda: save(out, trained, settings, store))
 
 
@@ -87,11 +87,11 @@ def evaluate(
     from training.heldout import open_held_out
     from training.pretrain import open_store
 
-    settings = load(config)
+    settings = load(config).of(method)
     store = open_store(data_folders(data), settings.training)
     sets = open_held_out(sample_folders("--held-out", held_out or []), store, settings)
-    if method == scratch.METHOD:
-        classifiers = scratch.load_for(encoder, settings, store, seed_index)
+    if settings.training.kind(method).labelled:
+        classifiers = scratch.load_for(encoder, settings, store, method, seed_index)
         result = scratch.evaluate_supervised(store, settings, classifiers, sets)
     else:
         trained = heads.load_for(encoder, settings, store, method, seed_index)

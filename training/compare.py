@@ -72,7 +72,7 @@ def compare(
     methods: dict[str, list[EvaluationResult]] = {
         method: grouped[method] for method in config.training.methods if method in grouped
     }
-    views = view_prices(store, config.training.views)
+    views = view_prices(store, config.training.trained_on)
     check_tasks(store, config.training)
     two_classes = {name: task for name, task in config.training.tasks.items() if len(task.members) == 2}
     pt_auc = {name: jet_pt_auc(store, task, config) for name, task in two_classes.items()}
@@ -85,7 +85,10 @@ def compare(
         pt_auc=pt_auc,
         views=views,
         test_sets={each.name: _stand_ins(each) for each in held_out},
-        methods={method: summarise(results, views, store.index) for method, results in methods.items()},
+        methods={
+            method: summarise(results, config.training.views_of(method), views, store.index)
+            for method, results in methods.items()
+        },
         benefits=benefits,
         separations=separations,
         flags=flags(pt_auc, methods, config) + unknown_prices(views) + few_above_threshold(benefits),
@@ -243,10 +246,12 @@ def _difference(name: str, pairs: Sequence[tuple[Replicated, Replicated]]) -> tu
     return mean - half, mean, mean + half
 
 
-def summarise(results: Sequence[EvaluationResult], views: Mapping[str, ViewPrice], index: Index) -> MethodSummary:
-    """Price a method and join its similarities and losses over seeds."""
+def summarise(
+    results: Sequence[EvaluationResult], seen: Sequence[str], views: Mapping[str, ViewPrice], index: Index
+) -> MethodSummary:
+    """Price a method that has `seen` some of the views and join its similarities and losses over seeds."""
     return MethodSummary(
-        price=price(results, views, {view: _train_share(index, view) for view in views}),
+        price=price(results, {view: views[view] for view in seen}, {view: _train_share(index, view) for view in seen}),
         cosine={
             view: CosineOverSeeds(
                 positive=over_seeds([e.cosine[view].positive for e in results]),
@@ -270,9 +275,8 @@ def _train_share(index: Index, view: str) -> float:
 def price(
     results: Sequence[EvaluationResult], views: Mapping[str, ViewPrice], train_share: Mapping[str, float]
 ) -> Price:
-    """Add up what one training of a method costs, mean over seeds; only re-simulating methods pay for views."""
-    resimulates = results[0].method in ("resim", "both")
-    needed = [view for view in views if resimulates and views[view].trained_on and view != "nominal"]
+    """Add up what one training of a method costs, mean over seeds, with the `views` that it saw but nominal."""
+    needed = [view for view in views if view != "nominal"]
     cost = {name: float(np.mean([e.cost[name] for e in results])) for name in results[0].cost}
     views_cpu_s = _sum_if_known([(train_share[view], views[view].cpu_s) for view in needed])
     jets, augment, head = cost["augmented_jets"], cost["augment_cpu_s"], cost.get("head_cpu_s", 0.0)

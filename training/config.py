@@ -3,13 +3,12 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from resim.errors import UserError
 from resim.typed import parse, read_yaml
+from training.methods import KINDS, Kind, KindName, one_a_value
 
-Method = Literal["resim", "generic", "both", "supervised"]
-CONTRASTIVE: tuple[Method, ...] = ("resim", "generic", "both")
 Size = Literal["small", "base", "large"]
 Loss = Literal["ntxent", "supcon_in", "supcon_out", "vicreg"]
 Head = Literal["linear", "mlp", "finetuned"]
@@ -153,11 +152,24 @@ class EncoderConfig(_Section):
 
 
 class OptimiserConfig(_Section):
-    """AdamW with a linear warm-up and a cosine decay to zero."""
+    """Adam with a linear warm-up, and a decay by half a cosine or in steps.
 
+    The published RS3L networks were trained with Adam, rate 0.001 and neither weight decay nor warm-up, halved every 50
+    epochs: so the authors' script (github.com/jeffkrupa/deepjet-geometric, examples/cl_v1_train_t0p1_nloss.py) and the
+    states of optimiser and schedule in their checkpoint.
+    """
+
+    name: Literal["adamw", "adam"] = Field(
+        "adamw", description="they differ in the weight decay: decoupled from the gradient, or a part of it"
+    )
     learning_rate: float = Field(2e-3, gt=0, le=1, description="peak rate")
-    weight_decay: float = Field(0.01, ge=0, le=1, description="decoupled weight decay")
+    weight_decay: float = Field(0.01, ge=0, le=1, description="adamw: share of the rate; adam: L2 penalty")
     warmup: float = Field(0.1, ge=0, lt=1, description="share of the steps in which the rate rises")
+    schedule: Literal["cosine", "step"] = Field(
+        "cosine", description="after the warm-up; cosine: down to zero at the end; step: times `factor` every `every`"
+    )
+    factor: float = Field(0.5, gt=0, le=1, description="of the schedule step; published RS3L: 0.5")
+    every: int = Field(50, ge=1, description="epochs, of the schedule step; published RS3L: 50")
 
 
 class TrainerConfig(_Section):
@@ -228,6 +240,38 @@ class SupervisedConfig(_Section):
     batch: int = Field(128, ge=1, description="objects a step, at most")
 
 
+class DannConfig(_Section):
+    """Domain-adversarial training (Ganin et al., arXiv:1505.07818), whose domains are the views."""
+
+    weight: float = Field(
+        0.3,
+        ge=0,
+        le=100,
+        description="of the reversed gradient at the end, to which it rises from 0 as published; there it is 1, "
+        "where the domain classifier falls behind if both learn with Adam",
+    )
+
+
+class MethodConfig(_Section):
+    """A method: its kind, and what takes the place of fields of the sections of `training`.
+
+    A list where one value belongs makes a method for each value, named NAME_FIELD_VALUE.
+    """
+
+    model_config = ConfigDict(json_schema_extra=lambda schema: schema.pop("required"))  # the kind may be in the name
+
+    kind: KindName = Field(description="what it sees; the method's name where that is one")
+    views: list[str] | None = Field(None, min_length=2, description="in place of training.views")
+    pairs: dict[str, Any] = Field({}, description="fields of training.pairs")
+    loader: dict[str, Any] = Field({}, description="fields of training.loader")
+    augment: dict[str, Any] = Field({}, description="fields of training.augment")
+    encoder: dict[str, Any] = Field({}, description="fields of training.encoder")
+    optimiser: dict[str, Any] = Field({}, description="fields of training.optimiser")
+    pretrain: dict[str, Any] = Field({}, description="fields of training.pretrain")
+    supervised: dict[str, Any] = Field({}, description="fields of training.supervised")
+    dann: dict[str, Any] = Field({}, description="fields of training.dann")
+
+
 class TrainingConfig(_Section):
     """All that `resim-train pretrain` and `supervised` are told."""
 
@@ -242,8 +286,10 @@ class TrainingConfig(_Section):
         min_length=1,
         description="what is learned from labels, by name; the first is the main one",
     )
-    methods: list[Method] = Field(
-        ["resim", "generic", "both", "supervised"], min_length=1, description="what is trained and compared"
+    methods: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_.]*$")], MethodConfig] = Field(
+        {name: MethodConfig(kind=name) for name in ("resim", "generic", "both", "supervised")},
+        min_length=1,
+        description="name -> kind, and what is other than in the sections below; what is trained and compared",
     )
     views: list[str] = Field(
         ["nominal", "shower_seed", "fsr_mur_2", "fsr_mur_half", "rehadronized", "redetected"],
@@ -258,6 +304,22 @@ class TrainingConfig(_Section):
     trainer: TrainerConfig = Field(TrainerConfig(), description="on what it runs")
     pretrain: PretrainConfig = Field(PretrainConfig(), description="contrastive training")
     supervised: SupervisedConfig = Field(SupervisedConfig(), description="training from scratch")
+    dann: DannConfig = Field(DannConfig(), description="domain-adversarial training from scratch")
+
+    @field_validator("methods", mode="before")
+    @classmethod
+    def _one_method_a_value(cls, given: Any) -> Any:
+        """Spell methods out: their kinds, and each value of a list."""
+        if not isinstance(given, dict):
+            return given  # a mistake that is told of next, as is an entry that is no mapping
+        methods: dict[str, Any] = {}
+        for name, entry in given.items():
+            changes = {} if entry is None else entry
+            for one, other in one_a_value(name, changes) if isinstance(changes, dict) else [(name, changes)]:
+                if one in methods:
+                    raise ValueError(f"two methods have the name {one!r}; rename one")
+                methods[one] = other
+        return methods
 
     @property
     def main_task(self) -> Task:
@@ -273,6 +335,46 @@ class TrainingConfig(_Section):
         if self.pairs.first == "nominal" and "nominal" not in self.views:
             raise ValueError(f"pairs.first is nominal, which is not among training.views ({allowed}); add it there")
         return self
+
+    def of(self, method: str, where: str = "config") -> "TrainingConfig":
+        """Give what a method is told: the sections with its changes, and itself as the only one of `methods`.
+
+        `where` says where the config was read from.
+
+        Raises
+        ------
+        UserError
+            If there is no such method, or what its changes make of a section is not allowed.
+        """
+        if method not in self.methods:
+            raise UserError(f"{method!r} is none of training.methods; allowed: {', '.join(self.methods)}")
+        changes = self.methods[method].model_dump(exclude_defaults=True)
+        told = self.model_dump() | {"methods": {method: {"kind": changes.pop("kind")}}}
+        told |= {name: told[name] | new if isinstance(new, dict) else new for name, new in changes.items()}
+        return parse(TrainingConfig, told, where, f"training.methods.{method}")
+
+    def kind(self, method: str) -> Kind:
+        """Give what a method sees."""
+        return KINDS[self.methods[method].kind]
+
+    def views_of(self, method: str) -> tuple[str, ...]:
+        """Name the views that a method sees."""
+        return self.kind(method).seen(self.methods[method].views or self.views)
+
+    def settings_of(self, method: str) -> dict[str, Any]:
+        """Give all that changes the weights of a method, and nothing that changes others alone, as plain values."""
+        without = self.kind(method).unread | {"seeds", "methods", "trainer"}
+        told = self.of(method)
+        found: dict[str, Any] = told.model_dump(mode="json", exclude=without) | {"kind": self.methods[method].kind}
+        found["trainer"] = told.trainer.model_dump(mode="json", exclude={"logger"})
+        if "tasks" in without and told.pretrain.alpha:
+            found["classes"] = self.main_task.classes
+        return found
+
+    @property
+    def trained_on(self) -> list[str]:
+        """The views that any method may see."""
+        return list(dict.fromkeys([*self.views, *(v for m in self.methods.values() for v in m.views or ())]))
 
 
 class EvaluationConfig(_Section):
@@ -308,6 +410,15 @@ class Config(_Section):
     training: TrainingConfig = Field(TrainingConfig(), description="see TrainingConfig")
     evaluation: EvaluationConfig = Field(EvaluationConfig(), description="see EvaluationConfig")
 
+    def of(self, method: str) -> "Config":
+        """Give what a method is told; see `TrainingConfig.of`."""
+        return self.model_copy(update={"training": self.training.of(method)})
+
+    def judging_of(self, method: str) -> dict[str, Any]:
+        """Give all that changes how a trained method is judged, as plain values."""
+        read = {"tasks", "supervised"} if "finetuned" in self.evaluation.heads else {"tasks"}
+        return self.evaluation.model_dump(mode="json") | self.training.of(method).model_dump(mode="json", include=read)
+
 
 def load(path: Path) -> Config:
     """Read and check the `training:` and `evaluation:` sections of a config file; what is missing takes its default.
@@ -325,7 +436,8 @@ def parse_sections(content: dict[str, Any], where: str) -> Config:
     config = parse(Config, {name: content.get(name) or {} for name in Config.model_fields}, where)
     samples = {"samples": config.training.samples or []}
     samples |= {f"tasks.{name}": task.named_samples for name, task in config.training.tasks.items()}
-    _refuse_held_out(content, "views", {"views": config.training.views}, where)
+    views = {f"methods.{name}.views": config.training.of(name, where).views for name in config.training.methods}
+    _refuse_held_out(content, "views", {"views": config.training.views} | views, where)
     _refuse_held_out(content, "samples", samples, where)
     if content.get("samples"):
         if content.get("training") is not None:

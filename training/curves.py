@@ -7,9 +7,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from training.plots import colour_of
 from training.results import Comparison, MethodSummary
 
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#555555", "#cc79a7", "#e69f00", "#56b4e9", "#f0e442")  # Okabe-Ito, grey
 _COLUMNS = 3
 _LABELS = {
     "auc": "AUC of a linear probe",
@@ -40,10 +40,10 @@ def training_curves(comparison: Comparison) -> Figure:
 
 
 def _panel(panel: Axes, comparison: Comparison, label: str, curves: _Curves) -> None:
-    for number, (method, summary) in enumerate(comparison.methods.items()):
+    for method, summary in comparison.methods.items():
         of_seeds = np.array([seed for seed in curves(summary) if seed])
         if len(of_seeds):
-            epochs, colour = np.arange(1, of_seeds.shape[1] + 1), COLOURS[number % len(COLOURS)]
+            epochs, colour = np.arange(1, of_seeds.shape[1] + 1), colour_of(comparison, method)
             panel.fill_between(epochs, of_seeds.min(axis=0), of_seeds.max(axis=0), color=colour, alpha=0.25, lw=0)
             mark = "o" if len(epochs) == 1 else ""
             panel.plot(epochs, of_seeds.mean(axis=0), color=colour, lw=2, marker=mark, label=method)

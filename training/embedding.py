@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 
 from resim.errors import UserError
-from training.curves import COLOURS
 from training.data.fetch import Store
 from training.data.plan import Rows
 from training.evaluate import embed, test_rows
@@ -23,6 +22,7 @@ from training.keys import generator, uniform_by_id
 from training.pretrain import Trained
 
 _OBJECTS, _FOLLOWED = 2000, 12
+_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#f0e442", "#555555")  # Okabe-Ito, grey
 _MARKERS = "sD^v<>PXpHdh*"  # of views; nominal has a disc
 Float = NDArray[np.float64]
 
@@ -106,7 +106,7 @@ def draw(embedding: Embedding, title: str) -> Figure:
     left, right = figure.subplots(1, 2, sharex=True, sharey=True)
     for number in range(len(embedding.samples)):
         x, y = embedding.points[embedding.sample == number].T
-        left.scatter(x, y, s=6, color=COLOURS[number % len(COLOURS)], alpha=0.5, lw=0)
+        left.scatter(x, y, s=6, color=_COLOURS[number % len(_COLOURS)], alpha=0.5, lw=0)
     _views_panel(right, embedding)
     for panel in (left, right):
         panel.set_xlabel(embedding.axes[0])
@@ -126,7 +126,7 @@ def _views_panel(panel: Axes, embedding: Embedding) -> None:
     x, y = embedding.points.T
     panel.scatter(x, y, s=4, color="0.88", lw=0)
     for place, at in enumerate(embedding.followed):
-        colour = COLOURS[embedding.sample[at] % len(COLOURS)]
+        colour = _COLOURS[embedding.sample[at] % len(_COLOURS)]
         nominal = embedding.points[at]
         for marker, points in zip(_marker_of(embedding).values(), embedding.moved.values(), strict=True):
             panel.plot(*zip(nominal, points[place], strict=True), color=colour, lw=0.7, zorder=2)
@@ -140,7 +140,7 @@ def _marker_of(embedding: Embedding) -> dict[str, str]:
 
 def _samples_of(embedding: Embedding) -> list[Line2D]:
     return [
-        Line2D([], [], color=COLOURS[number % len(COLOURS)], marker="o", ls="none", label=name)
+        Line2D([], [], color=_COLOURS[number % len(_COLOURS)], marker="o", ls="none", label=name)
         for number, name in enumerate(embedding.samples)
     ]
 

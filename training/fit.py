@@ -3,16 +3,18 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from pydantic import Field, Strict
 from torch import Tensor, nn
 
-from training.config import TrainingConfig
+from training.config import OptimiserConfig, TrainingConfig
 from training.data.loader import Batch, Loader
-from training.files import load_checkpoint
+from training.files import Layout, load_checkpoint
 from training.meter import Clock, Meter
 from training.watch import Watch
 
@@ -29,6 +31,39 @@ class History:
     probe: dict[str, list[float]] = field(default_factory=dict)
     """Figure -> at the end of each epoch, see `training.watch`; empty where a training is not watched."""
     steps: int = 0
+
+
+class HistoryFile(Layout):
+    """A `History` as plain values."""
+
+    loss: list[float]
+    validation_loss: list[float]
+    probe: dict[str, list[float]] = Field(default_factory=dict)
+    steps: int
+
+
+class _Seconds(Layout):
+    cpu_s: float
+    wall_s: float
+
+
+class _Metered(Layout):
+    cpu_s: dict[str, float]
+    objects: dict[str, int]
+
+
+class State(Layout):
+    """What a training goes on from; the first five are Lightning's."""
+
+    state_dict: dict[str, Tensor]
+    optimizer_states: list[dict[str, Any]]
+    lr_schedulers: list[dict[str, Any]]
+    epoch: int
+    global_step: int
+    origin: dict[str, Any]
+    history: Annotated[HistoryFile, Strict(False)]
+    clock: Annotated[_Seconds, Strict(False)]
+    meter: Annotated[_Metered, Strict(False)]
 
 
 @dataclass(frozen=True)
@@ -53,7 +88,8 @@ class Run:
         path = self.folder and self.folder / STATE
         if not path or not path.exists():
             return None
-        return path if load_checkpoint(path, STATE_FORMAT, STATE_VERSION)["origin"] == dict(self.origin) else None
+        found = load_checkpoint(path, STATE_FORMAT, STATE_VERSION, State)
+        return path if found["origin"] == dict(self.origin) else None
 
 
 def be_deterministic(threads: int) -> None:
@@ -73,7 +109,7 @@ def fit(
     validation: Loader | None = None,
     watch: Watch | None = None,
 ) -> History:
-    """Minimise a loss over batches with AdamW, linear warm-up and cosine decay.
+    """Minimise a loss over batches with Adam and a rate that warms up and decays.
 
     Goes on from the last whole epoch if there is a state of the same training; the weights are then the same bits as
     if it had never stopped. In several processes (`torchrun`) each takes its share of every batch.
@@ -107,7 +143,8 @@ def fit(
     from training.learner import Feed, Learner, make_trainer  # 4 s to import, which judging and --help need not wait
 
     steps = data.steps(epochs)
-    learner = Learner(network, loss_of, config.optimiser, steps, title, run, watch)
+    schedule = partial(rate, steps=steps, epochs=epochs, config=config.optimiser)
+    learner = Learner(network, loss_of, config.optimiser, schedule, title, run, watch)
     trainer = make_trainer(config.trainer, epochs, steps, run.folder)
     if config.trainer.compile:
         for child in network.children():
@@ -118,9 +155,11 @@ def fit(
     return learner.history
 
 
-def rate(step: int, steps: int, warmup: float) -> float:
-    """Give the share of the peak rate at a step: up in a line over `warmup` of all steps, down in half a cosine."""
-    rising = max(1, math.ceil(warmup * steps))
+def rate(step: int, steps: int, epochs: int, config: OptimiserConfig) -> float:
+    """Give the share of the peak rate at a step: up in a line over `warmup` of all steps, then as `schedule` says."""
+    rising = max(1, math.ceil(config.warmup * steps))
     if step < rising:
         return (step + 1) / rising
+    if config.schedule == "step":
+        return config.factor ** (step * epochs // steps // config.every)
     return 0.5 * (1 + math.cos(math.pi * (step - rising) / max(1, steps - rising)))

@@ -45,6 +45,7 @@ def evaluate_encoder(
 
     The cost is that of the main task, by the first head, with most labels.
     """
+    config = config.of(trained.method)
     be_deterministic(config.training.threads)
     check_tasks(store, config.training)
     clock = Clock()

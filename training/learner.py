@@ -1,13 +1,12 @@
 """A training in Lightning's terms: what is done in a step, what it is fed, where its state and metrics are kept."""
 
-import io
 import logging
 import math
 import os
 import sys
 import warnings
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -25,8 +24,9 @@ from torch.utils.data import DataLoader
 from resim.errors import UserError
 from training.config import OptimiserConfig, TrainerConfig
 from training.data.loader import Batch, Epochs, Loader
-from training.files import write_atomically
-from training.fit import STATE, STATE_FORMAT, STATE_VERSION, History, Run, rate
+from training.encoders.encoder import load_layers
+from training.files import read_checkpoint, save_checkpoint
+from training.fit import STATE, STATE_FORMAT, STATE_VERSION, History, Run
 from training.losses.ranks import gathered
 from training.meter import Meter
 from training.watch import COLLAPSED, Watch, warn_of_collapse
@@ -43,14 +43,14 @@ class Learner(LightningModule):
         network: nn.Module,
         loss_of: Callable[[Batch], Tensor],
         config: OptimiserConfig,
-        steps: int,
+        schedule: Callable[[int], float],
         title: str,
         run: Run,
         watch: Watch | None = None,
     ) -> None:
         super().__init__()
         self.network, self.history = network, History()
-        self._loss_of, self._config, self._steps, self._title, self._run = loss_of, config, steps, title, run
+        self._loss_of, self._config, self._schedule, self._title, self._run = loss_of, config, schedule, title, run
         self._watch = watch
         self._losses: _Losses = []
         self._validation_losses: _Losses = []
@@ -61,12 +61,11 @@ class Learner(LightningModule):
         return len(self.history.loss)
 
     def configure_optimizers(self) -> Any:
-        """Make AdamW and its schedule, which moves every step."""
+        """Make the optimiser and its schedule, which moves every step."""
         config = self._config
-        optimiser = torch.optim.AdamW(
-            self.network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
-        )
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: rate(step, self._steps, config.warmup))
+        kind = torch.optim.AdamW if config.name == "adamw" else torch.optim.Adam
+        optimiser = kind(self.network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, self._schedule)
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
@@ -113,6 +112,7 @@ class Learner(LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Go on where it ended; work between the state and the end of its process is not counted."""
+        load_layers(self, checkpoint["state_dict"], f"{self._run.folder}/{STATE}")  # else Lightning says it its way
         self.history = History(**checkpoint["history"])
         self._run.clock.add(**checkpoint["clock"])
         self._run.meter.add(Meter(**checkpoint["meter"]))
@@ -179,17 +179,19 @@ class Feed(LightningDataModule):
         trainer = self.trainer
         assert trainer is not None, "asked by a trainer alone"
         on_gpu = trainer.strategy.root_device.type == "cuda"
-        return replace(loader, rank=trainer.global_rank, ranks=trainer.world_size, pin=on_gpu)
+        return loader.of_rank(trainer.global_rank, trainer.world_size, pin=on_gpu)
 
 
 class WholeFiles(TorchCheckpointIO):
-    """Writes a state beside its final name and renames it, on the same disk."""
+    """Writes a state beside its final name and renames it, on the same disk; reads it as all checkpoints are read."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         """Write a state."""
-        buffer = io.BytesIO()
-        torch.save(checkpoint, buffer)
-        write_atomically(Path(path), buffer.getvalue())
+        save_checkpoint(Path(path), checkpoint)
+
+    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
+        """Read a state, on the CPU; nothing but weights and plain values."""
+        return read_checkpoint(Path(path))
 
 
 def make_trainer(config: TrainerConfig, epochs: int, steps: int, folder: Path | None) -> Trainer:

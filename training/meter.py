@@ -1,11 +1,14 @@
 """Meter what the parts of a training cost."""
 
 import resource
+import threading
 import time
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+
+_adding = threading.Lock()  # loaders side by side share a meter; not one of its own: it is sent to other processes
 
 
 @dataclass
@@ -22,14 +25,17 @@ class Meter:
         try:
             yield
         finally:
-            self.cpu_s[purpose] += time.thread_time() - started
-            self.objects[purpose] += objects
+            spent = time.thread_time() - started
+            with _adding:
+                self.cpu_s[purpose] += spent
+                self.objects[purpose] += objects
 
     def add(self, other: "Meter") -> None:
         """Add what another one metered, in another process or an earlier one."""
-        for purpose, seconds in other.cpu_s.items():
-            self.cpu_s[purpose] += seconds
-            self.objects[purpose] += other.objects[purpose]
+        with _adding:
+            for purpose, seconds in other.cpu_s.items():
+                self.cpu_s[purpose] += seconds
+                self.objects[purpose] += other.objects[purpose]
 
 
 def _cpu_s() -> float:

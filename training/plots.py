@@ -8,13 +8,23 @@ import mplhep
 import numpy as np
 from matplotlib import colormaps, style
 from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.transforms import ScaledTranslation, Transform
 
 from training.results import Benefit, Comparison, EvaluationResult, RocCurve
 
-_COLOURS = {"resim": "#0072b2", "generic": "#d55e00", "both": "#009e73", "supervised": "#555555"}  # Okabe-Ito
+_COLOURS = {
+    "resim": "#0072b2",
+    "generic": "#d55e00",
+    "both": "#009e73",
+    "supervised": "#555555",
+    "supervised_generic": "#e69f00",
+    "supervised_resim": "#56b4e9",
+    "supervised_both": "#cc79a7",
+    "dann": "#000000",
+}  # Okabe-Ito
 _SIZES = {"font.size": 13, "legend.fontsize": 11, "axes.labelsize": 14, "figure.constrained_layout.use": True}
 _VIEW_ASIDE, _METHOD_ASIDE = 12, 3  # points between the two views of a method, and between methods of one price
 _UNKNOWN = 4  # times the highest price: where methods stand whose price is not known
@@ -57,6 +67,12 @@ def roc(comparison: Comparison, evaluations: Sequence[EvaluationResult]) -> Figu
     return figure
 
 
+def colour_of(comparison: Comparison, method: str) -> str:
+    """Give the colour of a method: a kind's own, or that of its place on a scale, on which a scan is in order."""
+    others = [name for name in comparison.methods if name not in _COLOURS]
+    return _COLOURS.get(method) or to_hex(colormaps["plasma"]((others.index(method) + 0.5) / len(others)))
+
+
 def _mean_curves(evaluations: Sequence[EvaluationResult]) -> dict[str, tuple[Any, Any]]:
     """Average background efficiency over seeds: view -> (signal efficiency, rejection)."""
     by_view: dict[str, list[RocCurve]] = {}
@@ -73,7 +89,7 @@ def _mean_curves(evaluations: Sequence[EvaluationResult]) -> dict[str, tuple[Any
 
 
 def _roc_panel(panel: Axes, method: str, curves: Mapping[str, tuple[Any, Any]], comparison: Comparison) -> None:
-    colour = _COLOURS.get(method, "black")
+    colour = colour_of(comparison, method)
     trained = [rejection for view, (_, rejection) in curves.items() if not _is_held_out(comparison, view)]
     efficiency = curves["nominal"][0]
     ceiling = next(b.effective_background or 1.0 for b in comparison.benefits if b.method == method)
@@ -117,7 +133,7 @@ def robustness_against_cost(comparison: Comparison) -> Figure:
                 shift = ScaledTranslation(aside / 72, 0, figure.dpi_scale_trans)
                 _point(panel, comparison, _row(comparison.benefits, method, view, fraction), name, shift)
             if summary.price.total_cpu_s is not None:
-                panel.axvline(summary.price.total_cpu_s, ymax=0.04, color=_COLOURS.get(method, "black"), lw=3)
+                panel.axvline(summary.price.total_cpu_s, ymax=0.04, color=colour_of(comparison, method), lw=3)
         _mark_unknown(panel, comparison)
         _legend(panel, comparison, shown)
         panel.margins(x=0.1)
@@ -143,7 +159,7 @@ def _shown_views(comparison: Comparison) -> tuple[list[str], list[str]]:
 
 def _point(panel: Axes, comparison: Comparison, row: Benefit, name: str, shift: Transform) -> None:
     """Draw one figure with its interval, colour by method and shape by view, shifted on the page."""
-    value, colour = row.figures[name], _COLOURS.get(row.method, "black")
+    value, colour = row.figures[name], colour_of(comparison, row.method)
     cost = comparison.methods[row.method].price.total_cpu_s or _place_of_unknown(comparison)
     panel.errorbar(
         cost,
@@ -181,7 +197,7 @@ def _marker(comparison: Comparison, view: str) -> str:
 
 def _legend(panel: Axes, comparison: Comparison, views: Sequence[str]) -> None:
     """Name colours (methods) and shapes (views), above the panel."""
-    methods = [Line2D([], [], color=_COLOURS.get(m, "black"), lw=4, label=m) for m in comparison.methods]
+    methods = [Line2D([], [], color=colour_of(comparison, m), lw=4, label=m) for m in comparison.methods]
     shapes = [
         Line2D([], [], color="black", marker=_marker(comparison, view), ls="none", label=_called(comparison, view))
         for view in views

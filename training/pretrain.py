@@ -11,17 +11,18 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import Strict
 from torch import Tensor, nn
 
 from resim.errors import UserError
 from resim.store import Place, open_dataset
 from training.augment.jetclr import augment
-from training.config import CONTRASTIVE, Config, PretrainConfig, TrainingConfig
+from training.config import Config, PretrainConfig, TrainingConfig
 from training.data.features import INPUTS, Normalisation
 from training.data.fetch import Source, Store, held_if_small
 from training.data.loader import Batch, Loader, rows_of
@@ -34,7 +35,7 @@ from training.fit import History, Run, be_deterministic, fit
 from training.keys import torch_generator
 from training.losses import objective
 from training.meter import Meter, peak_mb
-from training.provenance import made_before, origin_of, provenance, record, record_cost
+from training.provenance import Result, made_before, origin_of, provenance, record, record_cost
 from training.tasks import pair_classes
 from training.watch import Watch
 
@@ -53,6 +54,14 @@ class Trained:
     seed_index: int
     cost: dict[str, float]
     history: History
+
+
+class EncoderFile(Result):
+    """What `pretrain` writes."""
+
+    encoder: dict[str, Tensor]
+    projection: dict[str, Tensor]
+    config: Annotated[Config, Strict(False)]
 
 
 def pretrained_on(folders: Mapping[str, Place], config: TrainingConfig) -> dict[str, Place]:
@@ -111,6 +120,7 @@ def pretrain(
     dict
         The checkpoint to save.
     """
+    config = config.of(method)
     settings = config.training
     check_seed_index(settings, seed_index)
     be_deterministic(settings.threads)
@@ -141,10 +151,15 @@ def pretrain(
 
 def contrastive_loader(store: Store, config: TrainingConfig, method: str, seed_index: int, meter: Meter) -> Loader:
     """Make the batches of a contrastive method."""
-    if method not in CONTRASTIVE:
-        raise UserError(f"--method {method!r} is no contrastive method; allowed: {', '.join(CONTRASTIVE)}")
-    views = ("nominal",) if method == "generic" else tuple(dict.fromkeys(config.views))
+    config = config.of(method)
+    kind = config.kind(method)
+    if kind.labelled:
+        raise UserError(f"--method {method!r} learns from labels; train it with `resim-train supervised`")
+    views = config.views_of(method)
     rows = rows_of(store.index, "train", views, config.pairs)
+    for name, mine, _ in store.index.by_sample(rows):
+        if not len(mine):
+            raise UserError(f"sample {name!r} has no train object in {', '.join(views)}; simulate more events")
     return Loader(
         source=source_of(store, views, rows, config, meter),
         index=store.index,
@@ -156,7 +171,7 @@ def contrastive_loader(store: Store, config: TrainingConfig, method: str, seed_i
         batch=config.pretrain.batch,
         key=(config.seed, "pretrain", seed_index),
         meter=meter,
-        augment=None if method == "resim" else partial(augment, config=config.augment),
+        augment=partial(augment, config=config.augment) if kind.augmented else None,
         pairs=config.pairs,
     )
 
@@ -174,7 +189,8 @@ def validation_loader(loader: Loader, store: Store, member: NDArray[np.bool_] | 
     rows = rows if member is None else rows[member[rows]]
     rows = rows[:: max(1, -(-len(rows) // _VALIDATION_OBJECTS))]
     config = loader.config.model_copy(update={"workers": 0})  # to start them takes longer than to read so little
-    apart = replace(loader, source=store, rows=rows, config=config, key=(*loader.key, "validation"), meter=Meter())
+    key = (*loader.key, "validation")
+    apart = replace(loader, source=store, rows=rows, config=config, key=key, meter=Meter(), beside=None)
     return apart if len(rows) > 1 else None
 
 
@@ -217,7 +233,7 @@ def cost_of(run: Run, history: History) -> dict[str, float]:
 
 def load_trained(path: Path) -> tuple[Trained, dict[str, Any]]:
     """Load an encoder from its checkpoint, with the checkpoint itself."""
-    content = load_checkpoint(path, FORMAT, VERSION)
+    content = load_checkpoint(path, FORMAT, VERSION, EncoderFile)
     if tuple(content["inputs"]) != INPUTS:
         raise UserError(f"{path}: was trained on other inputs ({', '.join(content['inputs'])}); train it anew")
     settings = Config.model_validate(content["config"]).training
@@ -238,8 +254,9 @@ def check_origin(
             f"not {method!r} {seed_index}; give the one that --method and --seed-index name"
         )
     found, expected = checkpoint["provenance"], provenance(config, store, method).model_dump()
-    again = "supervised" if method == "supervised" else "pretrain"
-    if method in CONTRASTIVE and config.training.samples:  # the others are for tasks alone
+    labelled = config.training.kind(method).labelled
+    again = "supervised" if labelled else "pretrain"
+    if config.training.samples and not labelled:  # the others are for tasks alone
         expected["data"] = {name: expected["data"][name] for name in sorted(config.training.samples)}
     for name, what in (("training_digest", "`training` config"), ("data", "data")):
         if found[name] != expected[name]:
@@ -248,7 +265,7 @@ def check_origin(
 
 def is_finished(path: Path, config: Config, store: Store, method: str, seed_index: int) -> bool:
     """Tell whether a file holds this very encoder."""
-    return made_before(path, FORMAT, VERSION, origin_of(config, store, method, seed_index)) is not None
+    return made_before(path, FORMAT, VERSION, EncoderFile, origin_of(config, store, method, seed_index)) is not None
 
 
 def save(path: Path, checkpoint: dict[str, Any]) -> None:

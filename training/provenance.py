@@ -6,21 +6,22 @@ import platform
 from collections.abc import Mapping, Sequence
 from importlib.metadata import distributions, version
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, Strict, model_validator
+from torch import Tensor
 
 from resim.errors import UserError
 from training.config import Config, TrainerConfig
 from training.data.fetch import Store
-from training.files import digest, is_first, load_checkpoint, read_model, write_model
+from training.files import Layout, digest, is_first, load_checkpoint, read_model, write_model
+from training.fit import HistoryFile
 from training.heldout import HeldOutSet, digests
 from training.results import Provenance
 
 _RECORD = "run.json"
 _SOFTWARE = ("numpy", "pytorch-lightning", "scikit-learn", "scipy", "torch", "zarr")
-_NOT_IN_NUMBERS = {"seeds", "methods"}  # how many trainings there are changes none of them
 _WEIGHTS_DEPEND_ON = ("training_digest", "data", "software")
 
 
@@ -37,6 +38,27 @@ class Environment(BaseModel):
     packages: dict[str, str] = Field(description="everything that is installed, and its version")
 
 
+class Result(Layout):
+    """What checkpoints of trained networks have in common."""
+
+    method: str
+    seed_index: int
+    inputs: list[str]
+    mean: Tensor
+    width: Tensor
+    history: Annotated[HistoryFile, Strict(False)]
+    cost: dict[str, float]
+    provenance: Annotated[Provenance, Strict(False)]
+
+    @model_validator(mode="after")
+    def _is_of_its_inputs(self) -> "Result":
+        for name in ("mean", "width"):
+            value = getattr(self, name)
+            if value.shape != (len(self.inputs),) or value.dtype != torch.float32:
+                raise ValueError(f"{name} is not {len(self.inputs)} numbers, one for each input")
+        return self
+
+
 class RunRecord(BaseModel):
     """What a training leaves beside its metrics; cost is filled in at its end."""
 
@@ -51,15 +73,11 @@ class RunRecord(BaseModel):
 
 
 def provenance(config: Config, store: Store, method: str = "", held_out: Sequence[HeldOutSet] = ()) -> Provenance:
-    """Collect digests of config and data, and versions; with a method, its digest leaves out what others are told."""
-    others = {"": set(), "supervised": {"pretrain", "augment", "pairs"}}.get(method, {"supervised", "tasks"})
-    left_out = dict.fromkeys(_NOT_IN_NUMBERS | others, True) | {"trainer": {"logger"}}
-    told = config.training.model_dump(mode="json", exclude=left_out)
-    if "tasks" in others and config.training.pretrain.alpha:
-        told["classes"] = config.training.main_task.classes
+    """Collect digests of config and data, and versions; the digests are of what one method is told, or all are."""
+    methods = [method] if method else list(config.training.methods)
     return Provenance(
-        training_digest=_digest(told),
-        evaluation_digest=_digest(config.evaluation.model_dump(mode="json")),
+        training_digest=_digest({name: config.training.settings_of(name) for name in methods}),
+        evaluation_digest=_digest({name: config.judging_of(name) for name in methods}),
         seed=config.training.seed,
         data=store.digests(),
         held_out=digests(held_out),
@@ -77,10 +95,12 @@ def origin_of(config: Config, store: Store, method: str, seed_index: int) -> dic
     return origin(method, seed_index, provenance(config, store, method).model_dump(mode="json"))
 
 
-def made_before(path: Path, form: str, version: int, expected: Mapping[str, Any]) -> dict[str, Any] | None:
+def made_before(
+    path: Path, form: str, version: int, layout: type[Layout], expected: Mapping[str, Any]
+) -> dict[str, Any] | None:
     """Give the checkpoint at a path if it is whole and of this origin."""
     try:
-        content = load_checkpoint(path, form, version)
+        content = load_checkpoint(path, form, version, layout)
     except UserError:  # none yet, or one of old or damaged: it is made, and replaces what is there
         return None
     return content if origin(content["method"], content["seed_index"], content["provenance"]) == expected else None
@@ -91,7 +111,7 @@ def record(folder: Path | None, config: Config, store: Store, method: str, seed_
     if folder is None or not is_first():
         return
     made_from, environment = provenance(config, store, method), _environment(config.training.trainer)
-    about = {"method": method, "seed_index": seed_index, "config": config, "provenance": made_from}
+    about = {"method": method, "seed_index": seed_index, "config": config.of(method), "provenance": made_from}
     write_model(folder / _RECORD, RunRecord(**about, environment=environment))
 
 
@@ -115,5 +135,5 @@ def _environment(config: TrainerConfig) -> Environment:
     )
 
 
-def _digest(section: dict[str, object]) -> str:
+def _digest(section: Mapping[str, Any]) -> str:
     return digest(json.dumps(section, sort_keys=True).encode())

@@ -15,9 +15,9 @@ class Provenance(_Result):
     """What a result was made from."""
 
     training_digest: str = Field(
-        description="SHA-256 of what the resolved `training` section tells the method, or all methods"
+        description="SHA-256 of what the resolved `training` section tells the method, or each of all methods"
     )
-    evaluation_digest: str = Field(description="SHA-256 of the resolved `evaluation` section")
+    evaluation_digest: str = Field(description="SHA-256 of the resolved `evaluation` section and the tasks")
     seed: int = Field(description="training.seed")
     data: dict[str, str] = Field(description="sample -> content digest of its data set")
     held_out: dict[str, str] = Field(description="the same of the samples of test sets; empty for an encoder")

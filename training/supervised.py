@@ -1,40 +1,64 @@
-"""Supervised training from scratch on the nominal view: what labels alone achieve, without views or augmentations."""
+"""Supervised training from scratch: what labels achieve, by what the network is shown of a labelled object.
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+`supervised`            its nominal view
+`supervised_generic`    its nominal view, augmented anew every epoch
+`supervised_resim`      a view drawn anew every epoch
+`supervised_both`       a view drawn anew, augmented
+`dann`                  its nominal view; beside it objects without labels in all views, see `training.dann`
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import Strict
 from torch import Tensor, nn
 
 from resim.errors import UserError
-from training.config import Config, Task
+from training.augment.jetclr import augment
+from training.config import Config, Task, TrainingConfig
+from training.dann import Adversarial
 from training.data.features import INPUTS, Normalisation
 from training.data.fetch import Store
 from training.data.loader import Batch, Loader
-from training.data.plan import Rows
+from training.data.plan import Key, Rows
 from training.encoders import make_encoder
 from training.encoders.encoder import load_layers
 from training.encoders.transformer import head
 from training.evaluate import Contender, Outputs, embed_all, evaluation, losses_of
-from training.files import load_checkpoint, save_checkpoint
+from training.files import Layout, load_checkpoint, save_checkpoint
 from training.fit import History, Run, be_deterministic, fit
 from training.heldout import HeldOutSet
 from training.keys import torch_generator
 from training.labels import labelled_rows
 from training.losses.ranks import gathered
+from training.meter import Meter
+from training.methods import KINDS, Kind
 from training.pretrain import check_origin, check_seed_index, cost_of, normalisation_of, source_of, validation_loader
-from training.provenance import made_before, origin_of, provenance, record, record_cost
+from training.provenance import Result, made_before, origin_of, provenance, record, record_cost
 from training.results import EvaluationResult
-from training.tasks import check_tasks, labels_of, loss, n_outputs
+from training.tasks import Labels, check_tasks, labels_of, loss, n_outputs
 
-METHOD = "supervised"
 HEAD = "own"  # the network classifies itself
 FORMAT, VERSION = "resim-classifiers", 2
+
+
+class _ClassifierFile(Layout):
+    task: str
+    fraction: float
+    labels: int
+    weights: dict[str, Tensor]
+
+
+class ClassifiersFile(Result):
+    """What `supervised` writes."""
+
+    classifiers: list[Annotated[_ClassifierFile, Strict(False)]]
 
 
 class Classifier(nn.Module):
@@ -48,7 +72,7 @@ class Classifier(nn.Module):
 
     def __init__(self, config: Config, task: Task, normalisation: Normalisation, seed_index: int) -> None:
         super().__init__()
-        key = (config.training.seed, METHOD, seed_index)
+        key = (config.training.seed, "supervised", seed_index)
         self.encoder = make_encoder(config.training.encoder, normalisation, torch_generator(*key, "encoder"))
         self.head = head(self.encoder.width, n_outputs(task), torch_generator(*key, "head"))
         self.register_buffer("centre", torch.zeros(()))
@@ -72,31 +96,45 @@ class Supervised:
     classifiers: dict[Contender, Classifier]
     n_labels: dict[Contender, int]
     normalisation: Normalisation
+    method: str
     seed_index: int
     cost: dict[str, float]
     history: History
 
 
-def train_supervised(store: Store, config: Config, seed_index: int, folder: Path | None = None) -> Supervised:
+def train_supervised(
+    store: Store, config: Config, method: str, seed_index: int, folder: Path | None = None
+) -> Supervised:
     """Train for each task at each label fraction.
 
     With a folder, it goes on from the states that a killed run left there, and leaves its metrics and `run.json`.
+
+    Raises
+    ------
+    UserError
+        If the method learns from pairs.
     """
+    config = config.of(method)
+    if not config.training.kind(method).labelled:
+        raise UserError(f"--method {method!r} learns from pairs; train it with `resim-train pretrain`")
     check_seed_index(config.training, seed_index)
     check_tasks(store, config.training)
     be_deterministic(config.training.threads)
     normalisation, all_of = normalisation_of(store, config.training), contenders(config)
     classifiers, n_labels, costs, histories = {}, {}, {}, {}
-    record(folder, config, store, METHOD, seed_index)
-    for of, run in zip(all_of, runs(store, config, seed_index, folder), strict=True):
+    visible = store.index.rows("train", shown(config.training, config.training.kind(method)))
+    record(folder, config, store, method, seed_index)
+    for of, run in zip(all_of, runs(store, config, method, seed_index, folder), strict=True):
         labels = labels_of(store, config.training.tasks[of.task])
         rows = labelled_rows(store.index, labels, of.fraction, config.training.seed, seed_index)
+        rows = np.intersect1d(rows, visible)
         learner = Classifier(config, config.training.tasks[of.task], normalisation, seed_index)
         judged = of == all_of[0]  # few labels make many epochs: it would be dear
         histories[of] = train(learner, store, config, seed_index, of, rows, normalisation, run, judged=judged)
         classifiers[of], n_labels[of], costs[of] = learner, len(rows), cost_of(run, histories[of])
     record_cost(folder, costs[all_of[0]])
-    return Supervised(classifiers, n_labels, normalisation, seed_index, costs[all_of[0]], histories[all_of[0]])
+    main = costs[all_of[0]], histories[all_of[0]]
+    return Supervised(classifiers, n_labels, normalisation, method, seed_index, *main)
 
 
 def contenders(config: Config) -> list[Contender]:
@@ -105,9 +143,9 @@ def contenders(config: Config) -> list[Contender]:
     return [Contender(task, HEAD, fraction) for task in config.training.tasks for fraction in fractions]
 
 
-def runs(store: Store, config: Config, seed_index: int, folder: Path | None) -> Iterator[Run]:
+def runs(store: Store, config: Config, method: str, seed_index: int, folder: Path | None) -> Iterator[Run]:
     """Give the run of each contender; its clock starts when it is asked for."""
-    origin = origin_of(config, store, METHOD, seed_index)
+    origin = origin_of(config, store, method, seed_index)
     for of in contenders(config):
         where = folder and folder / of.task / f"labels-{of.fraction:g}"
         yield Run.begin(where, origin | {"task": of.task, "label_fraction": of.fraction})
@@ -125,7 +163,8 @@ def evaluate_supervised(
         outputs.scores[of] = {name: classifier.scores(values) for name, values in features.items()}
         if not outputs.features:
             outputs.features.update(features)
-    about = {"method": METHOD, "seed_index": trained.seed_index, "cost": trained.cost} | losses_of(trained.history)
+    about = {"method": trained.method, "seed_index": trained.seed_index, "cost": trained.cost}
+    about |= losses_of(trained.history)
     return evaluation(store, config, outputs, about, held_out)
 
 
@@ -134,7 +173,7 @@ def save(path: Path, trained: Supervised, config: Config, store: Store) -> None:
     content = {
         "format": FORMAT,
         "version": VERSION,
-        "method": METHOD,
+        "method": trained.method,
         "seed_index": trained.seed_index,
         "inputs": list(INPUTS),
         "mean": torch.from_numpy(trained.normalisation.mean),
@@ -145,14 +184,14 @@ def save(path: Path, trained: Supervised, config: Config, store: Store) -> None:
         ],
         "history": asdict(trained.history),
         "cost": trained.cost,
-        "provenance": provenance(config, store, METHOD).model_dump(mode="json"),
+        "provenance": provenance(config, store, trained.method).model_dump(mode="json"),
     }
     save_checkpoint(path, content)
 
 
-def is_finished(path: Path, config: Config, store: Store, seed_index: int) -> bool:
+def is_finished(path: Path, config: Config, store: Store, method: str, seed_index: int) -> bool:
     """Tell whether a file holds these very classifiers."""
-    content = made_before(path, FORMAT, VERSION, origin_of(config, store, METHOD, seed_index))
+    content = made_before(path, FORMAT, VERSION, ClassifiersFile, origin_of(config, store, method, seed_index))
     return content is not None and _contenders_in(content) == contenders(config)
 
 
@@ -160,16 +199,18 @@ def _contenders_in(content: Mapping[str, Any]) -> list[Contender]:
     return [Contender(each["task"], HEAD, each["fraction"]) for each in content["classifiers"]]
 
 
-def load_for(path: Path, config: Config, store: Store, seed_index: int) -> Supervised:
+def load_for(path: Path, config: Config, store: Store, method: str, seed_index: int) -> Supervised:
     """Load classifiers and check that they are those that are meant.
 
     Raises
     ------
     UserError
-        If they are of another seed, or were trained with another config, other label fractions or on other data.
+        If they are of another method or seed, or were trained with another config, other label fractions or on other
+        data.
     """
-    content = load_checkpoint(path, FORMAT, VERSION)
-    check_origin(path, content, config, store, METHOD, seed_index)
+    config = config.of(method)
+    content = load_checkpoint(path, FORMAT, VERSION, ClassifiersFile)
+    check_origin(path, content, config, store, method, seed_index)
     if _contenders_in(content) != contenders(config):
         has = ", ".join(f"{fraction:g}" for fraction in sorted({of.fraction for of in _contenders_in(content)}))
         raise UserError(f"{path}: was trained at the label fractions {has}; run `resim-train supervised` again")
@@ -181,7 +222,7 @@ def load_for(path: Path, config: Config, store: Store, seed_index: int) -> Super
         classifiers[of].eval()
         n_labels[of] = each["labels"]
     history = History(**content["history"])
-    return Supervised(classifiers, n_labels, normalisation, content["seed_index"], content["cost"], history)
+    return Supervised(classifiers, n_labels, normalisation, method, seed_index, content["cost"], history)
 
 
 def train(
@@ -196,7 +237,9 @@ def train(
     *,
     judged: bool = False,
 ) -> History:
-    """Train a classifier on the labels of some rows; few labels are seen more often, for the same number of steps.
+    """Train a classifier on the labels of some rows, by the config of one method.
+
+    Few labels are seen more often, for the same number of steps.
 
     `judged` asks for the loss on the validation split after each epoch.
     """
@@ -205,22 +248,62 @@ def train(
     if task.target is not None:
         classifier.centre.fill_(labels.value[rows].mean())
         classifier.width.fill_(labels.value[rows].std() or 1.0)
+    labels = replace(labels, value=(labels.value - classifier.centre.item()) / classifier.width.item())
+    (method,) = settings.methods
+    kind = settings.kind(method) if of.head == HEAD else KINDS["supervised"]
+    key = (settings.seed, "supervised", seed_index)
+    loader = loader_of(store, settings, kind, labels, rows, normalisation, key, run.meter)
+    epochs = -(-settings.supervised.steps // loader.steps(1))
+    network: nn.Module = classifier
+    loss_of: Callable[[Batch], Tensor] = partial(_loss, task, classifier)
+    if loader.beside:
+        domains = head(classifier.encoder.width, len(loader.beside.views), torch_generator(*key, "domains"))
+        network = nn.ModuleList([*classifier.children(), domains])
+        loss_of = Adversarial(loss_of, classifier.encoder, domains, settings.dann.weight, loader.steps(1), epochs)
+    title = f"{method} seed {seed_index}, {of.task}, {len(rows)} labels"
+    validation = validation_loader(loader, store, labels.member) if judged else None
+    return fit(network, loss_of, loader, epochs, settings, title, run, validation)
+
+
+def shown(settings: TrainingConfig, kind: Kind) -> tuple[str, ...]:
+    """Name the views of which a labelled object is shown one."""
+    return ("nominal",) if kind.adversarial else kind.seen(settings.views)
+
+
+def loader_of(
+    store: Store,
+    settings: TrainingConfig,
+    kind: Kind,
+    labels: Labels,
+    rows: Rows,
+    normalisation: Normalisation,
+    key: Key,
+    meter: Meter,
+) -> Loader:
+    """Make batches of labelled rows as a kind of method is shown them, with others beside if it is adversarial."""
+    views, every = shown(settings, kind), kind.seen(settings.views)
     loader = Loader(
-        source=source_of(store, ("nominal",), rows, settings, run.meter),
+        source=source_of(store, views, rows, settings, meter),
         index=store.index,
-        labels=((labels.value - classifier.centre.item()) / classifier.width.item()).astype(np.float32),
+        labels=labels.value.astype(np.float32),
         rows=rows,
-        views=("nominal",),
+        views=views,
         normalisation=normalisation,
         config=settings.loader,
         batch=settings.supervised.batch,
-        key=(settings.seed, METHOD, seed_index),
-        meter=run.meter,
+        key=key,
+        meter=meter,
+        augment=partial(augment, config=settings.augment) if kind.augmented else None,
+        pairs=settings.pairs,
+        single=True,
     )
-    epochs = -(-settings.supervised.steps // loader.steps(1))
-    title = f"{METHOD} seed {seed_index}, {of.task}, {len(rows)} labels"
-    validation = validation_loader(loader, store, labels.member) if judged else None
-    return fit(classifier, partial(_loss, task, classifier), loader, epochs, settings, title, run, validation)
+    if not kind.adversarial:
+        return loader
+    others = store.index.rows("train", every)
+    others = others[labels.member[others]]
+    source, unknown = source_of(store, every, others, settings, meter), np.zeros_like(loader.labels)
+    beside = replace(loader, source=source, labels=unknown, rows=others, views=every, key=(*key, "beside"))
+    return replace(loader, beside=beside)
 
 
 def _loss(task: Task, classifier: Classifier, batch: Batch) -> Tensor:

@@ -65,7 +65,7 @@ def merged(stores: dict[str, Path]) -> Path:
 def config(sources: dict[str, Source], views: tuple[str, ...] = VIEWS) -> dict[str, Any]:
     """Give the config of a short run; nothing but the samples and the views that are trained on is changed."""
     values = _config(samples={name: {"source": source} for name, source in sources.items()})
-    values["training"] |= {"methods": ["resim"], "views": list(views)}
+    values["training"] |= {"methods": {"resim": {}}, "views": list(views)}
     return values
 
 
@@ -91,7 +91,7 @@ def rs3l_config(merged: Path) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def from_files(merged: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     values = rs3l_config(merged)
-    values["training"]["methods"].append("supervised")
+    values["training"]["methods"]["supervised"] = {}
     return run(tmp_path_factory.mktemp("from_files"), values)
 
 

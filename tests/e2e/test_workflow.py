@@ -48,7 +48,7 @@ def _config(**changes: Any) -> dict[str, Any]:
         del values["views"][name]
     values["training"] = {
         "seeds": 1,
-        "methods": ["both", "supervised"],
+        "methods": {"both": {}, "supervised": {}},
         "views": ["nominal", "shower_seed", "rehadronized", "redetected"],
         "encoder": {"width": 16, "layers": 1, "heads": 2},
         "pretrain": {"epochs": 2, "batch": 16},
@@ -116,6 +116,14 @@ def test_a_second_run_does_nothing(finished: Path) -> None:
     done = snakemake(finished, "--dry-run")
     assert "Nothing to be done" in done.stdout
     assert _jobs(done) == {}
+
+
+def test_a_method_that_is_added_or_changed_trains_no_other(folder: Path) -> None:
+    values = _config()
+    values["training"]["methods"] |= {"generic": {}, "supervised": {"supervised": {"steps": 5}}}
+    _write(folder, values)
+    jobs = _jobs(snakemake(folder, "--dry-run"))
+    assert jobs == {"pretrain": 1, "supervised": 1, "evaluate": 2, "compare": 1, "all": 1}
 
 
 def test_digest_does_not_depend_on_cores_and_part_size(finished: Path, tmp_path: Path) -> None:

@@ -207,7 +207,7 @@ def config() -> dict[str, Any]:
     values["views"] = {name: values["views"][name] for name in ("nominal", "shower_seed", "redetected")}
     values["training"] = {
         "seeds": 1,
-        "methods": ["both", "supervised"],
+        "methods": {"both": {}, "supervised": {}},
         "views": ["nominal", "shower_seed", "redetected"],
         "encoder": {"width": 16, "layers": 1, "heads": 2},
         "pretrain": {"epochs": 2, "batch": 16},

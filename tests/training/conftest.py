@@ -54,13 +54,16 @@ def _table(jets: NDArray[np.float32], present: NDArray[np.bool_], splits: list[s
     return ViewTable(present, columns, offsets, jets[filled], {"from": "", "set": {}, "replica": 0, "splits": splits})
 
 
-def write_toy(folder: Path, sample: str, events: int, per_part: int, *, held_out: bool = False) -> Path:
+def write_toy(
+    folder: Path, sample: str, events: int, per_part: int, *, held_out: bool = False, smeared: float = 0.005
+) -> Path:
     """Write a data set of one object an event; every block is drawn by itself, whatever part it falls in.
 
-    A held-out one is all test, and has nominal alone.
+    A held-out one is all test, and has nominal alone. The n-th view after nominal has n times `smeared` more noise in
+    eta.
     """
     names = VIEWS[:1] if held_out else VIEWS
-    blocks = [_block(sample, first) for first in range(0, events, BLOCK)]
+    blocks = [_block(sample, first, smeared) for first in range(0, events, BLOCK)]
     in_part = per_part // BLOCK
     parts = []
     for number in range(0, len(blocks), in_part):
@@ -85,13 +88,13 @@ def write_toy(folder: Path, sample: str, events: int, per_part: int, *, held_out
     return folder
 
 
-def _block(sample: str, first: int) -> dict[str, NDArray[np.float32]]:
+def _block(sample: str, first: int, smeared: float) -> dict[str, NDArray[np.float32]]:
     draws = generator("toy", sample, first)
     jets = toy_jets(BLOCK, draws, two_prongs=sample.startswith("hbb"))
     block = {"split": draws.choice(3, BLOCK, p=(0.5, 0.1, 0.4))}
     for place, view in enumerate(VIEWS):
         moved = jets.copy()
-        moved[:, :, ETA] += 0.005 * place * draws.normal(size=jets.shape[:2])
+        moved[:, :, ETA] += smeared * place * draws.normal(size=jets.shape[:2])
         moved[:, :, E] = np.hypot(moved[:, :, PT] * np.cosh(moved[:, :, ETA]), 0.14)
         moved[jets[:, :, PT] <= 0] = 0
         block[view] = completed(moved)

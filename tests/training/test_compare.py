@@ -22,7 +22,7 @@ from training.evaluate import bootstrap_weights
 from training.figures import Scored, quality
 from training.files import read_model
 from training.keys import generator
-from training.plots import draw_all, robustness_against_cost, roc
+from training.plots import colour_of, draw_all, robustness_against_cost, roc
 from training.results import Comparison, EvaluationResult, Provenance, Replicated, ViewFigures
 from training.tasks import labels_of
 
@@ -41,7 +41,7 @@ def compared(toy: Toy, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Train two methods with two seeds by the command line and compare them; give the folder."""
     out = tmp_path_factory.mktemp("compared")
     judged_on = {"bootstrap": 20, "test_sets": {"other": {"hbb": "hbb_other"}}}
-    content = {"training": SMALL | {"methods": ["resim", "supervised"]}, "evaluation": judged_on}
+    content = {"training": SMALL | {"methods": {"resim": {}, "supervised": {}}}, "evaluation": judged_on}
     write_toy(out / "hbb_other", "hbb_other", 200, 100, held_out=True)
     held_out = ["--held-out", f"hbb_other={out / 'hbb_other'}"]
     (out / "config.yaml").write_text(yaml.safe_dump(content))
@@ -53,9 +53,9 @@ def compared(toy: Toy, tmp_path_factory: pytest.TempPathFactory) -> Path:
         contrastive = ["--method", "resim", "--seed-index", seed, *common]
         _run("pretrain", *contrastive, "--out", out / f"r{seed}.pt")
         _run("evaluate", *contrastive, "--encoder", out / f"r{seed}.pt", *held_out, "--out", out / f"r{seed}.json")
-        scratch = ["--seed-index", seed, *common]
+        scratch = ["--method", "supervised", "--seed-index", seed, *common]
         _run("supervised", *scratch, "--out", out / f"s{seed}.pt")
-        judged = ["--method", "supervised", *scratch, "--encoder", out / f"s{seed}.pt", *held_out]
+        judged = [*scratch, "--encoder", out / f"s{seed}.pt", *held_out]
         _run("evaluate", *judged, "--out", out / f"s{seed}.json")
         evaluations += ["--evaluation", out / f"r{seed}.json", "--evaluation", out / f"s{seed}.json"]
     _run("compare", *common, *held_out, *evaluations, "--out", out / "comparison.json", "--plots", out / "plots")
@@ -118,6 +118,13 @@ def test_pictures_are_the_same_bytes_when_drawn_again(compared: Path) -> None:
     assert sorted(again) == ["cost_by_stage.png", "robustness_cost.png", "roc.png"]
     for name, picture in again.items():
         assert (compared / "plots" / name).read_bytes() == picture
+
+
+def test_methods_of_a_scan_have_colours_of_their_own(compared: Path) -> None:
+    comparison = read_model(compared / "comparison.json", Comparison)
+    names = ["resim", "dann", *(f"supcon_alpha_{alpha}" for alpha in (0, 0.25, 0.5, 0.75, 1))]
+    scan = comparison.model_copy(update={"methods": dict.fromkeys(names, comparison.methods["resim"])})
+    assert len({colour_of(scan, name) for name in names}) == len(names)
 
 
 def test_points_are_drawn_at_their_price_and_set_apart_on_the_page_alone(compared: Path) -> None:

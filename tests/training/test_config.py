@@ -53,7 +53,10 @@ def test_every_field_is_described() -> None:
     [
         ("training: {epoch: 3}", r"c.yaml: unknown key 'training.epoch'; allowed here: seed, seeds, threads"),
         ("training: {pretrain: {epochs: 0}}", r"c.yaml: training.pretrain.epochs: .*greater than or equal to 1, not 0"),
-        ("training: {methods: [magic]}", r"training.methods.0: input should be 'resim', 'generic', 'both' or"),
+        (
+            "training: {methods: {magic: {}}}",
+            r"training.methods.magic.kind: input should be 'resim', 'generic', 'both'",
+        ),
         ("training: {encoder: {width: 10, heads: 4}}", r"training.encoder: width 10 is not a multiple of heads 4"),
         ("evaluation: {label_fractions: [2]}", r"evaluation.label_fractions.0: .*less than or equal to 1, not 2"),
         ("- a list", r"c.yaml: holds no mapping"),

@@ -39,7 +39,7 @@ def _column(folder: Path, name: str) -> list[float]:
     return [float(row[name]) for row in csv.DictReader(file.open()) if row[name]]
 
 
-def _stop_after(monkeypatch: pytest.MonkeyPatch, where: str, calls: int) -> None:
+def stop_after(monkeypatch: pytest.MonkeyPatch, where: str, calls: int) -> None:
     """Let a loss fail after so many batches, validation included."""
     module, name = where.rsplit(".", 1)
     loss, left = getattr(pytest.importorskip(module), name), [calls]
@@ -63,7 +63,7 @@ def test_metrics_of_every_step_and_epoch_are_left(toy: Toy, tmp_path: Path) -> N
 def test_a_run_leaves_its_config_environment_seeds_and_cost(toy: Toy, tmp_path: Path) -> None:
     trained = _pretrained(toy(80, 40), tmp_path)
     found = json.loads((tmp_path / "run.json").read_text())
-    assert found["config"] == small().model_dump(mode="json")
+    assert found["config"] == small().of("both").model_dump(mode="json")
     assert (found["method"], found["seed_index"], found["provenance"]["seed"]) == ("both", 0, 1)
     assert found["environment"]["packages"]["torch"] == version("torch")
     assert (found["environment"]["threads"], found["environment"]["processes"]) == (1, 1)
@@ -95,7 +95,7 @@ def test_an_interrupted_pretraining_goes_on_to_the_same_bits(
     whole = _pretrained(toy(80, 40), tmp_path / "whole", **settings)
     in_epoch = whole.history.steps // 4 + 1  # with its validation batch
     with monkeypatch.context() as patch:
-        _stop_after(patch, "training.pretrain._loss", 2 * in_epoch + 1)
+        stop_after(patch, "training.pretrain._loss", 2 * in_epoch + 1)
         with pytest.raises((KeyboardInterrupt, SystemExit)):
             _pretrained(toy(80, 40), tmp_path / "cut", **settings)
     assert [path.name for path in (tmp_path / "cut").glob("*.ckpt")] == [STATE]
@@ -112,14 +112,14 @@ def test_an_interrupted_supervised_training_repeats_no_finished_fraction(
 ) -> None:
     config = small(supervised={"steps": 24, "batch": 8})
     store, calls = open_store(toy(80, 40), config.training), []
-    whole = supervised.train_supervised(store, config, 0)
+    whole = supervised.train_supervised(store, config, "supervised", 0)
     with monkeypatch.context() as patch:
-        _stop_after(patch, "training.supervised._loss", 3 * 24 - 4)
+        stop_after(patch, "training.supervised._loss", 3 * 24 - 4)
         with pytest.raises((KeyboardInterrupt, SystemExit)):
-            supervised.train_supervised(store, config, 0, tmp_path)
+            supervised.train_supervised(store, config, "supervised", 0, tmp_path)
     loss = supervised._loss
     monkeypatch.setattr("training.supervised._loss", lambda *given: calls.append(1) or loss(*given))
-    again = supervised.train_supervised(store, config, 0, tmp_path)
+    again = supervised.train_supervised(store, config, "supervised", 0, tmp_path)
     assert len(calls) < whole.history.steps
     assert again.history == whole.history
     for fraction, classifier in whole.classifiers.items():
@@ -145,7 +145,7 @@ def test_a_finished_training_is_not_repeated(
     (tmp_path / "config.yaml").write_text(json.dumps({"training": SMALL}))
     data = [f"--data={sample}={folder}" for sample, folder in toy(80, 40).items()]
     common = ["--config", str(tmp_path / "config.yaml"), "--seed-index", "0", *data]
-    for command in (["pretrain", "--method", "resim"], ["supervised"]):
+    for command in (["pretrain", "--method", "resim"], ["supervised", "--method", "supervised"]):
         out, told = tmp_path / f"{command[0]}.pt", []
         for _ in range(2):
             monkeypatch.setattr("sys.argv", ["resim-train", *command, *common, "--out", str(out)])

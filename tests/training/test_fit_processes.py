@@ -19,15 +19,34 @@ from training import supervised
 from training.config import Config, load
 from training.evaluate import embed
 from training.fit import STATE
-from training.pretrain import load_trained, open_store, pretrain
+from training.meter import Meter
+from training.pretrain import contrastive_loader, load_trained, open_store, pretrain, validation_loader
 
 Toy = Callable[[int, int], dict[str, Path]]
 ROOT = Path(__file__).parents[2]
-BOTH = """
+ALL = """
 import sys
 from training.cli import app
-for command in (["pretrain", "--method", "resim"], ["supervised"]):
-    app([*command, *sys.argv[1:], "--out", f"{command[0]}.pt"], standalone_mode=False)
+for command, method in (("pretrain", "resim"), ("supervised", "supervised"), ("supervised", "dann")):
+    app([command, "--method", method, *sys.argv[1:], "--out", f"{method}.pt"], standalone_mode=False)
+"""
+
+DYING = """
+import os, signal, sys
+from training import pretrain
+from training.cli import main
+loss = pretrain._loss
+
+def dying(*given):
+    global left
+    left -= 1
+    if left < 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return loss(*given)
+
+if __name__ == "__main__":
+    left, pretrain._loss = int(sys.argv.pop(1)), dying
+    main()
 """
 
 
@@ -72,25 +91,80 @@ def test_a_killed_training_goes_on_to_the_same_bits(toy: Toy, tmp_path: Path) ->
     assert len(first) >= whole.history.steps - len(second)
 
 
+@pytest.mark.parametrize("loader", [{"memory_mb": 0}, {"memory_mb": 0, "workers": 1}], ids=["streaming", "worker"])
+def test_a_training_killed_within_an_epoch_goes_on_to_the_same_bits(
+    toy: Toy, tmp_path: Path, loader: dict[str, int]
+) -> None:
+    settings = {"pretrain": {**SMALL["pretrain"], "epochs": 4, "batch": 8}, "loader": SMALL["loader"] | loader}
+    config, common = _arguments(tmp_path, toy(80, 40), settings)
+    store, state = open_store(toy(80, 40), config.training), tmp_path / "encoder.run" / STATE
+    batches = contrastive_loader(store, config.training, "resim", 0, Meter())
+    judged = validation_loader(batches, store)
+    assert judged
+    until = 2 * (batches.steps(1) + judged.steps(1)) + batches.steps(1) // 2
+    (tmp_path / "dying.py").write_text(DYING)
+    command = ["pretrain", "--method", "resim", *common, "--out", "encoder.pt"]
+    process = _start(tmp_path, ["dying.py", str(until), *command])
+    errors = process.communicate()[1]
+    assert process.returncode == -signal.SIGKILL, errors
+    assert len(torch.load(state, weights_only=True)["history"]["loss"]) == 2
+    again = _start(tmp_path, ["-m", "training.cli", *command])
+    whole, _ = pretrain(store, config, "resim", 0)
+    assert again.communicate()[1] == ""
+    trained, _ = load_trained(tmp_path / "encoder.pt")
+    expected, weights = whole.encoder.state_dict(), trained.encoder.state_dict()
+    assert all(torch.equal(weights[name], expected[name]) for name in expected)
+    assert trained.history == whole.history
+
+
+def test_a_killed_adversarial_training_goes_on_to_the_same_bits(toy: Toy, tmp_path: Path) -> None:
+    """Both of its loaders, the views' classifier and the strength of the reversal go on where they were."""
+    training = {"methods": {"dann": {}}, "supervised": {"steps": 240, "batch": 8}}
+    config, common = _arguments(tmp_path, toy(80, 40), training)
+    command = ["-m", "training.cli", "supervised", "--method", "dann", *common, "--out", "dann.pt"]
+    process, state = _start(tmp_path, command), tmp_path / "dann.run" / "h_qcd" / "labels-1" / STATE
+    while not state.exists():
+        assert process.poll() is None, process.communicate()[1]
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    done = len(torch.load(state, weights_only=True)["history"]["loss"])
+    again = _start(tmp_path, command)
+    store = open_store(toy(80, 40), config.training)
+    whole = supervised.train_supervised(store, config, "dann", 0)
+    assert 0 < done < len(whole.history.loss)
+    assert again.communicate()[1] == ""
+    trained = supervised.load_for(tmp_path / "dann.pt", config, store, "dann", 0)
+    assert trained.history == whole.history
+    for of, classifier in whole.classifiers.items():
+        expected, weights = classifier.state_dict(), trained.classifiers[of].state_dict()
+        assert all(torch.equal(weights[name], expected[name]) for name in expected)
+
+
 def test_two_processes_learn_step_by_step_what_one_does(toy: Toy, tmp_path: Path) -> None:
-    config, common = _arguments(tmp_path, toy(80, 40), {"supervised": {"steps": 6, "batch": 31}})
-    (tmp_path / "both.py").write_text(BOTH)
-    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "both.py", *common]
+    methods = {"resim": {}, "supervised": {}, "dann": {}}
+    config, common = _arguments(tmp_path, toy(80, 40), {"supervised": {"steps": 6, "batch": 31}, "methods": methods})
+    (tmp_path / "all.py").write_text(ALL)
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "all.py", *common]
     process = _start(tmp_path, torchrun)
     store, alone = open_store(toy(80, 40), config.training), tmp_path / "alone"
-    one, _ = pretrain(store, config, "resim", 0, alone / "pretrain.run")
-    scratch = supervised.train_supervised(store, config, 0, alone / "supervised.run")
-    errors = process.communicate(timeout=120)[1]
+    one, _ = pretrain(store, config, "resim", 0, alone / "resim.run")
+    labelled = {
+        name: supervised.train_supervised(store, config, name, 0, alone / f"{name}.run")
+        for name in ("supervised", "dann")
+    }
+    errors = process.communicate(timeout=180)[1]
     assert process.returncode == 0, errors
-    for run in ("pretrain.run", "supervised.run/labels-0.5", "supervised.run/labels-1"):
+    of_labels = [f"{name}.run/h_qcd/labels-{fraction}" for name in labelled for fraction in ("0.5", "1")]
+    for run in ("resim.run", *of_labels):
         assert steps_of(tmp_path / run) == pytest.approx(steps_of(alone / run), rel=1e-4)
         assert len(steps_of(tmp_path / run)) > 3
-    two, _ = load_trained(tmp_path / "pretrain.pt")
+    two, _ = load_trained(tmp_path / "resim.pt")
     assert two.history.validation_loss == pytest.approx(one.history.validation_loss, rel=1e-4)
     rows = store.index.rows("test", ["nominal"])
     outputs = [embed(t.encoder, t.normalisation, store, "nominal", rows) for t in (one, two)]
     np.testing.assert_allclose(*outputs, rtol=1e-2, atol=1e-3)
-    assert supervised.load_for(tmp_path / "supervised.pt", config, store, 0).history.loss == pytest.approx(
-        scratch.history.loss, rel=1e-4
-    )
-    assert json.loads((tmp_path / "pretrain.run" / "run.json").read_text())["environment"]["processes"] == 2
+    for name, scratch in labelled.items():
+        both = supervised.load_for(tmp_path / f"{name}.pt", config, store, name, 0)
+        assert both.history.loss == pytest.approx(scratch.history.loss, rel=1e-4)
+    assert json.loads((tmp_path / "resim.run" / "run.json").read_text())["environment"]["processes"] == 2

@@ -62,8 +62,10 @@ def test_every_encoder_is_trained_kept_and_judged(toy: Toy, tmp_path: Path, enco
     rows = store.index.rows("test", ["nominal"])
     before, after = (embed(t.encoder, t.normalisation, store, "nominal", rows) for t in (trained, again))
     assert before.tolist() == after.tolist()
-    supervised.save(tmp_path / "classifiers.pt", supervised.train_supervised(store, config, 0), config, store)
-    classifiers = supervised.load_for(tmp_path / "classifiers.pt", config, store, 0)
+    supervised.save(
+        tmp_path / "classifiers.pt", supervised.train_supervised(store, config, "supervised", 0), config, store
+    )
+    classifiers = supervised.load_for(tmp_path / "classifiers.pt", config, store, "supervised", 0)
     for result in (
         evaluate_encoder(store, config, again),
         supervised.evaluate_supervised(store, config, classifiers),

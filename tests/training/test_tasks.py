@@ -219,14 +219,14 @@ def test_an_encoder_never_opens_the_samples_of_other_tasks(folders: Folders, con
 def test_a_task_of_an_unknown_sample_is_refused(folders: Folders, config: Config) -> None:
     own = open_store(pretrained_on(folders, config.training), config.training)
     with pytest.raises(UserError, match=r"training.tasks.three: 'wqq' is no data set; allowed: hbb, qcd \(--data\)"):
-        train_supervised(own, config, 0)
+        train_supervised(own, config, "supervised", 0)
 
 
 def test_networks_from_scratch_learn_every_kind_of_task(folders: Folders, config: Config, tmp_path: Path) -> None:
     store = open_store(folders, config.training)
-    trained = train_supervised(store, config, 0, tmp_path / "run")
+    trained = train_supervised(store, config, "supervised", 0, tmp_path / "run")
     supervised.save(tmp_path / "s.pt", trained, config, store)
-    again = supervised.load_for(tmp_path / "s.pt", config, store, 0)
+    again = supervised.load_for(tmp_path / "s.pt", config, store, "supervised", 0)
     result = evaluate_supervised(store, config, again)
     assert result == evaluate_supervised(store, config, trained)
     assert {(row.task, row.head) for row in result.rows} == {(task, "own") for task in TASKS}
@@ -258,6 +258,6 @@ def test_a_checkpoint_of_other_tasks_is_refused(folders: Folders, config: Config
     settings = config.training.model_copy(update={"tasks": {"h_qcd": TWO}})
     one = config.model_copy(update={"training": settings})
     store = open_store(folders, config.training)
-    supervised.save(tmp_path / "s.pt", train_supervised(store, one, 0), one, store)
+    supervised.save(tmp_path / "s.pt", train_supervised(store, one, "supervised", 0), one, store)
     with pytest.raises(UserError, match=r"other `training` config; run `resim-train supervised` again"):
-        supervised.load_for(tmp_path / "s.pt", config, store, 0)
+        supervised.load_for(tmp_path / "s.pt", config, store, "supervised", 0)

@@ -10,7 +10,7 @@ import torch
 
 from resim.errors import UserError
 from training import supervised
-from training.config import Config, EvaluationConfig
+from training.config import Config, EvaluationConfig, OptimiserConfig
 from training.fit import be_deterministic, rate
 from training.heads import evaluate_encoder, load_for
 from training.meter import Meter
@@ -56,7 +56,7 @@ def test_a_checkpoint_gives_back_the_encoder_and_what_made_it(toy: Toy, tmp_path
     assert _same(trained.encoder.state_dict(), again.encoder.state_dict())
     np.testing.assert_array_equal(trained.normalisation.mean, again.normalisation.mean)
     assert (again.method, again.seed_index, again.history) == ("generic", 1, trained.history)
-    assert Config.model_validate(content["config"]) == config
+    assert Config.model_validate(content["config"]) == config.of("generic")
     assert content["provenance"]["data"] == store.digests()
     assert again.cost["augmented_jets"] == 2 * 2 * len(store.index.rows("train", ["nominal"]))
     assert again.cost["augment_cpu_s"] > 0
@@ -66,19 +66,19 @@ def test_a_checkpoint_gives_back_the_encoder_and_what_made_it(toy: Toy, tmp_path
 def test_classifiers_are_the_same_when_loaded_and_refused_where_others_are_meant(toy: Toy, tmp_path: Path) -> None:
     config = small()
     store, path = open_store(toy(80, 40), config.training), tmp_path / "classifiers.pt"
-    trained = train_supervised(store, config, 1)
+    trained = train_supervised(store, config, "supervised", 1)
     supervised.save(path, trained, config, store)
-    again = supervised.load_for(path, config, store, 1)
+    again = supervised.load_for(path, config, store, "supervised", 1)
     assert evaluate_supervised(store, config, again) == evaluate_supervised(store, config, trained)
     with pytest.raises(UserError, match="holds method 'supervised' seed index 1, not 'supervised' 0"):
-        supervised.load_for(path, config, store, 0)
+        supervised.load_for(path, config, store, "supervised", 0)
     other = config.model_copy(update={"evaluation": EvaluationConfig(label_fractions=[0.5])})
     with pytest.raises(
         UserError, match=r"trained at the label fractions 0.01, 0.1, 1; run `resim-train supervised` ag"
     ):
-        supervised.load_for(path, other, store, 1)
+        supervised.load_for(path, other, store, "supervised", 1)
     with pytest.raises(UserError, match=r"other `training` config; run `resim-train supervised` again"):
-        supervised.load_for(path, small(seed=5), store, 1)
+        supervised.load_for(path, small(seed=5), store, "supervised", 1)
 
 
 def test_an_encoder_of_another_method_config_or_file_is_refused(toy: Toy, tmp_path: Path) -> None:
@@ -89,7 +89,7 @@ def test_an_encoder_of_another_method_config_or_file_is_refused(toy: Toy, tmp_pa
         load_for(tmp_path / "encoder.pt", config, store, "both", 0)
     with pytest.raises(UserError, match="was trained with other `training` config; run `resim-train pretrain` again"):
         load_for(tmp_path / "encoder.pt", small(seed=9), store, "resim", 0)
-    of_others = small(supervised={"steps": 7, "batch": 3}, seeds=5, methods=["resim"])
+    of_others = small(supervised={"steps": 7, "batch": 3}, seeds=5, methods={"resim": {}, "generic": {}})
     assert load_for(tmp_path / "encoder.pt", of_others, store, "resim", 0).method == "resim"
     (tmp_path / "cut.pt").write_bytes((tmp_path / "encoder.pt").read_bytes()[:500])
     with pytest.raises(UserError, match=r"cut.pt: not a checkpoint .*; make it anew"):
@@ -150,7 +150,7 @@ def test_contrastive_and_supervised_training_tell_two_prongs_from_one(toy: Toy) 
     trained, _ = pretrain(store, config, "resim", 0)
     assert trained.history.loss[-1] < trained.history.loss[0]
     assert trained.history.validation_loss[-1] < trained.history.validation_loss[0]
-    scratch = train_supervised(store, config, 0)
+    scratch = train_supervised(store, config, "supervised", 0)
     for result in (evaluate_encoder(store, config, trained), evaluate_supervised(store, config, scratch)):
         auc = {row.view: row.figures["auc"].value for row in result.rows if row.label_fraction == 1}
         assert set(auc) == set(store.views)
@@ -160,11 +160,26 @@ def test_contrastive_and_supervised_training_tell_two_prongs_from_one(toy: Toy) 
 
 
 def test_the_rate_rises_in_a_line_and_ends_near_zero() -> None:
-    rates = [rate(step, 100, 0.1) for step in range(100)]
+    rates = [rate(step, 100, 10, OptimiserConfig()) for step in range(100)]
     assert rates[:10] == pytest.approx([0.1 * (i + 1) for i in range(10)])
     assert rates[10] == 1
     assert np.all(np.diff(rates[10:]) < 0)
     assert rates[-1] < 0.001
+
+
+def test_the_rate_falls_in_steps_as_torchs_own_schedule_has_it() -> None:
+    """Eight epochs of five steps, as `StepLR`, which moves after every epoch."""
+    weight = torch.nn.Parameter(torch.zeros(1))
+    optimiser = torch.optim.Adam([weight], lr=1.0)
+    schedule, expected = torch.optim.lr_scheduler.StepLR(optimiser, step_size=3, gamma=0.5), []
+    for _ in range(8):
+        optimiser.step()
+        expected += 5 * schedule.get_last_lr()
+        schedule.step()
+    config = OptimiserConfig(schedule="step", factor=0.5, every=3, warmup=0)
+    assert [rate(step, 40, 8, config) for step in range(40)] == expected
+    warm = config.model_copy(update={"warmup": 0.2})
+    assert [rate(step, 40, 8, warm) for step in range(40)] == [(i + 1) / 8 for i in range(8)] + expected[8:]
 
 
 def test_determinism_is_asked_of_torch() -> None:

@@ -188,7 +188,7 @@ def compared(toy: Toy, tmp_path_factory: pytest.TempPathFactory) -> tuple[Compar
         save(path, pretrain(store, config, "resim", seed)[1])
         trained.append(load_trained(path)[0])
     results = [evaluate_encoder(store, config, each) for each in trained]
-    results.append(evaluate_supervised(store, config, train_supervised(store, config, 0)))
+    results.append(evaluate_supervised(store, config, train_supervised(store, config, "supervised", 0)))
     return compare(results, store, config), trained
 
 

@@ -158,12 +158,7 @@ class Store:
         """Open a view of a part, once: opening costs as much as reading a group."""
         if (part, name) not in self._views:
             stored = self._views[part, name] = self.parts[part].view(name)
-            missing = [feature for feature in FEATURES if feature not in _constituent_names(stored)]
-            if missing:
-                raise UserError(
-                    f"{self.parts[part].place}: view {name!r} lacks the constituent features {', '.join(missing)}; "
-                    f"training needs all of {', '.join(FEATURES)}"
-                )
+            _check_view(stored)
         return self._views[part, name]
 
     def _index(self) -> Index:
@@ -177,7 +172,7 @@ class Store:
             splits=tuple(self.parts[0].attributes["splits"]),
             sample=sample,
             split=np.concatenate([table["split"] for table in tables]).astype(np.int64),
-            present={v: np.concatenate([part.view(v).present for part in self.parts]) for v in self.views},
+            present={v: np.concatenate([self._view(i, v).present for i in range(len(self.parts))]) for v in self.views},
             pt=np.concatenate([_jet_pt(self._view(part, "nominal")) for part in range(len(self.parts))]),
             **{name: np.concatenate([table[name] for table in tables]) for name in ("object", "event", "weight")},
         )
@@ -263,6 +258,21 @@ def _jet_pt(view: StoredView) -> NDArray[np.float32]:
 
 def _constituent_names(view: StoredView) -> tuple[str, ...]:
     return tuple(column.name for column in view.constituent_columns)
+
+
+def _check_view(view: StoredView) -> None:
+    """Refuse a view that lacks features, or whose rows are not the part's objects; the digests do not tell of that."""
+    where, objects = f"{view.part.place}: view {view.name!r}", len(view)
+    missing = [feature for feature in FEATURES if feature not in _constituent_names(view)]
+    if missing:
+        need = f"training needs all of {', '.join(FEATURES)}"
+        raise UserError(f"{where} lacks the constituent features {', '.join(missing)}; {need}")
+    rows = {"present": len(view.present), "offsets": len(view.offsets) - 1}
+    for array, found in rows.items():
+        if found != objects:
+            raise UserError(f"{where}: {array} has {found} rows for {objects} objects; make the view again")
+    if view.present.sum() != view.part.digest["n_present"].get(view.name):
+        raise UserError(f"{where} is of other objects than the part says; make the view again")
 
 
 def _common_views(datasets: Mapping[str, Dataset]) -> tuple[str, ...]:

@@ -61,16 +61,21 @@ class Batch:
     """(B,) row of each object in the index."""
     labels: Tensor
     """(B,) float32: numbers of classes, or the target of a regression."""
+    shown: Tensor
+    """(B, 1) or (B, 2) int64, number in the loader's `views` of what is shown."""
     views: tuple[Jets, ...]
     epoch: int
     step: int
     """From the start of the epoch."""
+    beside: "Batch | None" = None
+    """Objects that accompany these, of the loader `beside`."""
 
     @classmethod
     def of(cls, made: Made) -> "Batch":
         """Take over arrays."""
         views = tuple(Jets.of(inputs) for inputs in made.views)
-        return cls(made.rows, torch.from_numpy(made.labels), views, made.epoch, made.step)
+        labels, shown = torch.from_numpy(made.labels), torch.from_numpy(made.shown)
+        return cls(made.rows, labels, shown, views, made.epoch, made.step)
 
     def to(self, device: torch.device | str) -> "Batch":
         """Copy to a device; from pinned memory without waiting for it."""
@@ -81,7 +86,13 @@ class Batch:
         return self._changed(lambda x: x.pin_memory())
 
     def _changed(self, change: Callable[[Tensor], Tensor]) -> "Batch":
-        return replace(self, labels=change(self.labels), views=tuple(jets.changed(change) for jets in self.views))
+        return replace(
+            self,
+            labels=change(self.labels),
+            shown=change(self.shown),
+            views=tuple(jets.changed(change) for jets in self.views),
+            beside=self.beside and self.beside._changed(change),
+        )
 
 
 @dataclass(frozen=True)
@@ -89,7 +100,8 @@ class Loader:
     """Everything that settles the batches of a training but the epoch.
 
     `views` of length one gives that view alone; longer, a pair of two different ones, drawn anew every epoch as `pairs`
-    says. `augment` is applied to every jet by itself; with it a single view becomes a pair of augmented ones.
+    says. `augment` is applied to every jet by itself; with it a single view becomes a pair of augmented ones. With
+    `single` there is no pair but one view, drawn alike.
 
     The batches are the same for the same key: wherever the jets are read from, whatever the number of workers, and
     from whichever step they are asked for. The shares of all ranks, one after another, are the batch of one process.
@@ -109,19 +121,48 @@ class Loader:
     meter: Meter
     augment: Augment | None = None
     pairs: PairsConfig = field(default_factory=PairsConfig)
+    single: bool = False
+    beside: "Loader | None" = None
+    """What gives every batch another one to go with it; its epochs follow each other whatever their length is."""
     rank: int = 0
     ranks: int = 1
     pin: bool = False
     """Give batches in pinned memory; needs a GPU."""
 
+    def of_rank(self, rank: int, ranks: int, *, pin: bool) -> "Loader":
+        """Give a rank's share."""
+        beside = self.beside and self.beside.of_rank(rank, ranks, pin=pin)
+        return replace(self, rank=rank, ranks=ranks, pin=pin, beside=beside)
+
     def batches(self, epochs: range, start: int = 0) -> Generator[Batch, None, None]:
         """Yield the batches of some epochs, of the first one from step `start` on; they are made ahead."""
         orders = self._orders(epochs, start)
-        return prefetched(self._batches(self._by_workers(orders) if self.config.workers else self._by_threads(orders)))
+        made = self._by_workers(orders) if self.config.workers else self._by_threads(orders)
+        batches = prefetched(self._batches(made))
+        return self._accompanied(batches, self.beside, epochs, start) if self.beside else batches
 
     def steps(self, epochs: int) -> int:
-        """Count the batches of some epochs, which are the same on every rank."""
+        """Count the batches of some epochs, which are the same on every rank.
+
+        Raises
+        ------
+        UserError
+            If there is no object.
+        """
+        if not len(self.rows):
+            views = ", ".join(self.views)
+            raise UserError(f"no object to train on is in the views {views}; simulate more events, or name other views")
         return epochs * self._plan.steps
+
+    def _accompanied(
+        self, batches: Generator[Batch, None, None], beside: "Loader", epochs: range, start: int
+    ) -> Generator[Batch, None, None]:
+        """Put beside the n-th batch of all epochs the n-th of the other loader's."""
+        first, last, length = self.steps(epochs.start) + start, self.steps(epochs.stop), beside.steps(1)
+        others = beside.batches(range(first // length, -(-last // length)), first % length)
+        with closing(batches), closing(others):
+            for batch, other in zip(batches, others, strict=False):  # the other's last epoch may be longer
+                yield replace(batch, beside=other)
 
     @property
     def _plan(self) -> Plan:
@@ -138,13 +179,15 @@ class Loader:
 
     def _sides(self, load: Load) -> NDArray[np.int64]:
         """Choose what each row shows, (n, 1 or 2) numbers of views: by seed, epoch and neighbourhood."""
+        sides = 1 if self.single else 2
         if len(self.views) == 1:
-            return np.zeros((len(load.rows), 2 if self.augment else 1), dtype=np.int64)
+            return np.zeros((len(load.rows), sides if self.augment else 1), dtype=np.int64)
         ids, id_of = np.unique(load.rows // self.pairs.shared_by, return_inverse=True)
         uniform = uniform_by_id(ids, len(self.views), *self.key, "pairs", load.epoch)[id_of]
         present = np.stack([self.index.present[view][load.rows] for view in self.views], axis=1)
         weights = np.array([self.pairs.weights.get(view, 1.0) for view in self.views])
-        return choose_pairs(present, uniform, weights, first_view(self.views, self.pairs))
+        first = None if self.single else first_view(self.views, self.pairs)
+        return choose_pairs(present, uniform, weights, first)[:, :sides]
 
     def _by_threads(self, orders: Generator[Order, None, None]) -> Generator[Made, None, None]:
         """Read the next load in one thread while the last is converted in the caller's."""

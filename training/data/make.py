@@ -56,6 +56,8 @@ class Made(NamedTuple):
 
     rows: Rows
     labels: NDArray[np.float32]
+    shown: NDArray[np.int64]
+    """(B, 1) or (B, 2) number of the view that each side shows."""
     views: tuple[Inputs, ...]
     epoch: int
     step: int
@@ -103,7 +105,7 @@ class Maker(Dataset[Packed | UserError]):
                 self._convert(side[places], Draws(rows, (*self.key, "augment", load.epoch, number)), meter)
                 for number, side in enumerate(jets)
             )
-            yield Made(rows, order.labels[places], tuple(views), load.epoch, step)
+            yield Made(rows, order.labels[places], order.sides[places], tuple(views), load.epoch, step)
 
     def _convert(self, jets: FloatArray, draws: Draws, meter: Meter) -> Inputs:
         if self.augment:

@@ -1,5 +1,6 @@
 # Names and paths that several rules use. What the config means is for resim.config and training.config to say.
 import json
+import re
 from pathlib import Path
 
 from resim.config import Config
@@ -10,7 +11,7 @@ from resim.plan import check_config, check_workflow
 from resim.published import import_options
 from resim.simulate import Simulation, part_ranges
 from resim.typed import parse as checked
-from training.config import CONTRASTIVE, parse_sections
+from training.config import parse_sections
 
 RESOLVED = "results/config.json"
 
@@ -20,29 +21,37 @@ def _checked():
     try:
         simulation, learning = checked(Config, config, "config"), parse_sections(config, "config")
         check_config(simulation, "config")
-        check_workflow(simulation, learning.training.views if "training" in config else (), Path("results"), "config")
+        views = learning.training.trained_on if "training" in config else ()
+        check_workflow(simulation, views, Path("results"), "config")
     except UserError as error:
         raise WorkflowError(str(error))
-    return simulation, learning.training, learning.evaluation
+    return simulation, learning
 
 
-CONFIG, TRAINING, EVALUATION = _checked()
+CONFIG, LEARNING = _checked()
+TRAINING, EVALUATION = LEARNING.training, LEARNING.evaluation
 SAMPLES = list(CONFIG.samples)
 # The others have a data set that exists already.
 SIMULATED = [name for name, sample in CONFIG.samples.items() if sample.source is None]
 # What is held out never comes near a training rule: those see these samples alone.
 TRAINED_ON = [name for name, sample in CONFIG.samples.items() if sample.role != "evaluation"]
 METHODS = list(TRAINING.methods)
-# Those that train an encoder on pairs, without labels.
-ENCODERS = [method for method in METHODS if method in CONTRASTIVE]
+LABELLED = [name for name in METHODS if TRAINING.kind(name).labelled]
+# Those that train an encoder on pairs.
+ENCODERS = [name for name in METHODS if name not in LABELLED]
 SEEDS = list(range(TRAINING.seeds))
+
+
+def one_of(names):
+    """Give the expression that matches some names, in which a dot may be, and nothing else."""
+    return "|".join(map(re.escape, names)) or "(?!)"
 
 
 wildcard_constraints:
     sample="|".join(SAMPLES),
     view="[a-z][a-z0-9_]*",
     part=r"\d{8}-\d{8}",
-    method="|".join(METHODS),
+    method=one_of(METHODS),
     seed=r"\d+",
 
 

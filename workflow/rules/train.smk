@@ -1,7 +1,7 @@
 # resim-train keeps its threads to training.threads: torch would otherwise take all cores in every job.
 # Beside the output it leaves a folder seed-N.run, which is no output: Snakemake would remove it, and with it the state
 # that a job started again goes on from.
-NOT_IN_WEIGHTS = {"methods": True, "seeds": True, "trainer": {"logger"}}
+# A training is made again if what its own method is told changes (params.settings), and for no other method's sake.
 
 
 rule pretrain:
@@ -13,6 +13,8 @@ rule pretrain:
         "results/logs/pretrain/{method}-{seed}.log",
     benchmark:
         "results/benchmarks/pretrain/{method}-{seed}.tsv"
+    wildcard_constraints:
+        method=one_of([name for name in METHODS if name not in LABELLED]),
     conda:
         "../../envs/train.yaml"
     threads: TRAINING.threads
@@ -22,9 +24,9 @@ rule pretrain:
     params:
         config=RESOLVED,
         data=PRETRAIN_DATA,
-        settings=TRAINING.model_dump(mode="json", exclude=NOT_IN_WEIGHTS | {"supervised": True}),
+        settings=lambda wildcards: TRAINING.settings_of(wildcards.method),
     message:
-        "Training an encoder on {wildcards.method} pairs, seed {wildcards.seed} ({threads} thread, {resources.mem_mb} MB, {resources.runtime} min)"
+        "Training an encoder on pairs by {wildcards.method}, seed {wildcards.seed} ({threads} thread, {resources.mem_mb} MB, {resources.runtime} min)"
     shell:
         "resim-train pretrain --config {params.config} --method {wildcards.method} --seed-index {wildcards.seed} "
         "{params.data} --out {output} > {log} 2>&1"
@@ -34,11 +36,13 @@ rule supervised:
     input:
         MANIFESTS,
     output:
-        "results/training/supervised/seed-{seed}.pt",
+        "results/training/{method}/seed-{seed}.pt",
     log:
-        "results/logs/supervised/{seed}.log",
+        "results/logs/supervised/{method}-{seed}.log",
     benchmark:
-        "results/benchmarks/supervised/{seed}.tsv"
+        "results/benchmarks/supervised/{method}-{seed}.tsv"
+    wildcard_constraints:
+        method=one_of(LABELLED),
     conda:
         "../../envs/train.yaml"
     threads: TRAINING.threads
@@ -48,19 +52,13 @@ rule supervised:
     params:
         config=RESOLVED,
         data=DATA,
-        settings=TRAINING.model_dump(
-            mode="json", exclude=NOT_IN_WEIGHTS | {"pretrain": True, "augment": True, "pairs": True}
-        ),
+        settings=lambda wildcards: TRAINING.settings_of(wildcards.method),
         fractions=EVALUATION.label_fractions,
     message:
-        "Training from scratch with labels, seed {wildcards.seed} ({threads} thread, {resources.mem_mb} MB, {resources.runtime} min)"
+        "Training from scratch with labels by {wildcards.method}, seed {wildcards.seed} ({threads} thread, {resources.mem_mb} MB, {resources.runtime} min)"
     shell:
-        "resim-train supervised --config {params.config} --seed-index {wildcards.seed} {params.data} "
-        "--out {output} > {log} 2>&1"
-
-
-# A method named `supervised` has no pairs.
-ruleorder: supervised > pretrain
+        "resim-train supervised --config {params.config} --method {wildcards.method} --seed-index {wildcards.seed} "
+        "{params.data} --out {output} > {log} 2>&1"
 
 
 rule evaluate:
@@ -84,8 +82,7 @@ rule evaluate:
         config=RESOLVED,
         data=DATA,
         held_out=HELD_OUT_DATA,
-        settings=EVALUATION.model_dump(mode="json"),
-        tasks=TRAINING.model_dump(mode="json", include={"tasks"}),
+        settings=lambda wildcards: LEARNING.judging_of(wildcards.method),
     message:
         "Judging {wildcards.method}, seed {wildcards.seed}, on every view and test set ({threads} thread, {resources.mem_mb} MB, {resources.runtime} min)"
     shell:
