@@ -28,6 +28,7 @@ rule all:
     input:
         "results/comparison.json",
         expand("results/plots/object-{sample}.png", sample=SAMPLES),
+        expand("results/plots/embedding-{method}.png", method=ENCODERS),
         # Asked for by themselves, for Snakemake lets a missing file be when what was made from it is there.
         STAMPS,
 

@@ -100,6 +100,29 @@ def evaluate(
 
 
 @app.command()
+def embed(
+    config: ConfigPath,
+    method: MethodName,
+    seed_index: SeedIndex,
+    encoder: Annotated[Path, typer.Option("--encoder", help="checkpoint written by `pretrain`")],
+    data: Data,
+    out: Out,
+    umap: Annotated[bool, typer.Option("--umap", help="UMAP in place of PCA; needs umap-learn")] = False,
+) -> None:
+    """Draw test objects as an encoder sees them, in two dimensions, and how far views move a few of them."""
+    from training.embedding import draw, embedded, png
+    from training.files import write_atomically
+    from training.heads import load_for
+    from training.pretrain import open_store
+
+    settings = load(config)
+    store = open_store(data_folders(data), settings.training)
+    trained = load_for(encoder, settings, store, method, seed_index)
+    picture = draw(embedded(trained, store, settings.training.seed, umap=umap), f"{method}, seed {seed_index}")
+    write_atomically(out, png(picture))
+
+
+@app.command()
 def compare(
     config: ConfigPath,
     evaluation: Annotated[list[Path], typer.Option("--evaluation", help="result of `evaluate`; repeat")],

@@ -265,6 +265,7 @@ def summarise(
         seed_indices=[e.seed_index for e in results],
         loss=[e.loss for e in results],
         validation_loss=[e.validation_loss for e in results],
+        probe=[e.probe for e in results],
     )
 
 

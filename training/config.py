@@ -220,6 +220,11 @@ class PretrainConfig(_Section):
         description="width of the space in which the loss compares; dropped afterwards; 0: it compares the encoder's "
         "own outputs, as RS3L does",
     )
+    probe: int = Field(
+        256,
+        ge=0,
+        description="validation objects, at most, on which the encoder is watched after each epoch; 0: none",
+    )
 
     @model_validator(mode="after")
     def _alpha_is_for_supcon(self) -> "PretrainConfig":

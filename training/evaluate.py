@@ -110,9 +110,9 @@ def embed_all(
     return features
 
 
-def losses_of(history: History) -> dict[str, list[float]]:
-    """Give what a result tells of a training's losses."""
-    return {"loss": history.loss, "validation_loss": history.validation_loss}
+def losses_of(history: History) -> dict[str, Any]:
+    """Give what a result tells of how a training went."""
+    return {"loss": history.loss, "validation_loss": history.validation_loss, "probe": history.probe}
 
 
 def bootstrap_weights(index: Index, rows: Rows, count: int, seed: int) -> NDArray[np.float64]:
@@ -140,7 +140,7 @@ def evaluation(
     outputs
         Of the method on `test_rows(store)` and on the held-out sets.
     trained
-        `method`, `seed_index`, `cost`, `loss` and `validation_loss` of the result.
+        `method`, `seed_index`, `cost`, `loss`, `validation_loss` and `probe` of the result.
     """
     tested = _Tested.of(store, config, held_out)
     judges = {name: _Judge(tested, store, task, held_out) for name, task in config.training.tasks.items()}

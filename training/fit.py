@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import torch
-from pydantic import Strict
+from pydantic import Field, Strict
 from torch import Tensor, nn
 
 from training.config import OptimiserConfig, TrainingConfig
 from training.data.loader import Batch, Loader
 from training.files import Layout, load_checkpoint
 from training.meter import Clock, Meter
+from training.watch import Watch
 
 STATE, STATE_FORMAT, STATE_VERSION = "state.ckpt", "resim-state", 1
 
@@ -27,6 +28,8 @@ class History:
     loss: list[float] = field(default_factory=list)
     validation_loss: list[float] = field(default_factory=list)
     """At the end of each epoch, of the same batches every time; empty if there are none."""
+    probe: dict[str, list[float]] = field(default_factory=dict)
+    """Figure -> at the end of each epoch, see `training.watch`; empty where a training is not watched."""
     steps: int = 0
 
 
@@ -35,6 +38,7 @@ class HistoryFile(Layout):
 
     loss: list[float]
     validation_loss: list[float]
+    probe: dict[str, list[float]] = Field(default_factory=dict)
     steps: int
 
 
@@ -103,6 +107,7 @@ def fit(
     title: str,
     run: Run,
     validation: Loader | None = None,
+    watch: Watch | None = None,
 ) -> History:
     """Minimise a loss over batches with Adam and a rate that warms up and decays.
 
@@ -127,6 +132,8 @@ def fit(
         Where the state is kept.
     validation
         What is never trained on; its first epoch is judged after each of the training's.
+    watch
+        What looks at the network after each epoch; in one process alone.
 
     Raises
     ------
@@ -137,7 +144,7 @@ def fit(
 
     steps = data.steps(epochs)
     schedule = partial(rate, steps=steps, epochs=epochs, config=config.optimiser)
-    learner = Learner(network, loss_of, config.optimiser, schedule, title, run)
+    learner = Learner(network, loss_of, config.optimiser, schedule, title, run, watch)
     trainer = make_trainer(config.trainer, epochs, steps, run.folder)
     if config.trainer.compile:
         for child in network.children():

@@ -29,6 +29,7 @@ from training.files import read_checkpoint, save_checkpoint
 from training.fit import STATE, STATE_FORMAT, STATE_VERSION, History, Run
 from training.losses.ranks import gathered
 from training.meter import Meter
+from training.watch import COLLAPSED, Watch, warn_of_collapse
 
 _STEPS_A_STATE = 8  # writing it takes a fifth of a step of the demo; training with few labels has epochs of one step
 _Losses = list[tuple[float, int]]  # of each batch, with its size
@@ -45,10 +46,12 @@ class Learner(LightningModule):
         schedule: Callable[[int], float],
         title: str,
         run: Run,
+        watch: Watch | None = None,
     ) -> None:
         super().__init__()
         self.network, self.history = network, History()
         self._loss_of, self._config, self._schedule, self._title, self._run = loss_of, config, schedule, title, run
+        self._watch = watch
         self._losses: _Losses = []
         self._validation_losses: _Losses = []
 
@@ -86,11 +89,11 @@ class Learner(LightningModule):
         self.history.validation_loss.append(_mean(self._validation_losses))
 
     def on_train_epoch_end(self) -> None:
-        """Note the mean loss of the epoch."""
+        """Note the mean loss of the epoch, and what the encoder has become."""
         names = {"epoch_loss": _mean(self._losses)}
         if self.history.validation_loss:
             names["validation_loss"] = self.history.validation_loss[-1]
-        self._note(names)
+        self._note(names | self._watched())
         self.history.loss.append(names["epoch_loss"])
         for logger in self.loggers:  # on disk before the state is, so that a kill leaves no gap
             logger.save()
@@ -117,6 +120,15 @@ class Learner(LightningModule):
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
         """Move the tensors of a batch."""
         return batch.to(device)
+
+    def _watched(self) -> dict[str, float]:
+        """Look at the encoder, keep what is seen, and warn once where it has collapsed."""
+        figures, before = self._watch.figures() if self._watch else {}, self.history.probe.get("spread", [])
+        if figures and figures["spread"] < COLLAPSED <= min(before, default=1):
+            warn_of_collapse(self._title, self.epoch, figures["spread"])
+        for name, value in figures.items():
+            self.history.probe.setdefault(name, []).append(value)
+        return {f"probe_{name}": value for name, value in figures.items()}
 
     def _not_finite(self, loss: float, batch: Batch) -> UserError:
         where = f"at step {self.history.steps}, batch of epoch {batch.epoch} with rows {batch.rows[:3].tolist()} ..."

@@ -30,13 +30,14 @@ from training.data.plan import Rows
 from training.encoders import Encoder, make_encoder
 from training.encoders.encoder import load_layers
 from training.encoders.transformer import head
-from training.files import load_checkpoint, save_checkpoint
+from training.files import is_first, load_checkpoint, save_checkpoint
 from training.fit import History, Run, be_deterministic, fit
 from training.keys import torch_generator
 from training.losses import objective
 from training.meter import Meter, peak_mb
 from training.provenance import Result, made_before, origin_of, provenance, record, record_cost
 from training.tasks import pair_classes
+from training.watch import Watch
 
 FORMAT, VERSION = "resim-encoder", 2
 _NORMALISATION_OBJECTS = 2048  # 10^5 constituents settle means and widths to a few per mille
@@ -129,6 +130,7 @@ def pretrain(
     validation = validation_loader(loader, store)
     key = (settings.seed, "pretrain", seed_index)
     encoder = make_encoder(settings.encoder, loader.normalisation, torch_generator(*key, "encoder"))
+    watch = Watch.on_validation(encoder, loader.normalisation, store, settings) if is_first() else None
     outputs, draws = settings.pretrain.projection, torch_generator(*key, "projection")
     projection = head(encoder.width, outputs, draws) if outputs else nn.Identity()
     history = fit(
@@ -140,6 +142,7 @@ def pretrain(
         f"{method} seed {seed_index}",
         run,
         validation,
+        watch,
     )
     trained = Trained(encoder, loader.normalisation, method, seed_index, cost_of(run, history), history)
     record_cost(folder, trained.cost)

@@ -71,13 +71,16 @@ class EvaluationResult(_Result):
     """What `resim-train evaluate` and `supervised` write."""
 
     format: Literal["resim-evaluation"] = "resim-evaluation"
-    version: Literal[4] = 4
+    version: Literal[5] = 5
     method: str
     seed_index: int
     provenance: Provenance
     cost: dict[str, float] = Field(description="of the training: CPU and wall seconds, MiB")
     loss: list[float] = Field(description="mean training loss of each epoch")
     validation_loss: list[float] = Field(description="loss on the validation split after each epoch; empty without one")
+    probe: dict[str, list[float]] = Field(
+        description="figure -> of the encoder's outputs on validation objects after each epoch; empty without a watch"
+    )
     rows: list[ViewFigures]
     roc: list[RocCurve] = Field(description="empty where the main task has not two classes")
     cosine: dict[str, Cosine]
@@ -171,6 +174,7 @@ class MethodSummary(_Result):
     seed_indices: list[int]
     loss: list[list[float]] = Field(description="seed -> mean training loss of each epoch")
     validation_loss: list[list[float]] = Field(description="seed -> loss on the validation split after each epoch")
+    probe: list[dict[str, list[float]]] = Field(description="seed -> figure -> after each epoch, see training.watch")
 
 
 class Separation(_Result):
@@ -192,7 +196,7 @@ class Comparison(_Result):
     """What `resim-train compare` writes."""
 
     format: Literal["resim-comparison"] = "resim-comparison"
-    version: Literal[5] = 5
+    version: Literal[6] = 6
     provenance: Provenance
     tasks: dict[str, list[str]] = Field(description="task, the main one first -> its classes; none of a regression")
     samples: dict[str, dict[str, int]] = Field(description="sample -> split -> objects")

@@ -289,7 +289,7 @@ def _evaluation(method: str, seed: int, auc: float, noise: np.ndarray) -> Evalua
         figures={"auc": figure},
     )
     provenance = Provenance(training_digest="", evaluation_digest="", seed=1, data={}, held_out={}, software={})
-    empty = {"cost": {}, "loss": [], "validation_loss": [], "roc": [], "cosine": {}}
+    empty = {"cost": {}, "loss": [], "validation_loss": [], "probe": {}, "roc": [], "cosine": {}}
     return EvaluationResult(method=method, seed_index=seed, provenance=provenance, rows=[row], **empty)
 
 

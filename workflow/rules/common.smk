@@ -37,6 +37,8 @@ SIMULATED = [name for name, sample in CONFIG.samples.items() if sample.source is
 TRAINED_ON = [name for name, sample in CONFIG.samples.items() if sample.role != "evaluation"]
 METHODS = list(TRAINING.methods)
 LABELLED = [name for name in METHODS if TRAINING.kind(name).labelled]
+# Those that train an encoder on pairs.
+ENCODERS = [name for name in METHODS if name not in LABELLED]
 SEEDS = list(range(TRAINING.seeds))
 
 

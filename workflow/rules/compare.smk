@@ -47,6 +47,37 @@ rule compare:
         "{params.held_out} --out {output.comparison} --plots {params.plots} > {log} 2>&1"
 
 
+rule embedding:
+    input:
+        data=MANIFESTS,
+        encoder="results/training/{method}/seed-0.pt",
+    output:
+        report(
+            "results/plots/embedding-{method}.png",
+            caption="../report/embedding.rst",
+            category="Comparison",
+            labels={"what": "test objects as {method} sees them"},
+        ),
+    log:
+        "results/logs/embedding/{method}.log",
+    benchmark:
+        "results/benchmarks/embedding/{method}.tsv"
+    conda:
+        "../../envs/train.yaml"
+    threads: TRAINING.threads
+    resources:
+        mem_mb=lambda wildcards, attempt: 2000 * attempt,
+        runtime=30,
+    params:
+        config=RESOLVED,
+        data=DATA,
+    message:
+        "Drawing test objects as {wildcards.method} sees them ({threads} thread, {resources.mem_mb} MB, {resources.runtime} min)"
+    shell:
+        "resim-train embed --config {params.config} --method {wildcards.method} --seed-index 0 "
+        "--encoder {input.encoder} {params.data} --out {output} > {log} 2>&1"
+
+
 rule picture:
     input:
         "results/data/{sample}/manifest.json",
