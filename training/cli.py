@@ -110,16 +110,17 @@ def embed(
     umap: Annotated[bool, typer.Option("--umap", help="UMAP in place of PCA; needs umap-learn")] = False,
 ) -> None:
     """Draw test objects as an encoder sees them, in two dimensions, and how far views move a few of them."""
-    from training.embedding import draw, embedded, png
+    from training.embedding import draw, embedded
     from training.files import write_atomically
     from training.heads import load_for
+    from training.plots import png
     from training.pretrain import open_store
 
     settings = load(config)
     store = open_store(data_folders(data), settings.training)
     trained = load_for(encoder, settings, store, method, seed_index)
-    picture = draw(embedded(trained, store, settings.training.seed, umap=umap), f"{method}, seed {seed_index}")
-    write_atomically(out, png(picture))
+    found = embedded(trained, store, settings.training.seed, umap=umap)
+    write_atomically(out, png(lambda: draw(found, f"{method}, seed {seed_index}")))
 
 
 @app.command()

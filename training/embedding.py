@@ -1,6 +1,5 @@
 """A picture of what an encoder makes of test objects, in two dimensions, and of how far views move them."""
 
-import io
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
@@ -151,10 +150,3 @@ def _views_of(embedding: Embedding) -> list[Line2D]:
         Line2D([], [], color="black", marker=marker, ms=9 if view == "nominal" else 6, ls="none", label=view)
         for view, marker in shapes.items()
     ]
-
-
-def png(figure: Figure) -> bytes:
-    """Give a picture as a file; without versions in it, so that the same numbers are the same bytes."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=130, metadata={"Software": None})
-    return buffer.getvalue()

@@ -107,7 +107,8 @@ def pictures(folder: Path) -> list[str]:
 
 
 OBJECTS = ["object-hbb", "object-qcd"]
-ALL_PICTURES = ["cost_by_stage", "label_efficiency", *OBJECTS, "robustness", "robustness_cost", "roc", "shift"]
+COMPARED = ["cost_by_stage", "label_efficiency", "robustness", "robustness_cost", "roc", "shift", "training_curves"]
+ALL_PICTURES = sorted([*COMPARED, "embedding-resim", *OBJECTS])
 
 
 def test_stores_are_compared_without_simulation_and_where_they_lie(from_stores: Path, stores: dict[str, Path]) -> None:

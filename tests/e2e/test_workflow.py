@@ -98,7 +98,7 @@ def _jobs(done: Done) -> dict[str, int]:
 def test_everything_is_there(finished: Path) -> None:
     comparison = json.loads((finished / "results/comparison.json").read_text())
     assert set(comparison["methods"]) == {"both", "supervised"}
-    compared = ("roc", "robustness", "label_efficiency", "shift", "robustness_cost", "cost_by_stage")
+    compared = ("roc", "robustness", "label_efficiency", "shift", "robustness_cost", "cost_by_stage", "training_curves")
     for name in (*compared, "object-qcd", "object-hbb"):
         assert (finished / f"results/plots/{name}.png").read_bytes().startswith(b"\x89PNG")
     for sample in ("qcd", "hbb"):

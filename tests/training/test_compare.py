@@ -117,7 +117,7 @@ def test_the_comparison_warns_of_few_seeds_and_says_what_it_cannot_tell(compared
 def test_pictures_are_the_same_bytes_when_drawn_again(compared: Path) -> None:
     evaluations = [read_model(path, EvaluationResult) for path in sorted(compared.glob("[rs][01].json"))]
     again = draw_all(read_model(compared / "comparison.json", Comparison), evaluations)
-    names = ["cost_by_stage", "label_efficiency", "robustness", "robustness_cost", "roc", "shift"]
+    names = ["cost_by_stage", "label_efficiency", "robustness", "robustness_cost", "roc", "shift", "training_curves"]
     assert sorted(again) == [f"{name}.png" for name in names]
     for name, picture in again.items():
         assert (compared / "plots" / name).read_bytes() == picture

@@ -14,8 +14,9 @@ from tests.training.test_training import SMALL, small
 from training import embedding as module
 from training.cli import app
 from training.data.fetch import Store
-from training.embedding import draw, embedded, png
+from training.embedding import draw, embedded
 from training.evaluate import embed
+from training.plots import png
 from training.pretrain import Trained, open_store, pretrain
 
 Toy = Callable[[int, int], dict[str, Path]]
@@ -75,7 +76,7 @@ def test_the_picture_names_axes_samples_and_views(known: tuple[Trained, Store]) 
     assert len(set(marks)) == len(named)
     drawn = [line for line in right.lines if line.get_marker() == marks[0]]
     assert len(drawn) == len(found.followed)
-    assert png(draw(found, "resim")) == png(draw(found, "resim"))
+    assert png(lambda: draw(found, "resim")) == png(lambda: draw(found, "resim"))
 
 
 def test_the_command_draws_and_asks_for_what_umap_needs(

@@ -58,7 +58,8 @@ def _evaluation(method: str, seed: int, tasks: Sequence[str], heads: Sequence[st
     """Give a training with a background efficiency of 0.1 (seed 0) or 0.4 (seed 1) where that of the signal is 0.5."""
     middle = {"nominal": 1.0, "fsr_mur_half": 0.5, "fsr_mur_2": 2.0, "shower_seed": 1.0, "vincia": 0.25}
     return EvaluationResult(
-        method=method, seed_index=seed, provenance=PROVENANCE, cost={}, loss=[], validation_loss=[], cosine={},
+        method=method, seed_index=seed, provenance=PROVENANCE, cost={}, loss=[], validation_loss=[], probe={},
+        cosine={},
         rows=[_figures(t, h, v, n, seed) for t in tasks for h in heads for n in (10, 100) for v in VIEWS],
         roc=[
             RocCurve(view=v, signal_efficiency=EFFICIENCY, background_efficiency=[0.0, (0.1, 0.4)[seed] * middle[v], 1])
@@ -84,7 +85,12 @@ def made(
         if view != "nominal"
     }
     summary = MethodSummary(
-        price=Price(**cost, augment_ms_per_jet=None), cosine=cosine, seed_indices=[0, 1], loss=[], validation_loss=[]
+        price=Price(**cost, augment_ms_per_jet=None),
+        cosine=cosine,
+        seed_indices=[0, 1],
+        loss=[],
+        validation_loss=[],
+        probe=[],
     )
     comparison = Comparison(
         provenance=PROVENANCE, tasks={name: TASKS[name] for name in tasks}, samples={}, pt_auc={},
@@ -165,7 +171,7 @@ def test_pictures_of_any_kind_of_main_task_are_drawn_and_roc_curves_of_two_class
     drawn = draw_all(comparison, evaluations)
     assert ("roc.png" in drawn) == (task == "h_qcd")
     assert all(picture.startswith(b"\x89PNG") for picture in drawn.values())
-    assert len(drawn) == 5 + (task == "h_qcd")
+    assert len(drawn) == 6 + (task == "h_qcd")
     assert len(robustness(comparison).axes) == panels
 
 

@@ -19,10 +19,10 @@ from sklearn.preprocessing import StandardScaler
 from tests.training.test_training import SMALL, small
 from training.compare import compare
 from training.config import Config, Task
-from training.curves import training_curves
 from training.fit import be_deterministic
 from training.heads import evaluate_encoder
 from training.keys import generator, torch_generator
+from training.plots import training_curves
 from training.pretrain import Trained, load_trained, make_encoder, normalisation_of, open_store, pretrain, save
 from training.results import Comparison
 from training.supervised import evaluate_supervised, train_supervised
@@ -204,10 +204,12 @@ def test_curves_are_of_losses_and_the_probe_for_each_method(compared: tuple[Comp
     figure = training_curves(comparison)
     assert isinstance(figure, Figure)
     panels = {panel.get_ylabel(): panel for panel in figure.axes}
-    assert list(panels) == ["loss", "validation loss", "AUC of a linear probe", "spread of outputs (0: collapse)",
-                            "effective rank of outputs"]  # fmt: skip
+    assert list(panels) == [
+        "loss of pairs", "validation loss of pairs", "loss of labels", "validation loss of labels",
+        "AUC of a linear probe", "spread of outputs (0: collapse)", "effective rank of outputs",
+    ]  # fmt: skip
     assert {panel.get_xlabel() for panel in panels.values()} == {"epoch"}
-    assert [len(panel.lines) for panel in panels.values()] == [2, 2, 1, 1, 1]
+    assert [len(panel.lines) for panel in panels.values()] == [1] * 7
     (line,) = panels["AUC of a linear probe"].lines
     both = np.array([each.history.probe["auc"] for each in trained])
     np.testing.assert_allclose(line.get_ydata(), both.mean(axis=0))

@@ -13,6 +13,7 @@ from training.plots.label_efficiency import label_efficiency
 from training.plots.robustness import robustness
 from training.plots.roc_bands import roc
 from training.plots.shift_size import similarity_against_shift
+from training.plots.training_curves import training_curves
 from training.results import Comparison, EvaluationResult
 
 __all__ = [
@@ -20,10 +21,12 @@ __all__ = [
     "draw_all",
     "headline",
     "label_efficiency",
+    "png",
     "robustness",
     "robustness_against_cost",
     "roc",
     "similarity_against_shift",
+    "training_curves",
 ]
 _SIZES = {"font.size": 13, "legend.fontsize": 11, "axes.labelsize": 14, "figure.constrained_layout.use": True}
 _PLACES = {"xaxis.labellocation": "center", "yaxis.labellocation": "center"}
@@ -38,14 +41,16 @@ def draw_all(comparison: Comparison, evaluations: Sequence[EvaluationResult]) ->
         "shift.png": lambda: similarity_against_shift(main),
         "robustness_cost.png": lambda: robustness_against_cost(main),
         "cost_by_stage.png": lambda: cost_by_stage(main),
+        "training_curves.png": lambda: training_curves(comparison),
     }
     if len(next(iter(comparison.tasks.values()))) == 2:
         pictures["roc.png"] = lambda: roc(main, evaluations)
-    with style.context([mplhep.style.ROOT, _SIZES | _PLACES]):
-        return {name: _png(draw()) for name, draw in pictures.items()}
+    return {name: png(draw) for name, draw in pictures.items()}
 
 
-def _png(figure: Figure) -> bytes:
+def png(draw: Callable[[], Figure]) -> bytes:
+    """Draw in the style of all pictures, and give the file."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=130, metadata={"Software": None})  # no version: same numbers, same bytes
+    with style.context([mplhep.style.ROOT, _SIZES | _PLACES]):
+        draw().savefig(buffer, format="png", dpi=130, metadata={"Software": None})  # no version: same numbers and bytes
     return buffer.getvalue()

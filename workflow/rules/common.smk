@@ -122,6 +122,7 @@ PLOTS = {
     "shift": "similarity by size of a shift",
     "robustness_cost": "robustness against cost",
     "cost_by_stage": "cost by stage",
+    "training_curves": "how trainings went",
 }
 # Of more classes, or of a regression, there is no ROC curve.
 if len(TRAINING.main_task.members) == 2:
