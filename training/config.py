@@ -377,10 +377,11 @@ class TrainingConfig(_Section):
 
     def settings_of(self, method: str) -> dict[str, Any]:
         """Give all that changes the weights of a method, and nothing that changes others alone, as plain values."""
-        without = self.kind(method).unread | {"seeds", "methods", "trainer"}
+        without = self.kind(method).unread | {"seeds", "methods"}
+        same_numbers: dict[str, Any] = {"trainer": {"logger"}, "loader": {"workers", "memory_mb"}}
         told = self.of(method)
-        found: dict[str, Any] = told.model_dump(mode="json", exclude=without) | {"kind": self.methods[method].kind}
-        found["trainer"] = told.trainer.model_dump(mode="json", exclude={"logger"})
+        found: dict[str, Any] = told.model_dump(mode="json", exclude=dict.fromkeys(without, True) | same_numbers)
+        found["kind"] = self.methods[method].kind
         if "tasks" in without and told.pretrain.alpha:
             found["classes"] = self.main_task.classes
         return found

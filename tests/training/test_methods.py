@@ -55,6 +55,7 @@ def test_what_one_method_is_told_depends_on_no_other() -> None:
     others = {"supcon": SCAN, "supervised": {"supervised": {"steps": 3}}, "resim": {}}
     assert _training(others, seeds=9, supervised={"steps": 2}, dann={"weight": 3}).settings_of("resim") == alone
     assert _training(others, trainer={"logger": ["tensorboard"]}).settings_of("resim") == alone
+    assert _training(others, loader={"workers": 3, "memory_mb": 0}).settings_of("resim") == alone
     for changed in ({"pretrain": {"epochs": 3}}, {"pairs": {"shared_by": 2}}, {"kind": "both"}):
         assert _training({"resim": changed}).settings_of("resim") != alone
 
