@@ -309,8 +309,8 @@ MISTAKES: dict[str, tuple[Change, str]] = {
 def _checked(values: dict[str, Any]) -> None:
     found = parse(Config, values, "my.yaml")
     check_config(found, "my.yaml")
-    parse_sections(values, "my.yaml")
     check_workflow(found, values["training"]["views"], Path("results"), "my.yaml")
+    parse_sections(values, "my.yaml")
 
 
 @pytest.mark.usefixtures("merged")

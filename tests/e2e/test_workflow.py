@@ -90,7 +90,7 @@ def _jobs(done: Done) -> dict[str, int]:
     counts = {}
     for line in done.stdout.splitlines():
         words = line.split()
-        if len(words) == 2 and words[1].isdigit() and words[0] != "total":
+        if len(words) == 2 and words[1].isdigit() and words[0] not in ("total", "jobid:"):
             counts[words[0]] = int(words[1])
     return counts
 
@@ -124,7 +124,7 @@ def test_a_method_that_is_added_or_changed_trains_no_other(folder: Path) -> None
     values["training"]["methods"] |= {"generic": {}, "supervised": {"supervised": {"steps": 5}}}
     _write(folder, values)
     jobs = _jobs(snakemake(folder, "--dry-run"))
-    assert jobs == {"pretrain": 1, "supervised": 1, "evaluate": 2, "compare": 1, "all": 1}
+    assert jobs == {"pretrain": 1, "supervised": 1, "evaluate": 2, "embedding": 1, "compare": 1, "all": 1}
 
 
 def test_digest_does_not_depend_on_cores_and_part_size(finished: Path, tmp_path: Path) -> None:
