@@ -135,7 +135,7 @@ def test_a_state_of_another_training_is_not_gone_on_with(toy: Toy, tmp_path: Pat
 
 def test_a_state_that_is_no_state_is_refused(toy: Toy, tmp_path: Path) -> None:
     (tmp_path / STATE).write_bytes(b"half a file")
-    with pytest.raises(UserError, match=rf"{STATE}: not a checkpoint .*; make it anew"):
+    with pytest.raises(UserError, match=rf"{STATE}: not a checkpoint, or a damaged one .*; make it anew"):
         _pretrained(toy(80, 40), tmp_path)
 
 
