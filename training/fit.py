@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from training.config import OptimiserConfig, TrainingConfig
 from training.data.loader import Batch, Loader
 from training.files import Layout, load_checkpoint
-from training.meter import Clock, Meter
+from training.losses.ranks import of_all
+from training.meter import Clock, Meter, Spent, peak_mb
 from training.watch import Watch
 
 STATE, STATE_FORMAT, STATE_VERSION = "state.ckpt", "resim-state", 1
@@ -82,6 +83,11 @@ class Run:
         """Start the clock, after Lightning is imported: start-up belongs to no training's price."""
         import_module("training.learner")
         return cls(folder, origin)
+
+    def spent(self) -> Spent:
+        """Give what the training took so far, of all ranks together; every rank must call this."""
+        own = Spent(self.clock.cpu_s(), self.clock.wall_s(), peak_mb(), self.meter)
+        return Spent.together(of_all(own))
 
     def state(self) -> Path | None:
         """Give the file that an earlier process left after its last whole epoch, if it was of the same training."""

@@ -25,7 +25,7 @@ from resim.errors import UserError
 from training.config import OptimiserConfig, TrainerConfig
 from training.data.loader import Batch, Epochs, Loader
 from training.encoders.encoder import load_layers
-from training.files import read_checkpoint, save_checkpoint
+from training.files import is_first, read_checkpoint, save_checkpoint
 from training.fit import STATE, STATE_FORMAT, STATE_VERSION, History, Run
 from training.losses.ranks import gathered
 from training.meter import Meter
@@ -100,22 +100,23 @@ class Learner(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep beside weights and optimiser what the training saw, what it cost, and what it is of."""
-        clock, meter = self._run.clock, self._run.meter
+        spent = self._run.spent()  # Lightning asks every rank, and the first one writes
         checkpoint |= {
             "format": STATE_FORMAT,
             "version": STATE_VERSION,
             "origin": dict(self._run.origin),
             "history": asdict(self.history),
-            "clock": {"cpu_s": clock.cpu_s(), "wall_s": clock.wall_s()},
-            "meter": {"cpu_s": dict(meter.cpu_s), "objects": dict(meter.objects)},
+            "clock": {"cpu_s": spent.cpu_s, "wall_s": spent.wall_s},
+            "meter": {"cpu_s": dict(spent.meter.cpu_s), "objects": dict(spent.meter.objects)},
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Go on where it ended; work between the state and the end of its process is not counted."""
         load_layers(self, checkpoint["state_dict"], f"{self._run.folder}/{STATE}")  # else Lightning says it its way
         self.history = History(**checkpoint["history"])
-        self._run.clock.add(**checkpoint["clock"])
-        self._run.meter.add(Meter(**checkpoint["meter"]))
+        if is_first():  # the state has what all ranks took
+            self._run.clock.add(**checkpoint["clock"])
+            self._run.meter.add(Meter(**checkpoint["meter"]))
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
         """Move the tensors of a batch."""

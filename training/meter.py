@@ -4,7 +4,7 @@ import resource
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -62,6 +62,29 @@ class Clock:
         """Add what an earlier process took."""
         self.cpu_started -= cpu_s
         self.wall_started -= wall_s
+
+
+@dataclass
+class Spent:
+    """What processes that work together have taken."""
+
+    cpu_s: float
+    """All of them."""
+    wall_s: float
+    """The first."""
+    peak_mb: float
+    """The largest."""
+    meter: Meter
+    """All of them."""
+
+    @classmethod
+    def together(cls, each: Sequence["Spent"]) -> "Spent":
+        """Sum up what each of them took."""
+        meter = Meter()
+        for one in each:
+            meter.add(one.meter)
+        cpu_s, peak_mb = sum(one.cpu_s for one in each), max(one.peak_mb for one in each)
+        return cls(cpu_s, each[0].wall_s, peak_mb, meter)
 
 
 def peak_mb() -> float:

@@ -34,7 +34,7 @@ from training.files import is_first, load_checkpoint, save_checkpoint
 from training.fit import History, Run, be_deterministic, fit
 from training.keys import torch_generator
 from training.losses import objective
-from training.meter import Meter, peak_mb
+from training.meter import Meter
 from training.provenance import Result, made_before, origin_of, provenance, record, record_cost
 from training.tasks import pair_classes
 from training.watch import Watch
@@ -219,12 +219,16 @@ def normalisation_of(store: Store, config: TrainingConfig) -> Normalisation:
 
 
 def cost_of(run: Run, history: History) -> dict[str, float]:
-    """Sum up what a training took: CPU seconds in all, and of these reading, augmenting and converting."""
-    clock, meter = run.clock, run.meter
+    """Sum up what a training took: CPU seconds in all, and of these reading, augmenting and converting.
+
+    Of all ranks together, each of which must call this; wall seconds are the first's, MiB the largest's.
+    """
+    spent = run.spent()
+    meter = spent.meter
     return {
-        "cpu_s": clock.cpu_s(),
-        "wall_s": clock.wall_s(),
-        "peak_mb": peak_mb(),
+        "cpu_s": spent.cpu_s,
+        "wall_s": spent.wall_s,
+        "peak_mb": spent.peak_mb,
         "steps": float(history.steps),
         **{f"{name}_cpu_s": meter.cpu_s.get(name, 0.0) for name in ("read", "augment", "convert")},
         "augmented_jets": float(meter.objects.get("augment", 0)),

@@ -27,7 +27,8 @@ ROOT = Path(__file__).parents[2]
 ALL = """
 import sys
 from training.cli import app
-for command, method in (("pretrain", "resim"), ("supervised", "supervised"), ("supervised", "dann")):
+COMMANDS = ("pretrain", "resim"), ("pretrain", "both"), ("supervised", "supervised"), ("supervised", "dann")
+for command, method in COMMANDS:
     app([command, "--method", method, *sys.argv[1:], "--out", f"{method}.pt"], standalone_mode=False)
 """
 
@@ -142,13 +143,14 @@ def test_a_killed_adversarial_training_goes_on_to_the_same_bits(toy: Toy, tmp_pa
 
 
 def test_two_processes_learn_step_by_step_what_one_does(toy: Toy, tmp_path: Path) -> None:
-    methods = {"resim": {}, "supervised": {}, "dann": {}}
+    methods = {"resim": {}, "both": {}, "supervised": {}, "dann": {}}
     config, common = _arguments(tmp_path, toy(80, 40), {"supervised": {"steps": 6, "batch": 31}, "methods": methods})
     (tmp_path / "all.py").write_text(ALL)
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "all.py", *common]
     process = _start(tmp_path, torchrun)
     store, alone = open_store(toy(80, 40), config.training), tmp_path / "alone"
     one, _ = pretrain(store, config, "resim", 0, alone / "resim.run")
+    both, _ = pretrain(store, config, "both", 0)
     labelled = {
         name: supervised.train_supervised(store, config, name, 0, alone / f"{name}.run")
         for name in ("supervised", "dann")
@@ -165,6 +167,8 @@ def test_two_processes_learn_step_by_step_what_one_does(toy: Toy, tmp_path: Path
     outputs = [embed(t.encoder, t.normalisation, store, "nominal", rows) for t in (one, two)]
     np.testing.assert_allclose(*outputs, rtol=1e-2, atol=1e-3)
     for name, scratch in labelled.items():
-        both = supervised.load_for(tmp_path / f"{name}.pt", config, store, name, 0)
-        assert both.history.loss == pytest.approx(scratch.history.loss, rel=1e-4)
-    assert json.loads((tmp_path / "resim.run" / "run.json").read_text())["environment"]["processes"] == 2
+        pair = supervised.load_for(tmp_path / f"{name}.pt", config, store, name, 0)
+        assert pair.history.loss == pytest.approx(scratch.history.loss, rel=1e-4)
+    record = json.loads((tmp_path / "both.run" / "run.json").read_text())
+    assert record["environment"]["processes"] == 2
+    assert record["cost"]["augmented_jets"] == both.cost["augmented_jets"] > 0

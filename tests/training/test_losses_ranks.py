@@ -1,6 +1,7 @@
 """Two processes with half of a batch each get the loss and the gradients of one process with all of it."""
 
 import os
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,12 @@ import torch
 from torch import Tensor, distributed, multiprocessing, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from training.config import PretrainConfig
+from training.config import OptimiserConfig, PretrainConfig
+from training.fit import History, Run
+from training.learner import Learner
 from training.losses import objective
+from training.meter import Clock, Meter, peak_mb
+from training.pretrain import cost_of
 
 CASES: list[dict[str, Any]] = [
     {"loss": "ntxent"},
@@ -55,7 +60,11 @@ def _rank(rank: int, folder: str) -> None:
     for name, (first, _) in HALVES.items():
         rows = slice(first) if rank == 0 else slice(first, None)
         found[name] = [_step(network, case, rows) for case in CASES]
-    torch.save(found, f"{folder}/rank{rank}.pt")
+    run = Run(clock=Clock(cpu_started=Clock().cpu_started - 10 * (rank + 1)))
+    run.meter.add(Meter({"read": 1.0 + rank, "augment": 2.0}, {"read": 3, "augment": 4 + rank}))
+    run.clock.add(cpu_s=0, wall_s=100 * (rank + 1))
+    cost = cost_of(run, History(steps=5))
+    torch.save(found | {"cost": cost, "peak_mb": peak_mb()}, f"{folder}/rank{rank}.pt")
     distributed.destroy_process_group()
 
 
@@ -81,3 +90,26 @@ def test_half_of_the_batch_alone_would_not_do() -> None:
     whole = _step(_network(), CASES[0], slice(None))[1]
     halves = [_step(_network(), CASES[0], rows)[1] for rows in (slice(6), slice(6, None))]
     assert not torch.allclose((halves[0][0] + halves[1][0]) / 2, whole[0], rtol=0.01)
+
+
+def test_the_price_is_of_all_ranks_with_the_wall_time_of_the_first(of_ranks: list[dict[str, Any]]) -> None:
+    cost = of_ranks[0]["cost"]
+    assert cost["cpu_s"] == pytest.approx(10 + 20, abs=5)
+    assert (cost["read_cpu_s"], cost["augment_cpu_s"], cost["augmented_jets"], cost["steps"]) == (3.0, 4.0, 9.0, 5.0)
+    assert cost["wall_s"] == pytest.approx(100, abs=30)
+    assert cost["peak_mb"] == pytest.approx(max(one["peak_mb"] for one in of_ranks), rel=0.05)
+
+
+@pytest.mark.parametrize(("rank", "counted"), [("0", 30.0), ("1", 0.0)])
+def test_what_all_ranks_took_before_a_kill_is_counted_once(
+    monkeypatch: pytest.MonkeyPatch, rank: str, counted: float
+) -> None:
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")
+    monkeypatch.setenv("RANK", rank)
+    run = Run.begin(None, {})
+    learner = Learner(_network(), torch.sum, OptimiserConfig(), float, "", run)
+    metered = {"cpu_s": {"read": 30.0}, "objects": {"read": 4}}
+    before = {"history": asdict(History()), "clock": {"cpu_s": 30.0, "wall_s": 20.0}, "meter": metered}
+    learner.on_load_checkpoint({"state_dict": learner.state_dict(), **before})
+    assert run.clock.cpu_s() == pytest.approx(counted, abs=5)
+    assert run.meter.cpu_s.get("read", 0.0) == counted

@@ -1,9 +1,11 @@
 """Batches over several processes: a loss sees the rows of all ranks, so that negatives come from everywhere."""
 
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, distributed
+
+T = TypeVar("T")
 
 
 def ranks() -> int:
@@ -18,6 +20,15 @@ def gathered(x: Tensor) -> Tensor:
     `DistributedDataParallel` does, are those of one process with that batch. Ranks may have different numbers of rows.
     """
     return x if ranks() == 1 else _Gather.apply(x)
+
+
+def of_all(value: T) -> list[T]:
+    """Give what each rank has, in the order of the ranks; every rank must call this."""
+    if ranks() == 1:
+        return [value]
+    found: list[Any] = [None] * ranks()
+    distributed.all_gather_object(found, value)
+    return found
 
 
 class _Gather(torch.autograd.Function):
