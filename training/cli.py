@@ -80,7 +80,10 @@ def evaluate(
     out: Out,
     held_out: HeldOutData = None,
 ) -> None:
-    """Judge what was trained on every view and test set; on an encoder heads are fitted first."""
+    """Judge what was trained on every view and test set; on an encoder heads are fitted first.
+
+    A fine-tuning that was killed goes on where it was.
+    """
     from training import heads
     from training import supervised as scratch
     from training.files import write_model
@@ -95,8 +98,8 @@ def evaluate(
         result = scratch.evaluate_supervised(store, settings, classifiers, sets)
     else:
         trained = heads.load_for(encoder, settings, store, method, seed_index)
-        result = heads.evaluate_encoder(store, settings, trained, sets)
-    write_model(out, result)
+        result = heads.evaluate_encoder(store, settings, trained, sets, run_folder(out))
+    _finish(out, lambda: write_model(out, result))
 
 
 @app.command()
@@ -162,7 +165,7 @@ def schema() -> None:
 
 
 def run_folder(out: Path) -> Path:
-    """Give the folder beside a checkpoint for what its training leaves: metrics, `run.json`, its state."""
+    """Give the folder beside an output for what its training leaves: metrics, `run.json`, its state."""
     return out.with_suffix(".run")
 
 

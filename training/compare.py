@@ -92,7 +92,10 @@ def compare(
         },
         benefits=benefits,
         separations=separations,
-        flags=flags(pt_auc, methods, config) + unknown_prices(views) + few_above_threshold(benefits),
+        flags=flags(pt_auc, methods, config)
+        + labelled_pretraining(methods)
+        + unknown_prices(views)
+        + few_above_threshold(benefits),
         reading=reading(benefits, separations),
     )
 
@@ -255,6 +258,7 @@ def summarise(
     """Price a method that has `seen` some of the views and join its similarities and losses over seeds."""
     return MethodSummary(
         price=price(results, {view: views[view] for view in seen}, {view: _train_share(index, view) for view in seen}),
+        pretraining_labels=max(e.pretraining_labels for e in results),
         cosine={
             view: CosineOverSeeds(
                 positive=over_seeds([e.cosine[view].positive for e in results]),
@@ -282,13 +286,15 @@ def price(
     needed = [view for view in views if view != "nominal"]
     cost = {name: float(np.mean([e.cost[name] for e in results])) for name in results[0].cost}
     views_cpu_s = _sum_if_known([(train_share[view], views[view].cpu_s) for view in needed])
-    jets, augment, head = cost["augmented_jets"], cost["augment_cpu_s"], cost.get("head_cpu_s", 0.0)
+    heads = {name: float(np.mean([e.heads_cpu_s[name] for e in results])) for name in results[0].heads_cpu_s}
+    jets, augment, head = cost["augmented_jets"], cost["augment_cpu_s"], next(iter(heads.values()), 0.0)
     return Price(
         views_cpu_s=views_cpu_s,
         views_bytes=sum(train_share[view] * views[view].bytes_written for view in needed),
         augment_cpu_s=augment,
         training_cpu_s=cost["cpu_s"] - augment,
         head_cpu_s=head,
+        heads_cpu_s=heads,
         total_cpu_s=None if views_cpu_s is None else views_cpu_s + cost["cpu_s"] + head,
         augment_ms_per_jet=1000 * augment / jets if jets else None,
     )
@@ -322,6 +328,14 @@ def flags(pt_auc: Mapping[str, PtAuc], methods: Evaluations, config: Config) -> 
         if len(results) < 3
     ]
     return found
+
+
+def labelled_pretraining(methods: Evaluations) -> list[str]:
+    """Say which encoders have seen labels that the number of labels of their heads does not count."""
+    seen = {name: max(e.pretraining_labels for e in results) for name, results in methods.items()}
+    which = ", ".join(f"{name} ({count})" for name, count in seen.items() if count)
+    why = "`n_labels` counts those of the head alone, so this is no label efficiency"
+    return [f"labels were seen in pretraining by {which}: {why}"] if which else []
 
 
 def few_above_threshold(benefits: Sequence[Benefit]) -> list[str]:

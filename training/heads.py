@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,46 +22,56 @@ from sklearn.preprocessing import StandardScaler
 from training.config import Config, Head, Task
 from training.data.fetch import Store
 from training.data.plan import Rows
+from training.encoders import Encoder
 from training.evaluate import Contender, Outputs, embed, embed_all, evaluation, losses_of
+from training.files import digest
 from training.fit import Run, be_deterministic
 from training.heldout import HeldOutSet
 from training.keys import generator
 from training.labels import labelled_rows
 from training.meter import Clock
-from training.pretrain import Trained, check_origin, load_trained
+from training.pretrain import Trained, check_origin, cost_of, labels_seen, load_trained
+from training.provenance import origin_of, record, record_cost
 from training.results import EvaluationResult
 from training.supervised import Classifier
 from training.supervised import train as train_classifier
 from training.tasks import Labels, check_tasks, labels_of
 
 Scores = dict[str, NDArray[np.float64]]
+FINETUNED = "finetuned"
 _HIDDEN, _EPOCHS = 100, 200  # scikit-learn's defaults
 
 
 def evaluate_encoder(
-    store: Store, config: Config, trained: Trained, held_out: Sequence[HeldOutSet] = ()
+    store: Store,
+    config: Config,
+    trained: Trained,
+    held_out: Sequence[HeldOutSet] = (),
+    folder: Path | None = None,
 ) -> EvaluationResult:
     """Fit every head for each task at each label fraction, and judge it on every view and set.
 
-    The cost is that of the main task, by the first head, with most labels.
+    The cost is that of the main task, with most labels. With a folder, fine-tunings go on from the states that a killed
+    run left there, and leave their metrics and `run.json`.
     """
     config = config.of(trained.method)
     be_deterministic(config.training.threads)
     check_tasks(store, config.training)
     clock = Clock()
-    frozen = _Frozen.of(store, config, trained)
-    head_cpu_s = clock.cpu_s()
+    frozen = _Frozen.of(store, config, trained, folder)
+    embedding_cpu_s, heads_cpu_s = clock.cpu_s(), dict[str, float]()
     features = embed_all(trained.encoder, trained.normalisation, store, held_out)
     outputs = Outputs(features=features)
     for of, rows, labels in _fits(store, config, trained.seed_index):
-        clock = Clock()
-        predict = frozen.fitted(of, rows, labels)
-        head_cpu_s += clock.cpu_s() if not outputs.scores else 0.0
+        fitted = frozen.fitted(of, rows, labels)
+        heads_cpu_s.setdefault(of.head, embedding_cpu_s * (of.head != FINETUNED) + fitted.cpu_s)
         outputs.n_labels[of] = len(rows)
-        outputs.scores[of] = predict(features, held_out)
-    about = {"method": trained.method, "seed_index": trained.seed_index} | losses_of(trained.history)
-    cost = {"cost": trained.cost | {"head_cpu_s": head_cpu_s}}
-    return evaluation(store, config, outputs, about | cost, held_out)
+        outputs.scores[of] = fitted.predict(features, held_out)
+    about: dict[str, Any] = {"method": trained.method, "seed_index": trained.seed_index}
+    about |= losses_of(trained.history)
+    about |= {"cost": trained.cost, "heads_cpu_s": heads_cpu_s}
+    about |= {"pretraining_labels": labels_seen(store, config, trained.method)}
+    return evaluation(store, config, outputs, about, held_out)
 
 
 def _fits(store: Store, config: Config, seed_index: int) -> Iterator[tuple[Contender, Rows, Labels]]:
@@ -74,6 +84,15 @@ def _fits(store: Store, config: Config, seed_index: int) -> Iterator[tuple[Conte
                 yield Contender(name, head, fraction), rows, labels
 
 
+class _Fitted(NamedTuple):
+    """A head."""
+
+    predict: Callable[[Mapping[str, NDArray[np.float32]], Sequence[HeldOutSet]], Scores]
+    """Makes the scores of all views and sets, from what the encoder made of them."""
+    cpu_s: float
+    """That its fit took."""
+
+
 @dataclass(frozen=True)
 class _Frozen:
     """An encoder with its outputs for all train objects."""
@@ -84,41 +103,63 @@ class _Frozen:
     train: Rows
     known: NDArray[np.float32]
     """(len(train), D)."""
+    folder: Path | None
+    """Where fine-tunings leave their states."""
 
     @classmethod
-    def of(cls, store: Store, config: Config, trained: Trained) -> "_Frozen":
+    def of(cls, store: Store, config: Config, trained: Trained, folder: Path | None) -> "_Frozen":
         train = store.index.rows("train", ["nominal"])
         known = embed(trained.encoder, trained.normalisation, store, "nominal", train)
-        return cls(store, config, trained, train, known)
+        return cls(store, config, trained, train, known, folder)
 
-    def fitted(
-        self, of: Contender, rows: Rows, labels: Labels
-    ) -> Callable[[Mapping[str, NDArray[np.float32]], Sequence[HeldOutSet]], Scores]:
-        """Fit a head; give what makes the scores of all views and sets."""
-        if of.head == "finetuned":
+    def fitted(self, of: Contender, rows: Rows, labels: Labels) -> _Fitted:
+        """Fit a head."""
+        if of.head == FINETUNED:
             return self._finetuned(of, rows)
+        clock = Clock()
         task, seed = self.config.training.tasks[of.task], self.config.training.seed
         features, values = self.known[np.searchsorted(self.train, rows)], labels.value[rows]
         draws = generator(seed, "head", self.trained.seed_index, of.task, of.head)
         model = fit_head(task, of.head, features, values, self.config.evaluation.probe_c, draws)
-        return lambda features, _: {name: scores(task, model, values) for name, values in features.items()}
+        cpu_s = clock.cpu_s()
+        return _Fitted(lambda outputs, _: {name: scores(task, model, x) for name, x in outputs.items()}, cpu_s)
 
-    def _finetuned(
-        self, of: Contender, rows: Rows
-    ) -> Callable[[Mapping[str, NDArray[np.float32]], Sequence[HeldOutSet]], Scores]:
+    def _finetuned(self, of: Contender, rows: Rows) -> _Fitted:
         """Go on from the encoder with a classifier on it, as one from scratch is trained."""
         config, trained = self.config, self.trained
         task = config.training.tasks[of.task]
         classifier = Classifier(config, task, trained.normalisation, trained.seed_index)
         classifier.encoder.load_state_dict(trained.encoder.state_dict())
-        run = Run.begin(None, {})
-        train_classifier(classifier, self.store, config, trained.seed_index, of, rows, trained.normalisation, run)
+        run = self._run(of)
+        record(run.folder, config, self.store, trained.method, trained.seed_index)
+        history = train_classifier(
+            classifier, self.store, config, trained.seed_index, of, rows, trained.normalisation, run
+        )
+        cost = cost_of(run, history)
+        record_cost(run.folder, cost)
 
         def predict(_: Mapping[str, NDArray[np.float32]], held_out: Sequence[HeldOutSet]) -> Scores:
             features = embed_all(classifier.encoder, trained.normalisation, self.store, held_out, task)
             return {name: classifier.scores(values) for name, values in features.items()}
 
-        return predict
+        return _Fitted(predict, cost["cpu_s"])
+
+    def _run(self, of: Contender) -> Run:
+        """Begin a fine-tuning: it depends on the encoder's weights, the labels and how classifiers are trained."""
+        config, trained = self.config, self.trained
+        where = self.folder and self.folder / of.task / of.head / f"labels-{of.fraction:g}"
+        origin = origin_of(config, self.store, trained.method, trained.seed_index)
+        origin |= {"encoder": _digest(trained.encoder), "label_fraction": of.fraction}
+        told = {
+            "task": config.training.tasks[of.task].model_dump(mode="json"),
+            "supervised": config.training.supervised.model_dump(mode="json"),
+        }
+        return Run.begin(where, origin | told)
+
+
+def _digest(encoder: Encoder) -> str:
+    """Give the SHA-256 of the weights."""
+    return digest(b"".join(weights.cpu().numpy().tobytes() for weights in encoder.state_dict().values()))
 
 
 def fit_head(

@@ -176,6 +176,19 @@ def contrastive_loader(store: Store, config: TrainingConfig, method: str, seed_i
     )
 
 
+def labels_seen(store: Store, config: Config, method: str) -> int:
+    """Count the train objects whose classes the loss is told: none, but by a supervised loss.
+
+    Objects that the main task is not about are then of a class by their sample, which is a label, too.
+    """
+    training = config.training.of(method)
+    if training.kind(method).labelled or not training.pretrain.loss.startswith("supcon") or not training.pretrain.alpha:
+        return 0
+    rows = rows_of(store.index, "train", training.views_of(method), training.pairs)
+    known = [store.index.samples.index(name) for name in training.samples or store.index.samples]
+    return int(np.isin(store.index.sample[rows], known).sum())
+
+
 def validation_loader(loader: Loader, store: Store, member: NDArray[np.bool_] | None = None) -> Loader | None:
     """Load as a loader does, but objects of the validation split, spread evenly; None if there are not two of them.
 

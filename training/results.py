@@ -71,11 +71,16 @@ class EvaluationResult(_Result):
     """What `resim-train evaluate` and `supervised` write."""
 
     format: Literal["resim-evaluation"] = "resim-evaluation"
-    version: Literal[5] = 5
+    version: Literal[6] = 6
     method: str
     seed_index: int
     provenance: Provenance
     cost: dict[str, float] = Field(description="of the training: CPU and wall seconds, MiB")
+    heads_cpu_s: dict[str, float] = Field(
+        description="head -> CPU seconds of its fit, and of embedding the train split where it needs that: main task, "
+        "most labels; empty where the network classifies itself"
+    )
+    pretraining_labels: int = Field(description="train objects whose classes the loss of the pretraining was told")
     loss: list[float] = Field(description="mean training loss of each epoch")
     validation_loss: list[float] = Field(description="loss on the validation split after each epoch; empty without one")
     probe: dict[str, list[float]] = Field(
@@ -152,8 +157,9 @@ class Price(_Result):
     views_bytes: float
     augment_cpu_s: float
     training_cpu_s: float = Field(description="reading, network, optimiser and validation, without augmentation")
-    head_cpu_s: float = Field(
-        description="embedding the train split and fitting; 0 where the network classifies itself"
+    head_cpu_s: float = Field(description="of the first of `heads_cpu_s`; 0 where the network classifies itself")
+    heads_cpu_s: dict[str, float] = Field(
+        description="head -> its fit, and embedding the train split where it needs that; only the first is in the total"
     )
     total_cpu_s: float | None
     augment_ms_per_jet: float | None = Field(description="null where nothing is augmented")
@@ -170,6 +176,7 @@ class MethodSummary(_Result):
     """A method's price, its similarities and how its training went."""
 
     price: Price
+    pretraining_labels: int = Field(description="train objects whose classes the loss of the pretraining was told")
     cosine: dict[str, CosineOverSeeds] = Field(description="view -> similarities")
     seed_indices: list[int]
     loss: list[list[float]] = Field(description="seed -> mean training loss of each epoch")
@@ -196,7 +203,7 @@ class Comparison(_Result):
     """What `resim-train compare` writes."""
 
     format: Literal["resim-comparison"] = "resim-comparison"
-    version: Literal[6] = 6
+    version: Literal[7] = 7
     provenance: Provenance
     tasks: dict[str, list[str]] = Field(description="task, the main one first -> its classes; none of a regression")
     samples: dict[str, dict[str, int]] = Field(description="sample -> split -> objects")

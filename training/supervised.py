@@ -164,7 +164,7 @@ def evaluate_supervised(
         if not outputs.features:
             outputs.features.update(features)
     about = {"method": trained.method, "seed_index": trained.seed_index, "cost": trained.cost}
-    about |= losses_of(trained.history)
+    about |= losses_of(trained.history) | {"heads_cpu_s": {}, "pretraining_labels": 0}
     return evaluation(store, config, outputs, about, held_out)
 
 

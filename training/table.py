@@ -21,14 +21,16 @@ def table(comparison: Comparison) -> bytes:
     known = {name: told for name, told in _FIGURES.items() if any(name in row.figures for row in rows)}
     writer = csv.writer(text, lineterminator="\n")
     titles = [title for title, _ in known.values()]
-    writer.writerow(["task", "method", "head", "labels", "view", *titles, "price (CPU s)"])
+    about = ["task", "method", "head", "labels", "labels in pretraining", "view"]
+    writer.writerow([*about, *titles, "price (CPU s)"])
     for row in rows:
         figures = [
             _shown(row.figures[name], digits) if name in row.figures else "" for name, (_, digits) in known.items()
         ]
-        price = comparison.methods[row.method].price.total_cpu_s
+        summary = comparison.methods[row.method]
+        price, seen = summary.price.total_cpu_s, summary.pretraining_labels
         told = "unknown" if price is None else _rounded(price, 2)
-        writer.writerow([row.task, row.method, row.head, f"{row.label_fraction:.3g}", row.view, *figures, told])
+        writer.writerow([row.task, row.method, row.head, f"{row.label_fraction:.3g}", seen, row.view, *figures, told])
     return text.getvalue().encode()
 
 

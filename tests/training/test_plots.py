@@ -59,7 +59,7 @@ def _evaluation(method: str, seed: int, tasks: Sequence[str], heads: Sequence[st
     middle = {"nominal": 1.0, "fsr_mur_half": 0.5, "fsr_mur_2": 2.0, "shower_seed": 1.0, "vincia": 0.25}
     return EvaluationResult(
         method=method, seed_index=seed, provenance=PROVENANCE, cost={}, loss=[], validation_loss=[], probe={},
-        cosine={},
+        cosine={}, heads_cpu_s={}, pretraining_labels=0,
         rows=[_figures(t, h, v, n, seed) for t in tasks for h in heads for n in (10, 100) for v in VIEWS],
         roc=[
             RocCurve(view=v, signal_efficiency=EFFICIENCY, background_efficiency=[0.0, (0.1, 0.4)[seed] * middle[v], 1])
@@ -78,14 +78,15 @@ def made(
     found = {m: [_evaluation(m, seed, tasks, heads[m]) for seed in (0, 1)] for m in methods}
     none = {"cpu_s": None, "wall_s": None, "cpu_ms_per_event": None, "relative_to_nominal": None, "stages": {}}
     counts = {"bytes_written": 0, "events": 100, "objects": 100}
-    cost = {name: 1.0 for name in Price.model_fields if name != "augment_ms_per_jet"}
+    cost = {name: 1.0 for name in Price.model_fields if name not in ("augment_ms_per_jet", "heads_cpu_s")}
     cosine = {
         view: CosineOverSeeds(positive=over_seeds([0.8, 0.9]), random=over_seeds([0.0, 0.0]))
         for view in VIEWS
         if view != "nominal"
     }
     summary = MethodSummary(
-        price=Price(**cost, augment_ms_per_jet=None),
+        price=Price(**cost, heads_cpu_s={}, augment_ms_per_jet=None),
+        pretraining_labels=0,
         cosine=cosine,
         seed_indices=[0, 1],
         loss=[],
