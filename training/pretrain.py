@@ -182,7 +182,7 @@ def labels_seen(store: Store, config: Config, method: str) -> int:
     Objects that the main task is not about are then of a class by their sample, which is a label, too.
     """
     training = config.training.of(method)
-    if training.kind(method).labelled or not training.pretrain.loss.startswith("supcon") or not training.pretrain.alpha:
+    if training.kind(method).labelled or not training.pretrain.alpha:
         return 0
     rows = rows_of(store.index, "train", training.views_of(method), training.pairs)
     known = [store.index.samples.index(name) for name in training.samples or store.index.samples]

@@ -15,7 +15,15 @@ from resim.errors import UserError
 from tests.training.conftest import write_toy
 from tests.training.test_training import SMALL
 from training.cli import app, data_folders, main
-from training.compare import benefits_of, estimate, few_above_threshold, half_width, reading, separate
+from training.compare import (
+    benefits_of,
+    estimate,
+    few_above_threshold,
+    half_width,
+    labelled_pretraining,
+    reading,
+    separate,
+)
 from training.config import Task
 from training.data.fetch import Store
 from training.evaluate import bootstrap_weights
@@ -267,12 +275,21 @@ def test_the_table_tells_flat_figures_with_intervals_and_the_price(compared: Pat
     assert (first["method"], first["view"]) == (benefit.method, benefit.view)
     assert first["AUC"] == f"{float(f'{auc.mean:.3g}'):g} [{float(f'{auc.low:.3g}'):g}, {float(f'{auc.high:.3g}'):g}]"
     assert first["background score shift"] == ""
+    assert {row["labels in pretraining"] for row in rows} == {"0"}
     price = comparison.methods[benefit.method].price
     assert float(first["price (CPU s)"]) == pytest.approx(price.total_cpu_s, rel=0.06)
     assert price.total_cpu_s == pytest.approx(
         price.views_cpu_s + price.augment_cpu_s + price.training_cpu_s + price.head_cpu_s
     )
     assert (price.head_cpu_s > 0) == (benefit.method != "supervised")
+
+
+def test_encoders_that_have_seen_labels_are_named() -> None:
+    none = _evaluation("a", 0, 0.9, np.zeros(2))
+    seen = none.model_copy(update={"method": "supcon", "pretraining_labels": 600})
+    assert labelled_pretraining({"a": [none]}) == []
+    (told,) = labelled_pretraining({"a": [none], "supcon": [seen, seen]})
+    assert told.startswith("labels were seen in pretraining by supcon (600): ")
 
 
 def _evaluation(method: str, seed: int, auc: float, noise: np.ndarray) -> EvaluationResult:
@@ -290,6 +307,7 @@ def _evaluation(method: str, seed: int, auc: float, noise: np.ndarray) -> Evalua
     )
     provenance = Provenance(training_digest="", evaluation_digest="", seed=1, data={}, held_out={}, software={})
     empty = {"cost": {}, "loss": [], "validation_loss": [], "probe": {}, "roc": [], "cosine": {}}
+    empty |= {"heads_cpu_s": {}, "pretraining_labels": 0}
     return EvaluationResult(method=method, seed_index=seed, provenance=provenance, rows=[row], **empty)
 
 

@@ -12,7 +12,8 @@ from tests.training.test_training import SMALL, small
 from training import supervised
 from training.evaluate import embed
 from training.heads import evaluate_encoder
-from training.pretrain import Trained, load_trained, open_store, pretrain, save
+from training.meter import Meter
+from training.pretrain import Trained, contrastive_loader, labels_seen, load_trained, open_store, pretrain, save
 
 Toy = Callable[[int, int], dict[str, Path]]
 
@@ -28,6 +29,28 @@ def test_labels_reach_the_loss_with_alpha_and_only_then(toy: Toy) -> None:
     for loss in ("supcon_in", "supcon_out"):
         assert _trained(toy(80, 40), loss=loss).history.loss == expected
         assert _trained(toy(80, 40), loss=loss, alpha=1).history.loss != expected
+
+
+@pytest.mark.parametrize(
+    ("pretraining", "kind", "counted"),
+    [
+        ({}, "resim", False),
+        ({"loss": "supcon_in", "alpha": 0}, "resim", False),
+        ({"loss": "supcon_in", "alpha": 0.5}, "resim", True),
+        ({"loss": "supcon_out", "alpha": 1}, "generic", True),
+        ({"loss": "supcon_out", "alpha": 1}, "supervised", False),
+    ],
+)
+def test_labels_seen_in_pretraining_are_all_objects_of_a_supervised_loss(
+    toy: Toy, pretraining: dict[str, Any], kind: str, counted: bool
+) -> None:
+    config = small(pretrain=SMALL["pretrain"] | pretraining, methods={"m": {"kind": kind}})
+    store = open_store(toy(80, 40), config.training)
+    views = ["nominal"] if kind == "generic" else config.training.views
+    assert labels_seen(store, config, "m") == counted * len(store.index.rows("train", views))
+    if kind != "supervised":
+        loader = contrastive_loader(store, config.training, "m", 0, Meter())
+        assert labels_seen(store, config, "m") == counted * len(loader.rows)
 
 
 @pytest.mark.parametrize("loss", ["supcon_in", "supcon_out"])

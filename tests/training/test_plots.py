@@ -183,12 +183,21 @@ def test_label_efficiency_has_a_panel_for_each_task_and_a_line_for_each_head() -
     assert [panel.get_ylabel() for panel in figure.axes] == ["AUC", "accuracy", "resolution, unit of the target"]
     lines = [bars.lines[0] for bars in _bars(figure, 0)]
     chosen = list(colours(comparison).values())
-    drawn = [(to_hex(line.get_color()), line.get_linestyle()) for line in lines]
-    assert drawn == [(chosen[0], "-"), (chosen[0], "--"), (chosen[1], "-")]
+    drawn = [(to_hex(line.get_color()), line.get_marker(), line.get_linestyle()) for line in lines]
+    assert drawn == [(chosen[0], "o", "-"), (chosen[0], "^", "-"), (chosen[1], "o", "-")]
     for line in lines:
         assert np.log([10, 100]) == pytest.approx(np.log(np.asarray(line.get_xdata(), dtype=float)), abs=0.12)
         assert line.get_ydata() == pytest.approx([0.515, 0.605])
     assert _texts(figure) == ["resim", "supervised", "head linear", "head mlp"]
+
+
+def test_methods_whose_pretraining_saw_labels_are_dashed_and_it_is_told() -> None:
+    comparison, _ = made()
+    seen = comparison.methods["resim"].model_copy(update={"pretraining_labels": 600})
+    figure = label_efficiency(comparison.model_copy(update={"methods": comparison.methods | {"resim": seen}}))
+    assert [bars.lines[0].get_linestyle() for bars in _bars(figure, 0)] == ["--", "--", "-"]
+    assert "Dashed: the pretraining has seen labels" in figure.legends[0].get_title().get_text()
+    assert "Dashed" not in label_efficiency(comparison).legends[0].get_title().get_text()
 
 
 def test_shifts_are_drawn_over_the_value_of_the_setting_with_nominal_aside() -> None:

@@ -22,7 +22,7 @@ from training.heads import evaluate_encoder, fit_head, load_for, scores
 from training.heldout import open_held_out
 from training.keys import generator
 from training.labels import labelled_rows
-from training.pretrain import open_store, pretrain, pretrained_on, save
+from training.pretrain import labels_seen, open_store, pretrain, pretrained_on, save
 from training.results import EvaluationResult
 from training.supervised import evaluate_supervised, train_supervised
 from training.tasks import labels_of, loss, pair_classes
@@ -253,6 +253,15 @@ def test_a_test_set_serves_the_tasks_whose_samples_it_replaces(
     nominal = next(row for row in rows if (row.task, row.view) == ("three", "nominal"))
     assert other.objects["hbb"] == len(held_out[0].stand_ins[0].rows)
     assert other.objects["wqq"] == nominal.objects["wqq"]
+
+
+def test_labels_seen_in_pretraining_are_of_the_samples_that_it_sees(folders: Folders, config: Config) -> None:
+    update = {"pretrain": config.training.pretrain.model_copy(update={"loss": "supcon_in", "alpha": 1.0})}
+    config = config.model_copy(update={"training": config.training.model_copy(update=update)})
+    store = open_store(folders, config.training)
+    own = open_store(pretrained_on(folders, config.training), config.training)
+    assert labels_seen(store, config, "generic") == len(own.index.rows("train", ["nominal"]))
+    assert len(own.index.samples) < len(store.index.samples)
 
 
 def test_a_checkpoint_of_other_tasks_is_refused(folders: Folders, config: Config, tmp_path: Path) -> None:

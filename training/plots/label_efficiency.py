@@ -10,7 +10,8 @@ from training.plots.common import colours, method_handles, name_above, quality_o
 from training.results import Comparison
 
 _ACROSS = 3  # panels in a row
-_STYLES = ("-", "--", ":")
+_MARKERS = ("o", "^", "s")  # of heads
+_LABELLED = "--"
 _OWN = "own"  # the head of a network that classifies itself
 _SLOT = 1.25  # the factor between the outermost of what has as many labels
 
@@ -27,24 +28,27 @@ def label_efficiency(comparison: Comparison) -> Figure:
     for panel in panels[len(tasks) :]:
         panel.remove()
     handles = method_handles(comparison)
-    heads = [head for head in styles(comparison) if head != _OWN]
+    heads = {head: marker for head, marker in markers(comparison).items() if head != _OWN}
     if len(heads) > 1:
-        handles += [Line2D([], [], color="black", ls=styles(comparison)[h], label=f"head {h}") for h in heads]
-    name_above(figure, handles, "Nominal, test split, flat weights; bars: 95 % over seeds and test events")
+        handles += [Line2D([], [], color="black", marker=m, ls="none", label=f"head {h}") for h, m in heads.items()]
+    told = "Nominal, test split, flat weights; bars: 95 % over seeds and test events"
+    if any(summary.pretraining_labels for summary in comparison.methods.values()):
+        told += "\nDashed: the pretraining has seen labels already, which the axis does not count"
+    name_above(figure, handles, told)
     return figure
 
 
-def styles(comparison: Comparison) -> dict[str, str]:
-    """Give each head its line, by the order of the config; a network without one has the first's."""
+def markers(comparison: Comparison) -> dict[str, str]:
+    """Give each head its marker, by the order of the config; a network without one has the first's."""
     heads = [head for head in dict.fromkeys(row.head for row in comparison.benefits) if head != _OWN]
-    return {_OWN: _STYLES[0], **dict(zip(heads, _STYLES, strict=False))}
+    return {_OWN: _MARKERS[0], **dict(zip(heads, _MARKERS, strict=False))}
 
 
 def _panel(panel: Axes, comparison: Comparison, task: str) -> None:
     rows = [b for b in comparison.benefits if (b.task, b.view, b.weighting) == (task, "nominal", "flat")]
     name, label = quality_of(rows)
     known = {(row.method, row.head) for row in rows}
-    lines = [pair for pair in product(comparison.methods, styles(comparison)) if pair in known]
+    lines = [pair for pair in product(comparison.methods, markers(comparison)) if pair in known]
     for place, (method, head) in enumerate(lines):
         line = sorted((b for b in rows if (b.method, b.head) == (method, head)), key=lambda row: row.n_labels)
         found = [row.figures[name] for row in line]
@@ -53,9 +57,9 @@ def _panel(panel: Axes, comparison: Comparison, task: str) -> None:
             [value.mean for value in found],
             yerr=[[value.mean - value.low for value in found], [value.high - value.mean for value in found]],
             color=colours(comparison)[method],
-            ls=styles(comparison)[head],
-            marker="o",
-            markersize=4,
+            ls=_LABELLED if comparison.methods[method].pretraining_labels else "-",
+            marker=markers(comparison)[head],
+            markersize=5,
             lw=1.6,
             elinewidth=1,
             capsize=2,
