@@ -115,6 +115,7 @@ def embed(
     """Draw test objects as an encoder sees them, in two dimensions, and how far views move a few of them."""
     from training.embedding import draw, embedded
     from training.files import write_atomically
+    from training.fit import place
     from training.heads import load_for
     from training.plots import png
     from training.pretrain import open_store
@@ -122,6 +123,7 @@ def embed(
     settings = load(config)
     store = open_store(data_folders(data), settings.training)
     trained = load_for(encoder, settings, store, method, seed_index)
+    place(trained.encoder, settings.training.trainer)
     found = embedded(trained, store, settings.training.seed, umap=umap)
     write_atomically(out, png(lambda: draw(found, f"{method}, seed {seed_index}")))
 

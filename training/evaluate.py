@@ -78,11 +78,12 @@ def test_rows(store: Store) -> Rows:
 
 
 def embed(encoder: Encoder, normalisation: Normalisation, source: Source, view: str, rows: Rows) -> NDArray[np.float32]:
-    """Run the encoder over rows of a view: (n, D)."""
+    """Run the encoder over rows of a view, where its weights are (see `training.fit.place`): (n, D), on the CPU."""
+    device = next(encoder.parameters()).device
     features = np.empty((len(rows), encoder.width), dtype=np.float32)
     with torch.inference_mode():
         for places, jets in in_order(source, view, rows, normalisation, _EMBED_BATCH):
-            features[places] = encoder(jets.values, jets.present).numpy()
+            features[places] = encoder(jets.values.to(device), jets.present.to(device)).cpu().numpy()
     return features
 
 

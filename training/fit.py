@@ -1,6 +1,7 @@
 """What every training shares: the same bits for the same inputs, a schedule, and a state on disk to go on from."""
 
 import math
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -12,7 +13,7 @@ import torch
 from pydantic import Field, Strict
 from torch import Tensor, nn
 
-from training.config import OptimiserConfig, TrainingConfig
+from training.config import OptimiserConfig, TrainerConfig, TrainingConfig
 from training.data.loader import Batch, Loader
 from training.files import Layout, load_checkpoint
 from training.losses.ranks import of_all
@@ -102,6 +103,13 @@ def be_deterministic(threads: int) -> None:
     """Make torch give the same bits for the same inputs; sums over threads depend on how many there are."""
     torch.set_deterministic_debug_mode("error")  # use_deterministic_algorithms, without importing the compiler for 2 s
     torch.set_num_threads(threads)
+
+
+def place(network: nn.Module, config: TrainerConfig) -> None:
+    """Put a trained network where it is to be asked: on a GPU if there is one and the config lets it."""
+    if config.accelerator != "cpu" and torch.cuda.is_available():
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # else its sums may differ, and torch refuses them
+        network.to("cuda")
 
 
 def fit(

@@ -25,7 +25,7 @@ from training.data.plan import Rows
 from training.encoders import Encoder
 from training.evaluate import Contender, Outputs, embed, embed_all, evaluation, losses_of
 from training.files import digest
-from training.fit import Run, be_deterministic
+from training.fit import Run, be_deterministic, place
 from training.heldout import HeldOutSet
 from training.keys import generator
 from training.labels import labelled_rows
@@ -57,6 +57,7 @@ def evaluate_encoder(
     config = config.of(trained.method)
     be_deterministic(config.training.threads)
     check_tasks(store, config.training)
+    place(trained.encoder, config.training.trainer)
     clock = Clock()
     frozen = _Frozen.of(store, config, trained, folder)
     embedding_cpu_s, heads_cpu_s = clock.cpu_s(), dict[str, float]()
@@ -137,6 +138,7 @@ class _Frozen:
         )
         cost = cost_of(run, history)
         record_cost(run.folder, cost)
+        place(classifier.encoder, config.training.trainer)
 
         def predict(_: Mapping[str, NDArray[np.float32]], held_out: Sequence[HeldOutSet]) -> Scores:
             features = embed_all(classifier.encoder, trained.normalisation, self.store, held_out, task)

@@ -32,7 +32,7 @@ from training.encoders.encoder import load_layers
 from training.encoders.transformer import head
 from training.evaluate import Contender, Outputs, embed_all, evaluation, losses_of
 from training.files import Layout, load_checkpoint, save_checkpoint
-from training.fit import History, Run, be_deterministic, fit
+from training.fit import History, Run, be_deterministic, fit, place
 from training.heldout import HeldOutSet
 from training.keys import torch_generator
 from training.labels import labelled_rows
@@ -159,6 +159,7 @@ def evaluate_supervised(
     outputs = Outputs(n_labels=trained.n_labels)
     for of, classifier in trained.classifiers.items():
         task = config.training.tasks[of.task]
+        place(classifier.encoder, config.training.trainer)
         features = embed_all(classifier.encoder, trained.normalisation, store, held_out, task)
         outputs.scores[of] = {name: classifier.scores(values) for name, values in features.items()}
         if not outputs.features:

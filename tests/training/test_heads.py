@@ -3,8 +3,11 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
+import numpy as np
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from tests.training.test_fit import steps_of
@@ -12,7 +15,9 @@ from tests.training.test_training import SMALL
 from training import heads, supervised
 from training.cli import app
 from training.config import Config
-from training.fit import STATE
+from training.data.loader import in_order
+from training.evaluate import embed
+from training.fit import STATE, place
 from training.heads import evaluate_encoder
 from training.pretrain import Trained, open_store, pretrain, save
 from training.results import EvaluationResult
@@ -79,3 +84,26 @@ def test_the_command_leaves_metrics_beside_its_result_and_no_state(toy: Toy, tmp
     assert set(found.heads_cpu_s) == {"linear", heads.FINETUNED}
     assert steps_of(tmp_path / "e.run" / "h_qcd" / "finetuned" / "labels-1")
     assert not list(tmp_path.rglob(STATE))
+
+
+@pytest.mark.parametrize(
+    "accelerator",
+    ["cpu", pytest.param("auto", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU"))],
+)
+def test_outputs_are_those_of_the_processor_wherever_the_encoder_is(
+    toy: Toy, accelerator: Literal["cpu", "auto"]
+) -> None:
+    config = Config.model_validate(SECTIONS)
+    store = open_store(toy(80, 40), config.training)
+    trained, _ = pretrain(store, config, "resim", 0)
+    rows = store.index.rows("test", ["nominal"])
+    ((_, jets),) = in_order(store, "nominal", rows, trained.normalisation, len(rows))
+    with torch.inference_mode():
+        expected = trained.encoder(jets.values, jets.present).numpy()
+    place(trained.encoder, config.training.trainer.model_copy(update={"accelerator": accelerator}))
+    found = embed(trained.encoder, trained.normalisation, store, "nominal", rows)
+    if accelerator == "cpu":
+        np.testing.assert_array_equal(found, expected)
+    else:
+        assert next(trained.encoder.parameters()).device.type == "cuda"
+        np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
