@@ -38,7 +38,7 @@ from training.results import (
     ViewFigures,
     ViewPrice,
 )
-from training.shifts import shifts_of
+from training.shifts import redrawn, shifts_of
 from training.tasks import check_tasks, labels_of
 
 CONFIDENCE = 0.95
@@ -85,6 +85,7 @@ def compare(
         pt_auc=pt_auc,
         views=views,
         shifts=shifts_of(store),
+        chance=redrawn(store),
         test_sets={each.name: _stand_ins(each) for each in held_out},
         methods={
             method: summarise(results, config.training.views_of(method), views, store.index)

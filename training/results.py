@@ -212,6 +212,9 @@ class Comparison(_Result):
     shifts: dict[str, dict[str, float]] = Field(
         description="setting that several views change, and nothing else -> view -> its value there; see docs"
     )
+    chance: list[str] = Field(
+        description="views that draw anew from a cut on and change nothing: they differ from nominal by chance alone"
+    )
     test_sets: dict[str, dict[str, StandIn]] = Field(description="set -> sample -> what stands in for it")
     methods: dict[str, MethodSummary]
     benefits: list[Benefit]

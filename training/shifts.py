@@ -1,14 +1,10 @@
-"""Which views change a single number of the simulation, and to what: their figures can be put over its value."""
+"""What views change, as the store tells it: a single number of the simulation, or nothing but the draws."""
 
 from collections import defaultdict
 from typing import Any
 
 from training.data.fetch import Store
 
-_DEFAULTS = {
-    "TimeShower:renormMultFac": 1.0,
-    "SpaceShower:renormMultFac": 1.0,
-}  # Pythia's, where the chain says nothing
 _FEWEST = 2  # views that change it: of a single one there is no dependence to see
 _SAID = ("from", "base", "set", "engine")
 
@@ -19,27 +15,41 @@ def shifts_of(store: Store) -> dict[str, dict[str, float]]:
     Returns
     -------
     dict
-        Setting -> view -> value, rising. Where nominal's value is stored, or is a known default, nominal is among the
-        views, and those that draw anew from the same cut on and change nothing.
+        Setting -> view -> value, rising. Where nominal's value is stored, nominal is among the views, and those that
+        draw anew from the same cut on and change nothing; a program's default is not stored.
     """
     found: dict[tuple[str, str], dict[str, float]] = defaultdict(dict)
-    redrawn: dict[str, list[str]] = defaultdict(list)
+    unchanged: dict[str, list[str]] = defaultdict(list)
     for view in store.views:
-        origin = _origin(store, view)
-        if origin is None or origin.get("engine") or origin.get("base") not in (None, "nominal"):
-            continue
-        cut, changes = origin.get("from") or "", list((origin.get("set") or {}).items())
+        cut, changes = _change(store, view)
         if not changes and cut:
-            redrawn[cut].append(view)
+            unchanged[cut].append(view)
         elif len(changes) == 1 and _is_number(changes[0][1]):
             found[cut, changes[0][0]][view] = float(changes[0][1])
     shifts = {}
     for (cut, setting), values in found.items():
         if len(values) >= _FEWEST:
-            unchanged = dict.fromkeys(["nominal", *redrawn[cut]], _nominal(store, setting))
-            known = values | {view: value for view, value in unchanged.items() if value is not None}
+            nominal = _nominal(store, setting)
+            known = values if nominal is None else values | dict.fromkeys(["nominal", *unchanged[cut]], nominal)
             shifts[setting] = dict(sorted(known.items(), key=lambda item: item[1]))
     return shifts
+
+
+def redrawn(store: Store) -> list[str]:
+    """List the views that draw anew from a cut on and change nothing: they differ from nominal by chance alone."""
+    return [view for view in store.views if _change(store, view)[0] and not _change(store, view)[1]]
+
+
+def _change(store: Store, view: str) -> tuple[str, list[tuple[str, Any]]]:
+    """Give the cut from which on a view is drawn anew from nominal, and what it changes there.
+
+    The cut is empty where views do not differ from nominal in that way: another program, another base, another origin
+    in each sample.
+    """
+    origin = _origin(store, view)
+    if origin is None or origin.get("engine") or origin.get("base") not in (None, "nominal"):
+        return "", []
+    return origin.get("from") or "", list((origin.get("set") or {}).items())
 
 
 def _origin(store: Store, view: str) -> dict[str, Any] | None:
@@ -54,7 +64,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _nominal(store: Store, setting: str) -> float | None:
-    """Give nominal's value, if it is known: of the stored chain, or the default."""
+    """Give nominal's value, if the stored chain sets it."""
     chain = store.parts[0].attributes.get("config", {}).get("chain", {})
-    values = [stage[setting] for stage in (*chain.values(), _DEFAULTS) if setting in stage]
+    values = [stage[setting] for stage in chain.values() if setting in stage]
     return float(values[0]) if values and _is_number(values[0]) else None

@@ -19,6 +19,7 @@ CHANGES = {
     "fsr_mur_half": {"TimeShower:renormMultFac": 0.25},
     "vincia": {"PartonShowers:model": 2},
 }
+ATTRIBUTES: dict[str, object] = {}  # of parts, beside the others
 SPLITS = ("train", "validation", "test")
 BLOCK = 20
 SCHEMA = Schema(
@@ -88,7 +89,7 @@ def write_toy(
         ]
         attributes = {
             "sample": sample, "lane": "toy", "first": int(ids[0]), "stop": int(ids[-1]) + 1, "block_size": BLOCK,
-            "recipes": dict.fromkeys(names, "toy"), "splits": list(SPLITS), "seed": 0, "cost": cost,
+            "recipes": dict.fromkeys(names, "toy"), "splits": list(SPLITS), "seed": 0, "cost": cost, **ATTRIBUTES,
         }  # fmt: skip
         parts.append(write_part(folder, objects, views, SCHEMA, attributes).path)
     write_manifest(folder, parts)

@@ -27,7 +27,7 @@ from training.results import (
     ViewFigures,
     ViewPrice,
 )
-from training.shifts import shifts_of
+from training.shifts import redrawn, shifts_of
 
 Toy = Callable[[int, int], dict[str, Path]]
 PROVENANCE = Provenance(training_digest="", evaluation_digest="", seed=1, data={}, held_out={}, software={})
@@ -96,7 +96,7 @@ def made(
     comparison = Comparison(
         provenance=PROVENANCE, tasks={name: TASKS[name] for name in tasks}, samples={}, pt_auc={},
         views={view: ViewPrice(**none, **counts, trained_on=trained_on) for view, trained_on in VIEWS.items()},
-        shifts=shifts or {}, test_sets={}, methods=dict.fromkeys(methods, summary),
+        shifts=shifts or {}, chance=["shower_seed"], test_sets={}, methods=dict.fromkeys(methods, summary),
         benefits=[row for results in found.values() for row in benefits_of(results)],
         separations=[], flags=[], reading=[],
     )  # fmt: skip
@@ -161,7 +161,7 @@ def test_robustness_puts_every_view_and_method_at_its_figure_with_chance_marked(
     marks = [c for c in figure.axes[1].collections if len(c.get_segments()) == 1 and len(c.get_segments()[0]) == 2]
     levels = [mark.get_segments()[0][:, 1] for mark in marks if np.ptp(mark.get_segments()[0][:, 1]) == 0]
     assert np.array(levels) == pytest.approx(np.full((2 * 4, 2), 3 * 0.02 + 0.005))
-    assert "the same method's on shower_seed: chance" in _texts(figure)
+    assert "chance: the same method's largest on shower_seed" in _texts(figure)
 
 
 @pytest.mark.parametrize(("task", "panels"), [("h_qcd", 2), ("three", 1), ("mass", 2)])
@@ -220,17 +220,41 @@ def test_without_a_setting_of_several_values_the_picture_says_so() -> None:
     assert text.get_text().startswith("No setting of the simulation is changed to several values")
 
 
-def _shifts(folder: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, dict[str, object]]) -> object:
+def _shifts(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, dict[str, object]], **attributes: object
+) -> object:
     monkeypatch.setattr(conftest, "CHANGES", changes)
+    monkeypatch.setattr(conftest, "ATTRIBUTES", attributes)
     samples = {name: conftest.write_toy(folder / name, name, 20, 20) for name in ("qcd", "hbb")}
     return shifts_of(Store(samples, 12, 8))
 
 
-def test_shifts_are_of_settings_that_several_views_change_alone(toy: Toy) -> None:
-    found = shifts_of(Store(toy(80, 40), 12, 8))
+def test_shifts_are_of_settings_that_several_views_change_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changes: dict[str, dict[str, object]] = {"fsr_mur_2": {"a:b": 4}, "fsr_mur_half": {"a:b": 0.25}, "vincia": {"c": 2}}
+    found = _shifts(tmp_path, monkeypatch, changes, config={"chain": {"hard": {"d": 3}, "shower": {"a:b": 1.0}}})
     values = {"fsr_mur_half": 0.25, "nominal": 1.0, "shower_seed": 1.0, "fsr_mur_2": 4.0}
-    assert found == {"TimeShower:renormMultFac": values}
-    assert list(found["TimeShower:renormMultFac"].values()) == [0.25, 1.0, 1.0, 4.0]
+    assert found == {"a:b": values}
+    assert list(found["a:b"].values()) == [0.25, 1.0, 1.0, 4.0]
+
+
+def test_chance_is_views_that_draw_anew_and_change_nothing(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store(toy(80, 40), 12, 8)
+    assert redrawn(store) == ["shower_seed", "rehadronized", "redetected"]
+    monkeypatch.setattr("training.shifts._origin", lambda *_: {"from": "shower", "set": {}, "engine": "herwig"})
+    assert redrawn(store) == []
+
+
+def test_the_mark_of_chance_is_the_largest_of_its_views() -> None:
+    comparison, _ = made()
+    figure = robustness(comparison.model_copy(update={"chance": ["fsr_mur_half", "shower_seed"]}))
+    marks = [mark.get_segments() for mark in figure.axes[1].collections]
+    levels = {round(m[0][0, 1], 6) for m in marks if len(m) == 1 and len(m[0]) == 2 and np.ptp(m[0][:, 1]) == 0}
+    assert levels == {0.065}
+    assert "chance: the same method's largest on fsr_mur_half, shower_seed" in _texts(figure)
+    none = robustness(comparison.model_copy(update={"chance": []}))
+    assert not [text for text in _texts(none) if text.startswith("chance")]
 
 
 def test_nominal_has_no_place_where_its_value_is_unknown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

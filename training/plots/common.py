@@ -20,7 +20,6 @@ _SHIFT = {
     "wasserstein_background": "background score shift\n(Wasserstein)",
     "wasserstein": "prediction shift\n(Wasserstein)",
 }
-CHANCE = "shower_seed"  # the view that differs from nominal by chance alone
 
 
 def headline(comparison: Comparison) -> Comparison:
@@ -63,9 +62,9 @@ def row_of(benefits: Sequence[Benefit], method: str, view: str, fraction: float)
 
 
 def judged_on(comparison: Comparison) -> list[str]:
-    """List the views but nominal, the one that moves by chance first, and the test sets, as far as they are judged."""
+    """List the views but nominal, those that move by chance first, and the test sets, as far as they are judged."""
     judged = {row.view for row in comparison.benefits}
-    views = sorted(comparison.views, key=lambda view: view != CHANCE)  # stable
+    views = sorted(comparison.views, key=lambda view: view not in comparison.chance)  # stable
     return [view for view in (*views, *comparison.test_sets) if view in judged and view != "nominal"]
 
 

@@ -6,7 +6,6 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter
 
 from training.plots.common import (
-    CHANCE,
     called,
     colours,
     is_held_out,
@@ -46,8 +45,10 @@ def robustness(comparison: Comparison) -> Figure:
     names = [called(comparison, view).replace(" (", "\n(") for view in views]
     panels[-1].set_xticks(range(len(views)), names, rotation=30, ha="right", rotation_mode="anchor")
     handles = method_handles(comparison)
-    if CHANCE in views:
-        handles.append(Line2D([], [], color="black", lw=1.2, ls=":", label=f"the same method's on {CHANCE}: chance"))
+    chance = [view for view in views if view in comparison.chance]
+    if chance:
+        told = f"chance: the same method's largest on {', '.join(chance)}"
+        handles.append(Line2D([], [], color="black", lw=1.2, ls=":", label=told))
     told = (
         f"Test split, flat weights, {most_labels(comparison):.0%} of the labels; bars: 95 % over seeds and test events"
     )
@@ -84,11 +85,13 @@ def _panel(panel: Axes, comparison: Comparison, name: str, views: list[str]) -> 
 
 
 def _mark_chance(panel: Axes, comparison: Comparison, name: str, views: list[str]) -> None:
-    """Mark in every view's place how far each method's scores move by chance alone."""
-    if CHANCE in views:
+    """Mark in every view's place how far each method's scores move at most where nothing is changed."""
+    chance = [view for view in views if view in comparison.chance]
+    if chance:
         half = _SLOT / 2 / len(comparison.methods)
         for method, aside in _aside(comparison).items():
-            level = row_of(comparison.benefits, method, CHANCE, most_labels(comparison)).figures[name].mean
+            rows = [row_of(comparison.benefits, method, view, most_labels(comparison)) for view in chance]
+            level = max(row.figures[name].mean for row in rows)
             for place in range(len(views)):
                 at = place + aside
                 panel.hlines(level, at - half, at + half, color=colours(comparison)[method], lw=1.8, ls=(0, (1, 0.6)))
