@@ -136,6 +136,45 @@ def test_held_out_views_are_lines_beside_the_envelope_and_ratios_need_ten_backgr
     assert sorted(set(at_half[at_half[:, 0] == 0.5][:, 1].round(6))) == [2.5, 10]
 
 
+def with_held_out(count: int) -> tuple[Comparison, list[EvaluationResult]]:
+    """Give a comparison with a test set, which moves least, and further held-out views, the last of which move most."""
+    comparison, evaluations = made()
+    names = {"sherpa": 0.05, **{f"view_{n}": 0.1 * (n + 1) * (-1) ** n for n in range(count - 2)}}
+    benefits, results = list(comparison.benefits), []
+    for row in [b for b in benefits if b.view == "vincia"]:
+        for name, moved in names.items():
+            change = {n: f.model_copy(update={"mean": moved}) for n, f in row.figures.items()}
+            benefits.append(row.model_copy(update={"view": name, "figures": change}))
+    for each in evaluations:
+        drawn = next(curve for curve in each.roc if curve.view == "nominal")
+        middle = drawn.background_efficiency[1]
+        more = [
+            drawn.model_copy(update={"view": name, "background_efficiency": [0.0, middle * (1 + moved / 2), 1]})
+            for name, moved in names.items()
+        ]
+        results.append(each.model_copy(update={"roc": [*each.roc, *more]}))
+    views = comparison.views | dict.fromkeys([n for n in names if n != "sherpa"], comparison.views["vincia"])
+    update = {"views": views, "test_sets": {"sherpa": {}}, "benefits": benefits}
+    return comparison.model_copy(update=update), results
+
+
+def test_of_many_held_out_views_test_sets_and_what_moves_most_are_lines_and_the_others_an_envelope() -> None:
+    figure = roc(*with_held_out(10))
+    upper = next(panel for panel in figure.axes if panel.get_title() == "resim")
+    lines = {line.get_label(): line.get_linestyle() for line in upper.lines}
+    held_out = {name: style for name, style in lines.items() if "(held out)" in str(name)}
+    # vincia's change is 1.6, of the others the last one's is the largest
+    assert list(held_out) == [f"{name} (held out)" for name in ("sherpa", "vincia", "view_7", "view_6")]
+    envelope = next(each for each in upper.collections if each.get_label() == "other held-out views (6)")
+    at_half = envelope.get_paths()[0].vertices
+    found = sorted(set(at_half[at_half[:, 0] == 0.5][:, 1].round(4)))
+    assert found == [round(5 / 1.25, 4), round(5 / 0.7, 4)]
+    assert "held-out views by their largest change" in figure.legends[0].get_title().get_text()
+    few = roc(*with_held_out(4))
+    assert not [text for text in _texts(few) if text.startswith("other held-out")]
+    assert "Lines:" not in few.legends[0].get_title().get_text()
+
+
 def test_many_methods_are_wrapped_into_rows_of_four_and_have_colours_of_their_own() -> None:
     methods = [f"m{number}" for number in range(17)]
     comparison, evaluations = made(methods[:6])

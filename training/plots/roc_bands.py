@@ -9,13 +9,18 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from training.plots.common import called, colours, is_held_out, most_labels, name_above, row_of
+from training.plots.common import called, colours, is_held_out, judged_on, most_labels, name_above, row_of
 from training.results import Comparison, EvaluationResult
 
 _ACROSS = 4  # panels in a row
 _FEW = 10  # background objects: where nominal keeps fewer, a ratio to it says little
 _FROM = 0.1  # signal efficiency where the axis starts
-_STYLES = ("--", "-.", (0, (1, 1)), (0, (5, 1, 1, 1, 1, 1)))  # of held-out views and test sets
+_STYLES = ("--", "-.", (0, (1, 1)), (0, (5, 1, 1, 1, 1, 1)))  # of held-out views and test sets; more look alike
+_MOVED = "background_efficiency_relative_change_50"
+_RULE = (
+    r"Lines: test sets, then held-out views by their largest change"
+    r" of $\varepsilon_B$ at $\varepsilon_S$ = 50 % in any method"
+)
 
 Float = NDArray[np.float64]
 
@@ -69,8 +74,20 @@ def roc(comparison: Comparison, evaluations: Sequence[EvaluationResult]) -> Figu
             lower.set_ylabel("ratio to\nnominal")
     entries = {str(handle.get_label()): handle for handle in panels[0, 0].get_legend_handles_labels()[0]}
     told = f"Test split, flat weights, {most_labels(comparison):.0%} of the labels, geometric mean over training seeds"
+    if len(_held_out(comparison)) > len(_STYLES):
+        told += f"\n{_RULE}"
     name_above(figure, list(entries.values()), told, inches=3.3)
     return figure
+
+
+def _held_out(comparison: Comparison) -> list[str]:
+    """List test sets and held-out views, each by how far they move the background efficiency of any method."""
+
+    def moved(view: str) -> float:
+        return max(abs(b.figures[_MOVED].mean) for b in comparison.benefits if b.view == view and _MOVED in b.figures)
+
+    views = [view for view in judged_on(comparison) if is_held_out(comparison, view)]
+    return sorted(views, key=lambda view: (view not in comparison.test_sets, -moved(view)))
 
 
 def curves(comparison: Comparison, evaluations: Sequence[EvaluationResult], method: str) -> Curves:
@@ -89,7 +106,8 @@ def _panel(upper: Axes, lower: Axes, comparison: Comparison, method: str, found:
     colour, efficiency, nominal = colours(comparison)[method], found.efficiency, found.mean("nominal")
     telling = np.where(nominal * _FEW <= found.ceiling, 1.0, np.nan) / nominal
     trained_on = [view for view in found.rejection if not is_held_out(comparison, view)]
-    held_out = [view for view in found.rejection if view not in trained_on]
+    held_out = [view for view in _held_out(comparison) if view in found.rejection]
+    lines, others = held_out[: len(_STYLES)], held_out[len(_STYLES) :]
     for panel, scale in ((upper, np.ones_like(nominal)), (lower, telling)):
         low, high = found.envelope(trained_on)
         about: dict[str, Any] = {"color": "0.75", "lw": 0, "label": "envelope of the variations trained on"}
@@ -99,11 +117,19 @@ def _panel(upper: Axes, lower: Axes, comparison: Comparison, method: str, found:
             about = {"color": colour, "lw": 0, "alpha": 0.4, "label": "spread over seeds, nominal"}
             panel.fill_between(efficiency, low * scale, high * scale, **about)
         panel.plot(efficiency, nominal * scale, color=colour, lw=1.8, label="nominal")
-        for number, view in enumerate(held_out):
-            ls: Any = _STYLES[number % len(_STYLES)]
-            panel.plot(
-                efficiency, found.mean(view) * scale, color="black", ls=ls, lw=1.3, label=called(comparison, view)
-            )
+        if others:
+            low, high = found.envelope(others)
+            about = {
+                "fc": "none",
+                "ec": "0.45",
+                "lw": 0.6,
+                "hatch": "////",
+                "label": f"other held-out views ({len(others)})",
+            }
+            panel.fill_between(efficiency, low * scale, high * scale, **about)
+        for view, ls in zip(lines, _STYLES, strict=False):
+            style: dict[str, Any] = {"color": "black", "ls": ls, "lw": 1.3, "label": called(comparison, view)}
+            panel.plot(efficiency, found.mean(view) * scale, **style)
     upper.plot(efficiency, 1 / efficiency, color="grey", ls=":", lw=1, label="no discrimination")
     upper.set(yscale="log", xlim=(_FROM, 1), ylim=(1, found.ceiling))
     upper.set_title(method, fontsize=14, color=colour)
