@@ -90,7 +90,7 @@ def _objects(loader: Loader) -> Iterator[tuple[Any, ...]]:
     """Give epoch, object, the views shown, and the constituents of each side."""
     index = loader.index
     for batch in loader.batches(range(2)):
-        for place, row in enumerate(batch.rows):
+        for place in range(len(batch.rows)):
             sides = [jets.values[place][jets.present[place]] for jets in batch.views]
             yield batch.epoch, index.told(batch.rows[place : place + 1]), batch.shown[place], *sides
 

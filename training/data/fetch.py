@@ -63,7 +63,7 @@ class Index:
         return np.searchsorted(self.sample, np.arange(len(self.samples)))
 
     def ids(self, rows: Rows) -> NDArray[np.int64]:
-        """Number objects, for draws, by the name of the sample and the object alone: others may come beside it."""
+        """Give numbers for draws, (n,), by the names of samples and the objects alone: others may come beside them."""
         first = np.array([generator("sample", name).integers(2**62) for name in self.samples])
         return first[self.sample[rows]] + self.object[rows]
 
