@@ -202,10 +202,13 @@ def make_trainer(config: TrainerConfig, epochs: int, steps: int, folder: Path | 
     Raises
     ------
     UserError
-        If there is no GPU and one is asked for, or a logger's package is not installed.
+        If there is no GPU and one is needed, or a logger's package is not installed.
     """
     if config.accelerator == "gpu" and not torch.cuda.is_available():
         raise UserError("training.trainer.accelerator: gpu, and torch finds none; auto or cpu trains here")
+    if config.precision == "16-mixed" and (config.accelerator == "cpu" or not torch.cuda.is_available()):
+        why = "16-mixed needs a GPU, and this training runs on a CPU"
+        raise UserError(f"training.trainer.precision: {why}; allowed here: 32-true, bf16-mixed")
     _be_quiet()
     torchrun = TorchElasticEnvironment.detect()  # no other launcher is looked for: a batch system starts us singly
     here = int(os.environ["LOCAL_WORLD_SIZE"]) if torchrun else 1

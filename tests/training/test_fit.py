@@ -88,6 +88,15 @@ def test_a_gpu_that_is_not_there_is_missed(toy: Toy) -> None:
         _pretrained(toy(80, 40), trainer={"accelerator": "gpu"})
 
 
+@pytest.mark.parametrize("accelerator", ["cpu", "auto"])
+def test_half_precision_is_refused_on_a_cpu(toy: Toy, accelerator: str) -> None:
+    """Lightning would compute in bf16 without a word that stays."""
+    if accelerator == "auto" and torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    with pytest.raises(UserError, match=r"training.trainer.precision: 16-mixed needs a GPU.*: 32-true, bf16-mixed"):
+        _pretrained(toy(80, 40), trainer={"accelerator": accelerator, "precision": "16-mixed"})
+
+
 def test_an_interrupted_pretraining_goes_on_to_the_same_bits(
     toy: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
