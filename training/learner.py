@@ -23,6 +23,7 @@ from torch.utils.data import DataLoader
 
 from resim.errors import UserError
 from training.config import OptimiserConfig, TrainerConfig
+from training.data.fetch import Index
 from training.data.loader import Batch, Epochs, Loader
 from training.encoders.encoder import load_layers
 from training.files import read_checkpoint, save_checkpoint
@@ -46,12 +47,13 @@ class Learner(LightningModule):
         schedule: Callable[[int], float],
         title: str,
         run: Run,
+        index: Index,
         watch: Watch | None = None,
     ) -> None:
         super().__init__()
         self.network, self.history = network, History()
         self._loss_of, self._config, self._schedule, self._title, self._run = loss_of, config, schedule, title, run
-        self._watch = watch
+        self._index, self._watch = index, watch
         self._losses: _Losses = []
         self._validation_losses: _Losses = []
 
@@ -131,7 +133,8 @@ class Learner(LightningModule):
         return {f"probe_{name}": value for name, value in figures.items()}
 
     def _not_finite(self, loss: float, batch: Batch) -> UserError:
-        where = f"at step {self.history.steps}, batch of epoch {batch.epoch} with rows {batch.rows[:3].tolist()} ..."
+        objects = self._index.told(batch.rows[:3])
+        where = f"at step {self.history.steps} in epoch {batch.epoch}, in a batch with the objects {objects} ..."
         state = self._run.folder and self._run.folder / STATE
         kept = f"; the last good state is {state}" if state and state.exists() else ""
         return UserError(f"{self._title}: the loss is {loss} {where}; lower the learning rate{kept}")

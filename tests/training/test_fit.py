@@ -10,14 +10,15 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from resim.errors import UserError
 from tests.training.test_training import SMALL, small
 from training import supervised
 from training.cli import main
-from training.fit import STATE
-from training.pretrain import Trained, is_finished, open_store, pretrain, save
+from training.fit import STATE, Run, fit
+from training.meter import Meter
+from training.pretrain import Trained, contrastive_loader, is_finished, open_store, pretrain, save
 
 Toy = Callable[[int, int], dict[str, Path]]
 
@@ -140,6 +141,27 @@ def test_a_state_of_another_training_is_not_gone_on_with(toy: Toy, tmp_path: Pat
     _pretrained(toy(80, 40), tmp_path)
     fresh, other = (_pretrained(toy(80, 40), folder, seed=2) for folder in (None, tmp_path))
     assert other.history == fresh.history
+
+
+def test_what_was_seen_of_another_main_task_is_not_gone_on_with(toy: Toy, tmp_path: Path) -> None:
+    """The weights are the same; the probe's curve would be of two tasks."""
+    tasks = {"h_qcd": {"classes": ["qcd", "hbb"]}, "eta": {"target": "eta"}}
+    _pretrained(toy(80, 40), tmp_path, tasks=tasks)
+    other = _pretrained(toy(80, 40), tmp_path, tasks=dict(reversed(tasks.items())))
+    assert {name: len(values) for name, values in other.history.probe.items()} == {
+        "r2": 2, "spread": 2, "effective_rank": 2
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("value", ["nan", "inf"])
+def test_a_loss_that_is_not_finite_names_objects(toy: Toy, value: str) -> None:
+    settings = small().training
+    loader = contrastive_loader(open_store(toy(80, 40), settings), settings, "resim", 0, Meter())
+    network, samples = nn.ModuleList([nn.Linear(1, 1)]), "|".join(loader.index.samples)
+    ids = "|".join(map(str, loader.index.object[loader.rows]))
+    told = rf"mine: the loss is {value} at step 0 in epoch 0, in a batch with the objects (({samples}) ({ids}),? ){{3}}"
+    with pytest.raises(UserError, match=told + r"\.\.\.; lower the learning rate"):
+        fit(network, lambda _: network[0].weight.sum() * float(value), loader, 1, settings, "mine", Run())
 
 
 def test_a_state_that_is_no_state_is_refused(toy: Toy, tmp_path: Path) -> None:
