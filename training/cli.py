@@ -95,7 +95,7 @@ def evaluate(
         result = scratch.evaluate_supervised(store, settings, classifiers, sets)
     else:
         trained = heads.load_for(encoder, settings, store, method, seed_index)
-        result = heads.evaluate_encoder(store, settings, trained, sets)
+        result = heads.evaluate_encoder(store, settings, trained.for_task(settings.training.main_task), sets)
     write_model(out, result)
 
 
