@@ -116,7 +116,7 @@ def embed(
     from training.plots import png
     from training.pretrain import open_store
 
-    settings = load(config)
+    settings = load(config).of(method)
     store = open_store(data_folders(data), settings.training)
     trained = load_for(encoder, settings, store, method, seed_index)
     found = embedded(trained, store, settings.training.seed, umap=umap)

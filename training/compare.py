@@ -50,6 +50,11 @@ _RANGES = {  # beginnings of figures' names -> where they can be
     "rejection_": (1.0, np.inf),
     "background_efficiency_relative_change_": (-1.0, np.inf),
     "wasserstein_": (0.0, 1.0),
+    "wasserstein": (0.0, np.inf),
+    "accuracy": (0.0, 1.0),
+    "resolution": (0.0, np.inf),
+    "rmse": (0.0, np.inf),
+    "r2": (-np.inf, 1.0),
 }
 Key = tuple[str, str, float, str, str]  # task, head, label fraction, view, weighting
 Evaluations = Mapping[str, Sequence[EvaluationResult]]  # method -> trainings by rising seed index

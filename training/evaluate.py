@@ -10,7 +10,7 @@ A held-out set has other events: it is compared with all of nominal, and both ar
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -155,7 +155,7 @@ def evaluation(
         ],
         roc=judges[main].curves(first) if len(config.training.main_task.members) == 2 else [],
         cosine={
-            view: tested.cosine(view, outputs.features)
+            view: tested.cosine(view, outputs.features, judges[main].known["nominal"][0])
             for view in outputs.features
             if view != "nominal" and view in store.views
         },
@@ -213,9 +213,9 @@ class _Tested:
             objects[each.name] = _Objects.joined(nominal, each.kept, others)
         return cls(rows, objects, {view: present[rows] for view, present in store.index.present.items()})
 
-    def cosine(self, view: str, features: dict[str, NDArray[np.float32]]) -> Cosine:
-        """Compare encoder outputs of nominal and a view."""
-        here = self.present[view]
+    def cosine(self, view: str, features: dict[str, NDArray[np.float32]], member: NDArray[np.bool_]) -> Cosine:
+        """Compare encoder outputs of nominal and a view, of some of the objects."""
+        here = self.present[view] & member
         positive, random = metrics.cosine_pairs(features["nominal"][here], features[view][here])
         return Cosine(positive=positive, random=random)
 
@@ -232,16 +232,29 @@ class _Judge:
 
     def __init__(self, tested: _Tested, store: Store, task: Task, held_out: Sequence[HeldOutSet]) -> None:
         self._tested, self._task = tested, task
-        labels = labels_of(store, task)
-        member, value = labels.member[tested.rows], labels.value[tested.rows]
-        self.known = {view: (member & tested.present[view], value) for view in tested.objects if view in tested.present}
+        self.known: dict[str, tuple[NDArray[np.bool_], NDArray[np.float64]]] = {}
+        for view in (view for view in tested.objects if view in tested.present):
+            labels = labels_of(store, task, view=view)
+            here, value = labels.member[tested.rows] & tested.present[view], labels.value[tested.rows]
+            self.known[view] = here if view == "nominal" else here & self.known["nominal"][0], value
+        member, value = self.known["nominal"]
         for each in held_out:
             others = [labels_of(one.store, task, {one.sample: one.replaced}) for one in each.stand_ins]
             theirs = [(o.member[one.rows], o.value[one.rows]) for o, one in zip(others, each.stand_ins, strict=True)]
             if any(here.any() for here, _ in theirs):
-                pieces = [(self.known["nominal"][0][each.kept], value[each.kept]), *theirs]
+                pieces = [(member[each.kept], value[each.kept]), *theirs]
                 members, values = zip(*pieces, strict=True)
                 self.known[each.name] = np.concatenate(members), np.concatenate(values)
+        for name in self.known:
+            self._check(name)
+
+    def _check(self, name: str) -> None:
+        """Refuse to judge on a view or set that lacks what there is to judge."""
+        chosen, label = self.known[name]
+        for what, count in self._count(label[chosen]).items():
+            if count < 2:
+                why = f"{name!r} has {count} test objects of {what!r}, at least 2 needed"
+                raise UserError(f"training.tasks: {why}; simulate more events, or leave the task or the view out")
 
     def figures(
         self,
@@ -264,19 +277,21 @@ class _Judge:
             n_labels=n_labels,
             view=name,
             weighting=weighting,
-            objects=self._count(after),
+            objects=self._count(after.label),
             effective_background=after.effective_background if len(self._task.members) == 2 else None,
             figures={name: _replicated(values) for name, values in figures.items()},
         )
 
-    def _count(self, scored: Scored) -> dict[str, int]:
+    def _count(self, label: NDArray[np.float64]) -> dict[str, int]:
         if self._task.target is not None:
-            return {"all": len(scored.label)}
-        return {name: int(np.sum(scored.label == number)) for number, name in enumerate(self._task.names)}
+            return {"all": len(label)}
+        return {name: int(np.sum(label == number)) for number, name in enumerate(self._task.names)}
 
     def _scored(self, name: str, score: NDArray[np.float64], weighting: Weighting) -> Scored:
         chosen, label = self.known[name]
-        return Scored(score, label, self._tested.objects[name].weight(weighting)).take(chosen)
+        found = Scored(score, label, self._tested.objects[name].weight(weighting)).take(chosen)
+        classes = [found.label == number for number in range(len(self._task.members))]
+        return replace(found, weight=_none_empty(found.weight, classes or [np.ones(len(found.label), dtype=bool)]))
 
     def curves(self, scores: dict[str, NDArray[np.float64]]) -> list[RocCurve]:
         """Compute the ROC curve on every view and held-out set."""
@@ -289,6 +304,15 @@ class _Judge:
         return RocCurve(
             view=name, signal_efficiency=_ROC_GRID.tolist(), background_efficiency=background.round(_DIGITS).tolist()
         )
+
+
+def _none_empty(weight_Wn: NDArray[np.float64], classes: Sequence[NDArray[np.bool_]]) -> NDArray[np.float64]:
+    """Take a class as it is in resamplings that leave none of it, as happens to a handful of objects."""
+    filled = weight_Wn.copy()
+    for members in classes:
+        empty = np.flatnonzero(weight_Wn[:, members].sum(axis=1) == 0)
+        filled[np.ix_(empty, np.flatnonzero(members))] = weight_Wn[0, members]
+    return filled
 
 
 def _replicated(values: NDArray[np.float64]) -> Replicated:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.compose import TransformedTargetRegressor
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.neural_network import MLPClassifier, MLPRegressor
@@ -134,29 +135,34 @@ def fit_head(
     The linear one has the L2 penalty 1 / c, and all classes weigh the same. The perceptron starts from random numbers.
     """
     model: Any
+    features, labels = features_nD.astype(np.float64), labels_n
+    if task.target is None:
+        labels = labels_n.astype(np.int64)
     if head == "linear":
         logistic = LogisticRegression(C=c, class_weight="balanced", max_iter=1000)
         model = Ridge(alpha=1 / c) if task.target is not None else logistic
-    else:
-        kind = MLPRegressor if task.target is not None else MLPClassifier
-        seed = int(draws.integers(2**32))
-        model = kind(hidden_layer_sizes=(_HIDDEN,), max_iter=_EPOCHS, random_state=seed)
-    labels = labels_n if task.target is not None else labels_n.astype(np.int64)
+        return make_pipeline(StandardScaler(), model).fit(features, labels)
+    settings = {"hidden_layer_sizes": (_HIDDEN,), "max_iter": _EPOCHS, "random_state": int(draws.integers(2**32))}
+    model = MLPClassifier(**settings)
+    if task.target is not None:
+        model = TransformedTargetRegressor(MLPRegressor(**settings), transformer=StandardScaler())
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # the perceptron's number of epochs is meant
-        return make_pipeline(StandardScaler(), model).fit(features_nD.astype(np.float64), labels)
+        warnings.simplefilter("ignore", ConvergenceWarning)  # the number of epochs is meant
+        return make_pipeline(StandardScaler(), model).fit(features, labels)
 
 
 def scores(task: Task, model: Pipeline, features_nD: NDArray[np.float32]) -> NDArray[np.float64]:
     """Give the logit of the second of two classes (n,), those of more (n, K), or the target (n,)."""
     features = features_nD.astype(np.float64)
+    told: NDArray[np.float64]
     if task.target is not None:
-        told: NDArray[np.float64] = model.predict(features)
-        return told
-    if isinstance(model[-1], LogisticRegression):
-        return np.asarray(model.decision_function(features))
-    logs = model.predict_log_proba(features)
-    return logs[:, 1] - logs[:, 0] if logs.shape[1] == 2 else logs
+        told = model.predict(features)
+    elif isinstance(model[-1], LogisticRegression):
+        told = np.asarray(model.decision_function(features))
+    else:  # of the perceptron's layers: its probabilities end at 0 and 1, where logits do not
+        hidden, last = zip(model[-1].coefs_, model[-1].intercepts_, strict=True)
+        told = np.maximum(model[0].transform(features) @ hidden[0] + hidden[1], 0) @ last[0] + last[1]
+    return told[:, 0] if told.ndim == 2 and told.shape[1] == 1 else told
 
 
 def load_for(path: Path, config: Config, store: Store, method: str, seed_index: int) -> Trained:

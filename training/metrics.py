@@ -44,7 +44,7 @@ def roc(score_n: Float, label_n: NDArray[Any], weight_Wn: Float) -> Roc:
     """Compute efficiencies; both classes need some weight."""
     order = np.argsort(-score_n, kind="stable")
     score, signal = score_n[order], label_n[order] == 1
-    last = np.flatnonzero(np.diff(score, append=-np.inf))  # the last of equal scores
+    last = np.flatnonzero(np.append(score[1:] != score[:-1], True))  # the last of equal scores
     curves = []
     for chosen in (signal, ~signal):
         above = np.cumsum(weight_Wn[:, order] * chosen, axis=1)[:, last]

@@ -119,6 +119,7 @@ def train_supervised(
         raise UserError(f"--method {method!r} learns from pairs; train it with `resim-train pretrain`")
     check_seed_index(config.training, seed_index)
     check_tasks(store, config.training)
+    _check_targets(store, config.training, method)
     be_deterministic(config.training.threads)
     normalisation, all_of = normalisation_of(store, config.training), contenders(config)
     classifiers, n_labels, costs, histories = {}, {}, {}, {}
@@ -134,6 +135,15 @@ def train_supervised(
     record_cost(folder, costs[all_of[0]])
     main = costs[all_of[0]], histories[all_of[0]]
     return Supervised(classifiers, n_labels, normalisation, method, seed_index, *main)
+
+
+def _check_targets(store: Store, config: TrainingConfig, method: str) -> None:
+    """Refuse to learn one target of objects that are shown in all views, where each view has its own."""
+    kind = config.kind(method)
+    for name, task in config.tasks.items():
+        if kind.resimulated and not kind.adversarial and task.target and task.target not in store.parts[0].objects():
+            why = f"{task.target!r} differs from view to view, and {method!r} learns one target of all views"
+            raise UserError(f"training.tasks.{name}: {why}; give it `tasks` without, or take a column of `objects`")
 
 
 def contenders(config: Config) -> list[Contender]:

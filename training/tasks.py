@@ -27,11 +27,13 @@ class Labels:
     """The column that is regressed, if one is."""
 
 
-def labels_of(store: Store, task: Task, stands_for: Mapping[str, str] | None = None) -> Labels:
+def labels_of(store: Store, task: Task, stands_for: Mapping[str, str] | None = None, view: str = "nominal") -> Labels:
     """Label all objects of a store.
 
     Parameters
     ----------
+    view
+        Where a target is read that views have each for themselves, such as the mass of the generator jet.
     stands_for
         Sample of the store -> the one that it is judged in place of.
 
@@ -47,7 +49,7 @@ def labels_of(store: Store, task: Task, stands_for: Mapping[str, str] | None = N
     if task.target is None:
         value = np.array([class_of.get(name, np.nan) for name in known])[index.sample]
     else:
-        value = np.where(np.array(wanted)[index.sample], store.column(task.target), np.nan)
+        value = np.where(np.array(wanted)[index.sample], store.column(task.target, view), np.nan)
     member = np.isfinite(value)
     samples = tuple(name for name, its in zip(index.samples, wanted, strict=True) if its)
     return Labels(samples, member, np.where(member, value, 0), task.target)

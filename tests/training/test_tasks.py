@@ -16,8 +16,9 @@ from resim.errors import UserError
 from tests.training.conftest import write_toy
 from tests.training.test_training import SMALL
 from training import figures, metrics, supervised
-from training.config import Config, MethodConfig, Task
+from training.config import Config, MethodConfig, Task, TrainingConfig
 from training.data.fetch import Store
+from training.evaluate import embed
 from training.figures import Scored
 from training.heads import evaluate_encoder, fit_head, load_for, scores
 from training.heldout import open_held_out
@@ -44,6 +45,12 @@ Folders = dict[str, Path]
 def folders(tmp_path_factory: pytest.TempPathFactory) -> Folders:
     base = tmp_path_factory.mktemp("three")
     return {sample: write_toy(base / sample, sample, 200, 100) for sample in ("qcd", "hbb", "wqq")}
+
+
+@pytest.fixture(scope="module")
+def toy_of_few(tmp_path_factory: pytest.TempPathFactory) -> Folders:
+    base = tmp_path_factory.mktemp("few")
+    return {sample: write_toy(base / sample, sample, 20, 20) for sample in ("qcd", "hbb")}
 
 
 @pytest.fixture(scope="module")
@@ -234,6 +241,75 @@ def test_an_encoder_is_judged_in_every_task_by_every_head(judged: EvaluationResu
     ] == [True] * 4
     assert judged.rows[0].task == "h_qcd"
     assert judged.cost["head_cpu_s"] > 0
+
+
+def test_similarities_are_of_the_main_tasks_objects(folders: Folders, config: Config) -> None:
+    """A network from scratch is not run on the others; their zeros are no similarity of 0."""
+    settings = config.model_copy(update={"training": config.training.model_copy(update={"tasks": {"h_qcd": TWO}})})
+    store = open_store(folders, config.training)
+    scratch = train_supervised(store, settings, "supervised", 0)
+    (network,) = [network for of, network in scratch.classifiers.items() if of.fraction == 1.0]
+    rows = store.index.rows("test", ["nominal"])
+    rows = rows[store.index.present["vincia"][rows] & labels_of(store, TWO).member[rows]]
+    found = [embed(network.encoder, scratch.normalisation, store, view, rows) for view in ("nominal", "vincia")]
+    positive, random = metrics.cosine_pairs(*found)
+    told = evaluate_supervised(store, settings, scratch).cosine["vincia"]
+    assert (told.positive, told.random) == pytest.approx((positive, random), abs=1e-6)
+
+
+def test_a_target_that_views_have_for_themselves_is_read_from_the_view(folders: Folders, config: Config) -> None:
+    store = open_store(folders, config.training)
+    nominal, moved = (labels_of(store, TARGET, view=view) for view in ("nominal", "redetected"))
+    both = nominal.member & moved.member
+    pt = store.datasets["hbb"].parts[0].view("redetected").column("pt")
+    np.testing.assert_array_equal(moved.value[:100][moved.member[:100]], pt[np.isfinite(pt)])
+    assert 0 < both.sum() < nominal.member.sum()
+    methods = {"supervised_resim": {}}
+    training = TrainingConfig.model_validate(
+        SMALL | {"tasks": {"h_qcd": TASKS["h_qcd"], "pt": TASKS["pt"]}, "methods": methods}
+    )
+    with pytest.raises(UserError, match=r"tasks.pt: 'pt' differs from view to view, and 'supervised_resim' learns one"):
+        train_supervised(store, config.model_copy(update={"training": training}), "supervised_resim", 0)
+
+
+def test_logits_of_the_perceptron_do_not_end_where_probabilities_do() -> None:
+    draws = generator("tasks", "far")
+    label = draws.integers(0, 2, 200).astype(float)
+    features = (40 * label[:, None] + draws.normal(size=(200, 2))).astype(np.float32)
+    model = fit_head(TWO, "mlp", features, label, 1.0, generator("h"))
+    near, far = scores(TWO, model, features), scores(TWO, model, 50 * features)
+    assert np.isfinite(far).all()
+    np.testing.assert_allclose(1 / (1 + np.exp(-near)), model.predict_proba(features.astype(float))[:, 1], atol=1e-9)
+    many = fit_head(THREE, "mlp", features, draws.integers(0, 3, 200).astype(float), 1.0, generator("h"))
+    told = softmax(scores(THREE, many, features), axis=1)
+    np.testing.assert_allclose(told, many.predict_proba(features.astype(float)), atol=1e-9)
+
+
+def test_a_perceptron_learns_a_target_far_from_0() -> None:
+    draws = generator("tasks", "gev")
+    features = draws.normal(size=(100, 3)).astype(np.float32)
+    target = 125 + 10 * features[:, 0].astype(np.float64)
+    model = fit_head(TARGET, "mlp", features, target, 1.0, generator("h"))
+    assert np.sqrt(np.mean((scores(TARGET, model, features) - target) ** 2)) < 5
+
+
+def test_equal_scores_are_one_threshold_even_if_infinite() -> None:
+    score, label = np.array([np.inf, np.inf, -np.inf, -np.inf]), np.array([1, 0, 1, 0])
+    for order in ([0, 1, 2, 3], [1, 0, 3, 2]):
+        assert metrics.roc(score[order], label[order], np.ones((1, 4))).auc().tolist() == [0.5]
+
+
+def test_a_resampling_without_a_class_takes_it_as_it_is(toy_of_few: Folders, config: Config) -> None:
+    settings = config.model_copy(
+        update={
+            "training": config.training.model_copy(update={"tasks": {"h_qcd": TWO}}),
+            "evaluation": config.evaluation.model_copy(update={"bootstrap": 2000, "heads": ["linear"]}),
+        }
+    )
+    own = open_store(toy_of_few, config.training)
+    trained, _ = pretrain(own, settings, "resim", 0)
+    rows = evaluate_encoder(own, settings, trained).rows
+    assert all(np.isfinite(figure.replicates).all() for row in rows for figure in row.figures.values())
 
 
 def test_an_encoder_never_opens_the_samples_of_other_tasks(folders: Folders, config: Config, tmp_path: Path) -> None:

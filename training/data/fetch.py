@@ -129,25 +129,25 @@ class Store:
         """Give the content digest of each sample; it does not depend on how the sample is cut into parts."""
         return {name: dataset.manifest.digest["digest"] for name, dataset in self.datasets.items()}
 
-    def column(self, name: str) -> NDArray[np.float64]:
-        """Give a column of `objects`, or else of the nominal view, (N,); NaN where an object has none.
+    def column(self, name: str, view: str) -> NDArray[np.float64]:
+        """Give a column of `objects`, or else of a view, (N,); NaN where an object has none.
 
         Raises
         ------
         UserError
             If a sample has no such column.
         """
-        return np.concatenate([self._column(part, name) for part in range(len(self.parts))])
+        return np.concatenate([self._column(part, name, view) for part in range(len(self.parts))])
 
-    def _column(self, part: int, name: str) -> NDArray[np.float64]:
-        objects, nominal = self.parts[part].objects(), self.parts[part].view("nominal")
+    def _column(self, part: int, name: str, view: str) -> NDArray[np.float64]:
+        objects, stored = self.parts[part].objects(), self.parts[part].view(view)
         if name in objects:
             return objects[name].astype(np.float64)
-        columns = [column.name for column in nominal.view_columns]
+        columns = [column.name for column in stored.view_columns]
         if name not in columns:
             allowed = ", ".join([*objects, *columns])
             raise UserError(f"{self.parts[part].place}: has no column {name!r}; allowed: {allowed}")
-        return nominal.column(name).astype(np.float64)
+        return stored.column(name).astype(np.float64)
 
     def read(self, view: str, rows: Rows) -> FloatArray:
         """Give the leading constituents (len(rows), P, F) of ascending rows; zeros where absent."""

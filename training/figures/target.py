@@ -8,7 +8,10 @@ from training.figures.scored import Scored
 
 
 def quality(scored: Scored) -> dict[str, NDArray[np.float64]]:
-    """Compute the errors' median, half the width of their central 68 %, root mean square, and R^2, (W,) each."""
+    """Compute the errors' median, half the width of their central 68 %, root mean square, and R^2, (W,) each.
+
+    R^2 is 0 where all targets are the same, as in scikit-learn.
+    """
     error, weight = scored.score - scored.label, scored.weight
     low, median, high = metrics.quantiles(error, weight, (0.16, 0.5, 0.84))
     total = weight.sum(axis=1)
@@ -18,7 +21,7 @@ def quality(scored: Scored) -> dict[str, NDArray[np.float64]]:
         "bias": median,
         "resolution": (high - low) / 2,
         "rmse": np.sqrt(square),
-        "r2": 1 - square / np.maximum(variance, np.finfo(float).tiny),
+        "r2": np.where(variance > 0, 1 - square / np.where(variance > 0, variance, 1), 0.0),
     }
 
 
