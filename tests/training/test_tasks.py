@@ -121,25 +121,28 @@ def test_a_target_that_a_sample_does_not_have_is_named(folders: Folders) -> None
         labelled_rows(store.index, none, 1.0, 1, 0)
 
 
-@pytest.mark.parametrize("name", ["h_qcd", "pt"])
+@pytest.mark.parametrize(
+    ("task", "of"),
+    [(TWO, "hbb"), (Task(target="weight", samples=["hbb"]), "the target 'weight'")],
+    ids=["class", "target"],
+)
 def test_views_without_nominal_that_lack_all_labelled_objects_of_a_class_are_named(
-    folders: Folders, config: Config, name: str
+    folders: Folders, config: Config, task: Task, of: str
 ) -> None:
     """With few labels a class may be gone; the network would learn to tell one class from nothing."""
     views = ["fsr_mur_2", "fsr_mur_half"]
     settings = config.training.model_copy(
         update={
             "views": views,
-            "tasks": {name: config.training.tasks[name]},
+            "tasks": {"main": task},
             "methods": {"supervised_resim": MethodConfig(kind="supervised_resim")},
         }
     )
     store, told = open_store(folders, settings), config.model_copy(update={"training": settings})
-    rows = labelled_rows(store.index, labels_of(store, settings.main_task), 0.1, settings.seed, 0)
+    rows = labelled_rows(store.index, labels_of(store, task), 0.1, settings.seed, 0)
     for view in views:
         store.index.present[view][rows[store.index.sample[rows] == 0]] = False
-    of = "hbb" if name == "h_qcd" else "the target 'pt'"
-    message = rf"tasks.{name} at the label fraction 0.1: none of the \d+ labelled objects of {of} is in the views fsr_m"
+    message = rf"tasks.main at the label fraction 0.1: none of the \d+ labelled objects of {of} is in the views fsr_m"
     with pytest.raises(UserError, match=message):
         train_supervised(store, told, "supervised_resim", 0)
 
