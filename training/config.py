@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from resim.errors import UserError
 from resim.typed import parse, read_yaml
-from training.methods import KINDS, Kind, KindName, one_a_value
+from training.methods import KINDS, NAMED_BY, Kind, KindName, one_a_value
 
 Size = Literal["small", "base", "large"]
 Loss = Literal["ntxent", "supcon_in", "supcon_out", "vicreg"]
@@ -17,6 +17,15 @@ Fraction = Annotated[float, Field(gt=0, le=1)]
 
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @field_validator("*")
+    @classmethod
+    def _nothing_stands_twice(cls, given: Any) -> Any:
+        """Refuse a list that names something twice: no list of the two sections means anything by it."""
+        for place, one in enumerate(given if isinstance(given, list) else ()):
+            if one in given[:place]:
+                raise ValueError(f"{one!r} stands twice; take one away")
+        return given
 
 
 class LoaderConfig(_Section):
@@ -146,8 +155,9 @@ class EncoderConfig(_Section):
     def _shape_is_possible(self) -> "EncoderConfig":
         if self.shape.width % self.shape.heads:
             raise ValueError(f"width {self.shape.width} is not a multiple of heads {self.shape.heads}")
-        if self.kind == "rs3l" and (self.width or self.layers or self.heads):
-            raise ValueError("kind rs3l has the layers of its publication; leave width, layers and heads out")
+        if self.kind == "rs3l" and (self.width or self.layers or self.heads or self.size != "small"):
+            why = "kind rs3l has the layers of its publication; leave size, width, layers and heads out"
+            raise ValueError(f"{why}, or for a method take back those of training.encoder: size small, the others null")
         return self
 
 
@@ -177,7 +187,8 @@ class TrainerConfig(_Section):
 
     accelerator: Literal["auto", "cpu", "gpu"] = Field("auto", description="auto: a GPU where there is one")
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = Field(
-        "32-true", description="mixed: matrix products in 16 bits, weights and losses in 32; bf16 needs no care"
+        "32-true",
+        description="mixed: matrix products in 16 bits, weights and losses in 32; bf16 needs no care, 16 needs a GPU",
     )
     compile: bool = Field(False, description="torch.compile: minutes at the start, then faster steps; needs a compiler")
     logger: list[Literal["csv", "tensorboard", "wandb"]] = Field(
@@ -287,7 +298,7 @@ class TrainingConfig(_Section):
         min_length=1,
         description="what is learned from labels, by name; the first is the main one",
     )
-    methods: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_.]*$")], MethodConfig] = Field(
+    methods: dict[Annotated[str, Field(pattern=rf"^[a-z]{NAMED_BY}*$")], MethodConfig] = Field(
         {name: MethodConfig(kind=name) for name in ("resim", "generic", "both", "supervised")},
         min_length=1,
         description="name -> kind, and what is other than in the sections below; null takes a method away",
@@ -406,12 +417,20 @@ class EvaluationConfig(_Section):
     probe_c: float = Field(0.1, gt=0, description="inverse strength of the L2 penalty of the linear probe")
     bootstrap: int = Field(200, ge=20, le=10000, description="resamplings of the test events for the intervals")
     pt_auc: tuple[float, float] = Field(
-        (0.45, 0.55), description="where the AUC of jet pT alone must lie for the classes to be fairly matched"
+        (0.45, 0.55),
+        description="where the AUC of jet pT alone must lie for the classes to be fairly matched",
     )
-    test_sets: dict[str, dict[str, str]] = Field(
+    test_sets: dict[str, Annotated[dict[str, str], Field(min_length=1)]] = Field(
         default_factory=dict,
         description="name -> {sample: the sample of role evaluation that stands in for it}; judged beside the views",
     )
+
+    @field_validator("pt_auc")
+    @classmethod
+    def _limits_rise(cls, given: tuple[float, float]) -> tuple[float, float]:
+        if not 0 <= given[0] < given[1] <= 1:
+            raise ValueError(f"must be two rising numbers from 0 to 1, such as [0.45, 0.55], not {list(given)}")
+        return given
 
     @property
     def held_out(self) -> set[str]:

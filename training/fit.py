@@ -158,7 +158,7 @@ def fit(
 
     steps = data.steps(epochs)
     schedule = partial(rate, steps=steps, epochs=epochs, config=config.optimiser)
-    learner = Learner(network, loss_of, config.optimiser, schedule, title, run, watch)
+    learner = Learner(network, loss_of, config.optimiser, schedule, title, run, data.index, watch)
     trainer = make_trainer(config.trainer, epochs, steps, run.folder)
     if config.trainer.compile:
         for child in network.children():

@@ -20,14 +20,18 @@ def labelled_rows(index: Index, labels: Labels, fraction: float, seed: int, seed
     Raises
     ------
     UserError
-        If a sample of the task has no train object.
+        If a sample of the task has no train object, or its target is no number in any.
     """
-    rows, chosen = index.rows("train", ["nominal"]), []
-    for name, _, members in index.by_sample(rows[labels.member[rows]]):
+    chosen = []
+    for name, _, rows in index.by_sample(index.rows("train", ["nominal"])):
         if name not in labels.samples:
             continue
-        if not len(members):
+        members = rows[labels.member[rows]]
+        if not len(rows):
             raise UserError(f"sample {name!r} has no train object in nominal; simulate more events")
+        if not len(members):
+            why = f"the target {labels.target!r} is no number in any train object of sample {name!r}"
+            raise UserError(f"{why}; leave that out of the task's `samples`, or name another column")
         order = np.argsort(uniform_by_id(index.object[members], 1, seed, "labels", seed_index, name)[:, 0])
         chosen.append(members[order[: math.ceil(round(fraction * len(members), 6))]])
     return np.sort(np.concatenate(chosen))

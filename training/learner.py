@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
+from shutil import which
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from torch.utils.data import DataLoader
 
 from resim.errors import UserError
 from training.config import OptimiserConfig, TrainerConfig
+from training.data.fetch import Index
 from training.data.loader import Batch, Epochs, Loader
 from training.encoders.encoder import load_layers
 from training.files import is_first, read_checkpoint, save_checkpoint
@@ -46,12 +48,13 @@ class Learner(LightningModule):
         schedule: Callable[[int], float],
         title: str,
         run: Run,
+        index: Index,
         watch: Watch | None = None,
     ) -> None:
         super().__init__()
         self.network, self.history = network, History()
         self._loss_of, self._config, self._schedule, self._title, self._run = loss_of, config, schedule, title, run
-        self._watch = watch
+        self._index, self._watch = index, watch
         self._losses: _Losses = []
         self._validation_losses: _Losses = []
 
@@ -132,7 +135,8 @@ class Learner(LightningModule):
         return {f"probe_{name}": value for name, value in figures.items()}
 
     def _not_finite(self, loss: float, batch: Batch) -> UserError:
-        where = f"at step {self.history.steps}, batch of epoch {batch.epoch} with rows {batch.rows[:3].tolist()} ..."
+        objects = self._index.told(batch.rows[:3])
+        where = f"at step {self.history.steps} in epoch {batch.epoch}, in a batch with the objects {objects} ..."
         state = self._run.folder and self._run.folder / STATE
         kept = f"; the last good state is {state}" if state and state.exists() else ""
         return UserError(f"{self._title}: the loss is {loss} {where}; lower the learning rate{kept}")
@@ -203,10 +207,16 @@ def make_trainer(config: TrainerConfig, epochs: int, steps: int, folder: Path | 
     Raises
     ------
     UserError
-        If there is no GPU and one is asked for, or a logger's package is not installed.
+        If there is no GPU and one is needed, no compiler, or a logger's package is not installed.
     """
+    compiler = os.environ.get("CXX", "g++")  # as torch looks for it
+    if config.compile and which(compiler) is None:
+        raise UserError(f"training.trainer.compile: needs a C++ compiler, and there is no {compiler}; set it to false")
     if config.accelerator == "gpu" and not torch.cuda.is_available():
         raise UserError("training.trainer.accelerator: gpu, and torch finds none; auto or cpu trains here")
+    if config.precision == "16-mixed" and (config.accelerator == "cpu" or not torch.cuda.is_available()):
+        why = "16-mixed needs a GPU, and this training runs on a CPU"
+        raise UserError(f"training.trainer.precision: {why}; allowed here: 32-true, bf16-mixed")
     _be_quiet()
     torchrun = TorchElasticEnvironment.detect()  # no other launcher is looked for: a batch system starts us singly
     here = int(os.environ["LOCAL_WORLD_SIZE"]) if torchrun else 1

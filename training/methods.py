@@ -3,13 +3,14 @@
 A method is a kind and what is other for it in the sections of `training`; see `training.config.TrainingConfig.of`.
 """
 
-import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 KindName = Literal[
     "resim", "generic", "both", "supervised", "supervised_generic", "supervised_resim", "supervised_both", "dann"
 ]
+NAMED_BY = "[a-z0-9_.-]"  # of what names of methods, and so of files, are made
 _LISTS = (("views",), ("tasks",))  # by nature; any other list stands for a method each
 
 
@@ -54,15 +55,33 @@ def one_a_value(name: str, changes: Mapping[str, Any]) -> Iterator[tuple[str, di
     """Give a method for each value of a list where one value belongs, named NAME_FIELD_VALUE.
 
     Of several lists every combination is one. The kind is the name where none is given.
+
+    Raises
+    ------
+    ValueError
+        If a list is empty, or a value cannot be part of a name.
     """
     changes = {"kind": name} | dict(changes)
     path = _first_list(changes)
     if path is None:
         yield name, changes
         return
-    for value in _at(changes, path):
-        word = value if isinstance(value, str) else json.dumps(value)
-        yield from one_a_value(f"{name}_{path[-1]}_{word}", _with(changes, path, value))
+    values, place = _at(changes, path), ".".join((name, *path))
+    if not values:
+        raise ValueError(f"{place}: is an empty list, which makes no method of any value; give one, or leave it out")
+    for value in values:
+        yield from one_a_value(f"{name}_{path[-1]}_{_word(value, place)}", _with(changes, path, value))
+
+
+def _word(value: Any, place: str) -> str:
+    """Give what a value is called in the name of its method: 1e-05, true, small."""
+    word = str(value).lower().replace("+", "")
+    if not re.fullmatch(f"{NAMED_BY}+", word):
+        raise ValueError(
+            f"{place}: {value!r} cannot be part of a method's name, which is made of {NAMED_BY}; "
+            "write a method of its own for it"
+        )
+    return word
 
 
 def _first_list(changes: Mapping[str, Any], place: tuple[str, ...] = ()) -> tuple[str, ...] | None:

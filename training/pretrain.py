@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from resim.errors import UserError
 from resim.store import Place, open_dataset
 from training.augment.jetclr import augment
-from training.config import Config, PretrainConfig, TrainingConfig
+from training.config import Config, PretrainConfig, Task, TrainingConfig
 from training.data.features import INPUTS, Normalisation
 from training.data.fetch import Source, Store, held_if_small
 from training.data.loader import Batch, Loader, rows_of
@@ -54,6 +54,12 @@ class Trained:
     seed_index: int
     cost: dict[str, float]
     history: History
+    task: Task
+    """The main one at that time: what the encoder was watched by. No weight depends on it but by `pretrain.alpha`."""
+
+    def for_task(self, task: Task) -> "Trained":
+        """Forget what the encoder was watched by if that was another task."""
+        return self if task == self.task else replace(self, history=replace(self.history, probe={}))
 
 
 class EncoderFile(Result):
@@ -124,7 +130,8 @@ def pretrain(
     settings = config.training
     check_seed_index(settings, seed_index)
     be_deterministic(settings.threads)
-    run = Run.begin(folder, origin_of(config, store, method, seed_index))
+    watched_by = {"probe": settings.main_task.model_dump(mode="json")}  # figures of two tasks make no curve
+    run = Run.begin(folder, origin_of(config, store, method, seed_index) | watched_by)
     loader = contrastive_loader(store, settings, method, seed_index, run.meter)
     record(folder, config, store, method, seed_index)
     validation = validation_loader(loader, store)
@@ -144,7 +151,8 @@ def pretrain(
         validation,
         watch,
     )
-    trained = Trained(encoder, loader.normalisation, method, seed_index, cost_of(run, history), history)
+    cost = cost_of(run, history)
+    trained = Trained(encoder, loader.normalisation, method, seed_index, cost, history, settings.main_task)
     record_cost(folder, trained.cost)
     return trained, _checkpoint(trained, projection, config, store)
 
@@ -258,7 +266,8 @@ def load_trained(path: Path) -> tuple[Trained, dict[str, Any]]:
     encoder = make_encoder(settings.encoder, normalisation, torch.Generator())
     load_layers(encoder, content["encoder"], str(path))
     fields = {name: content[name] for name in ("method", "seed_index", "cost")}
-    return Trained(encoder.eval(), normalisation, history=History(**content["history"]), **fields), content
+    history = History(**content["history"])
+    return Trained(encoder.eval(), normalisation, history=history, task=settings.main_task, **fields), content
 
 
 def check_origin(

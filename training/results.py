@@ -84,7 +84,8 @@ class EvaluationResult(_Result):
     loss: list[float] = Field(description="mean training loss of each epoch")
     validation_loss: list[float] = Field(description="loss on the validation split after each epoch; empty without one")
     probe: dict[str, list[float]] = Field(
-        description="figure -> of the encoder's outputs on validation objects after each epoch; empty without a watch"
+        description="figure -> of the encoder's outputs on validation objects after each epoch; empty without a watch, "
+        "and where that was of another main task"
     )
     rows: list[ViewFigures]
     roc: list[RocCurve] = Field(description="empty where the main task has not two classes")

@@ -24,7 +24,7 @@ from training.augment.jetclr import augment
 from training.config import Config, Task, TrainingConfig
 from training.dann import Adversarial
 from training.data.features import INPUTS, Normalisation
-from training.data.fetch import Store
+from training.data.fetch import Index, Store
 from training.data.loader import Batch, Loader
 from training.data.plan import Key, Rows
 from training.encoders import make_encoder
@@ -112,7 +112,7 @@ def train_supervised(
     Raises
     ------
     UserError
-        If the method learns from pairs.
+        If the method learns from pairs, or no labelled object of a class is in the views that it sees.
     """
     config = config.of(method)
     if not config.training.kind(method).labelled:
@@ -123,12 +123,11 @@ def train_supervised(
     be_deterministic(config.training.threads)
     normalisation, all_of = normalisation_of(store, config.training), contenders(config)
     classifiers, n_labels, costs, histories = {}, {}, {}, {}
-    visible = store.index.rows("train", shown(config.training, config.training.kind(method)))
     record(folder, config, store, method, seed_index)
     for of, run in zip(all_of, runs(store, config, method, seed_index, folder), strict=True):
         labels = labels_of(store, config.training.tasks[of.task])
         rows = labelled_rows(store.index, labels, of.fraction, config.training.seed, seed_index)
-        rows = np.intersect1d(rows, visible)
+        rows = visible_rows(store.index, config.training, of, labels, rows)
         learner = Classifier(config, config.training.tasks[of.task], normalisation, seed_index)
         judged = of == all_of[0]  # few labels make many epochs: it would be dear
         histories[of] = train(learner, store, config, seed_index, of, rows, normalisation, run, judged=judged)
@@ -274,6 +273,26 @@ def train(
     title = f"{method} seed {seed_index}, {of.task}, {len(rows)} labels"
     validation = validation_loader(loader, store, labels.member) if judged else None
     return fit(network, loss_of, loader, epochs, settings, title, run, validation)
+
+
+def visible_rows(index: Index, settings: TrainingConfig, of: Contender, labels: Labels, rows: Rows) -> Rows:
+    """Give the labelled rows that the one method of the settings sees; views without nominal may lack some.
+
+    Raises
+    ------
+    UserError
+        If there is none, or none of a class.
+    """
+    (method,) = settings.methods
+    views, task = shown(settings, settings.kind(method)), settings.tasks[of.task]
+    visible = np.intersect1d(rows, index.rows("train", views))
+    seen = set(labels.value[visible].astype(int) if task.target is None else range(len(visible)))
+    lacking = [name for number, name in enumerate(task.names or [f"the target {task.target!r}"]) if number not in seen]
+    if lacking:
+        why = f"none of the {len(rows)} labelled objects of {lacking[0]} is in the views {', '.join(views)}"
+        what = "add nominal to training.views, raise the fraction, or simulate more events"
+        raise UserError(f"training.tasks.{of.task} at the label fraction {of.fraction:g}: {why}; {what}")
+    return visible
 
 
 def shown(settings: TrainingConfig, kind: Kind) -> tuple[str, ...]:

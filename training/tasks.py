@@ -23,6 +23,8 @@ class Labels:
     """(N,) whether the task is about it."""
     value: NDArray[np.float64]
     """(N,) number of its class, or its target; 0 where it is none of the task's."""
+    target: str | None
+    """The column that is regressed, if one is."""
 
 
 def labels_of(store: Store, task: Task, stands_for: Mapping[str, str] | None = None, view: str = "nominal") -> Labels:
@@ -50,7 +52,7 @@ def labels_of(store: Store, task: Task, stands_for: Mapping[str, str] | None = N
         value = np.where(np.array(wanted)[index.sample], store.column(task.target, view), np.nan)
     member = np.isfinite(value)
     samples = tuple(name for name, its in zip(index.samples, wanted, strict=True) if its)
-    return Labels(samples, member, np.where(member, value, 0))
+    return Labels(samples, member, np.where(member, value, 0), task.target)
 
 
 def pair_classes(store: Store, task: Task) -> NDArray[np.float32]:

@@ -59,10 +59,28 @@ def test_every_field_is_described() -> None:
         ),
         ("training: {encoder: {width: 10, heads: 4}}", r"training.encoder: width 10 is not a multiple of heads 4"),
         ("evaluation: {label_fractions: [2]}", r"evaluation.label_fractions.0: .*less than or equal to 1, not 2"),
+        ("training: {views: [nominal, nominal]}", r"c.yaml: training.views: 'nominal' stands twice; take one away"),
+        ("training: {samples: [qcd, hbb, qcd]}", r"training.samples: 'qcd' stands twice"),
+        ("training: {trainer: {logger: [csv, csv]}}", r"training.trainer.logger: 'csv' stands twice"),
+        ("training: {methods: {dann: {tasks: [h_qcd, h_qcd]}}}", r"training.methods.dann.tasks: 'h_qcd' stands twice"),
+        ("training: {methods: {both: {views: [a, b, a]}}}", r"training.methods.both.views: 'a' stands twice"),
+        ("evaluation: {label_fractions: [0.1, 0.10, 1.0]}", r"evaluation.label_fractions: 0.1 stands twice"),
+        ("evaluation: {heads: [mlp, linear, mlp]}", r"evaluation.heads: 'mlp' stands twice"),
+        (
+            "evaluation: {pt_auc: [0.6, 0.4]}",
+            r"evaluation.pt_auc: must be two rising numbers from 0 to 1.*\[0.6, 0.4\]",
+        ),
+        ("evaluation: {test_sets: {new: {}}}", r"evaluation.test_sets.new: dictionary should have at least 1 item"),
+        ("training: {encoder: {kind: rs3l, size: large}}", r"training.encoder: kind rs3l .* leave size, width, layers"),
         ("- a list", r"c.yaml: holds no mapping"),
         ("training: [", r"c.yaml, line 1: "),
     ],
-    ids=["unknown", "range", "choice", "consistency", "element", "no mapping", "no yaml"],
+    ids=[
+        *("unknown", "range", "choice", "consistency", "element"),
+        *("views twice", "samples twice", "loggers twice", "tasks twice", "a method's views twice"),
+        *("fractions twice", "heads twice", "falling limits", "empty test set", "shape of rs3l"),
+        *("no mapping", "no yaml"),
+    ],
 )
 def test_a_mistake_names_file_key_and_what_is_allowed(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "c.yaml").write_text(text)

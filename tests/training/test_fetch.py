@@ -6,7 +6,7 @@ import pytest
 
 from resim.errors import UserError
 from resim.store import open_dataset
-from tests.training.conftest import VIEWS
+from tests.training.conftest import SPLITS, VIEWS, write_toy
 from training.config import Task
 from training.data.features import FEATURES, PT
 from training.data.fetch import Memory, Store, held_if_small, prefetched
@@ -52,6 +52,19 @@ def test_splits_follow_the_view(toy: Toy) -> None:
     assert store.splits_of("vincia") == ("test",)
     assert len(store.index.rows("train", ["vincia"])) == 0
     assert set(store.index.split[store.index.rows("test", ["vincia"])]) == {2}
+
+
+def test_samples_that_number_their_splits_differently_are_refused(
+    toy: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The codes of the first sample would be read for all: test objects of the others would be trained on."""
+    monkeypatch.setattr("tests.training.conftest.SPLITS", SPLITS[::-1])
+    hbb = write_toy(tmp_path / "hbb", "hbb", 40, 20)
+    told = (
+        r"'hbb' and 'qcd' have other splits.*: \[test, validation, train\] and \[train, validation, test\]; make both"
+    )
+    with pytest.raises(UserError, match=told):
+        Store({"hbb": hbb, "qcd": toy(80, 40)["qcd"]}, 12, 8)
 
 
 def test_memory_gives_what_the_store_gives_and_is_used_if_it_is_large_enough(toy: Toy) -> None:

@@ -3,9 +3,11 @@
 import csv
 import json
 import multiprocessing
+import os
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
+from shutil import which
 from typing import Any
 
 import pytest
@@ -88,6 +90,15 @@ def test_a_gpu_that_is_not_there_is_missed(toy: Toy) -> None:
         _pretrained(toy(80, 40), trainer={"accelerator": "gpu"})
 
 
+@pytest.mark.parametrize("accelerator", ["cpu", "auto"])
+def test_half_precision_is_refused_on_a_cpu(toy: Toy, accelerator: str) -> None:
+    """Lightning would compute in bf16 without a word that stays."""
+    if accelerator == "auto" and torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    with pytest.raises(UserError, match=r"training.trainer.precision: 16-mixed needs a GPU.*: 32-true, bf16-mixed"):
+        _pretrained(toy(80, 40), trainer={"accelerator": accelerator, "precision": "16-mixed"})
+
+
 def test_an_interrupted_pretraining_goes_on_to_the_same_bits(
     toy: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -131,6 +142,16 @@ def test_a_state_of_another_training_is_not_gone_on_with(toy: Toy, tmp_path: Pat
     _pretrained(toy(80, 40), tmp_path)
     fresh, other = (_pretrained(toy(80, 40), folder, seed=2) for folder in (None, tmp_path))
     assert other.history == fresh.history
+
+
+def test_what_was_seen_of_another_main_task_is_not_gone_on_with(toy: Toy, tmp_path: Path) -> None:
+    """The weights are the same; the probe's curve would be of two tasks."""
+    tasks = {"h_qcd": {"classes": ["qcd", "hbb"]}, "eta": {"target": "eta"}}
+    _pretrained(toy(80, 40), tmp_path, tasks=tasks)
+    other = _pretrained(toy(80, 40), tmp_path, tasks=dict(reversed(tasks.items())))
+    assert {name: len(values) for name, values in other.history.probe.items()} == {
+        "r2": 2, "spread": 2, "effective_rank": 2
+    }  # fmt: skip
 
 
 def test_a_state_that_is_no_state_is_refused(toy: Toy, tmp_path: Path) -> None:
@@ -178,7 +199,8 @@ def test_a_loss_that_is_not_finite_keeps_the_last_good_epoch(
     monkeypatch.setattr(module, "_loss", lambda *given: loss(*given) * (float("nan") if given[-1].epoch else 1))
     with pytest.raises(
         UserError,
-        match=rf"both seed 0: the loss is nan at step \d+, batch of epoch 1 .*; the last good state is .*{STATE}",
+        match=r"both seed 0: the loss is nan at step \d+ in epoch 1, in a batch with the objects "
+        rf"((qcd|hbb) \d+,? ){{3}}\.\.\.; lower the learning rate; the last good state is .*{STATE}",
     ):
         _pretrained(toy(80, 40), tmp_path, pretrain={**SMALL["pretrain"], "batch": 8})
     assert len(torch.load(tmp_path / STATE, weights_only=True)["history"]["loss"]) == 1
@@ -206,7 +228,16 @@ def test_processes_that_make_batches_change_no_bit_and_end(toy: Toy) -> None:
     assert multiprocessing.active_children() == []  # else their seconds were not in the price
 
 
+def test_without_a_compiler_nothing_is_compiled(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(
+        UserError, match=r"trainer.compile: needs a C\+\+ compiler, and there is no no-such-compiler; set"
+    ):
+        _pretrained(toy(80, 40), trainer={"compile": True})
+
+
 @pytest.mark.slow
+@pytest.mark.skipif(which(os.environ.get("CXX", "g++")) is None, reason="torch.compile needs a C++ compiler")
 def test_compiled_networks_learn_the_same(toy: Toy) -> None:
     plain = _pretrained(toy(80, 40))
     compiled = _pretrained(toy(80, 40), trainer={"compile": True})

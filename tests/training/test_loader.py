@@ -73,6 +73,28 @@ def test_every_train_object_comes_once_an_epoch_and_none_of_another_split(toy: T
     assert all(np.array_equal(batch.labels, loader.labels[batch.rows]) for batch in batches)
 
 
+@pytest.mark.parametrize("shared_by", [1, 8])
+def test_another_sample_beside_changes_neither_pairs_nor_augmentation(toy: Toy, tmp_path: Path, shared_by: int) -> None:
+    """It comes before them in the index, and its size is no multiple of a group."""
+    alone = _loader(toy(80, 40), "both", pairs={"shared_by": shared_by})
+    folders = {**toy(80, 40), "aaa": write_toy(tmp_path / "aaa", "aaa", 60, 60)}
+    beside = replace(_loader(folders, "both", pairs={"shared_by": shared_by}), normalisation=alone.normalisation)
+    found, expected = ({o[:2]: o[2:] for o in _objects(loader)} for loader in (beside, alone))
+    assert len(expected) == 2 * len(alone.rows)
+    for of, (shown, *sides) in expected.items():
+        assert found[of][0].tolist() == shown.tolist()
+        assert all(torch.equal(one, other) for one, other in zip(found[of][1:], sides, strict=True))
+
+
+def _objects(loader: Loader) -> Iterator[tuple[Any, ...]]:
+    """Give epoch, object, the views shown, and the constituents of each side."""
+    index = loader.index
+    for batch in loader.batches(range(2)):
+        for place in range(len(batch.rows)):
+            sides = [jets.values[place][jets.present[place]] for jets in batch.views]
+            yield batch.epoch, index.told(batch.rows[place : place + 1]), batch.shown[place], *sides
+
+
 def _shown(loader: Loader, epochs: range) -> Iterator[tuple[int, int, list[set[str]]]]:
     """Give epoch, row, and for each side the views that look as it does."""
     converted = {}

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from resim.errors import UserError
 from training.config import Config, TrainingConfig, load
-from training.methods import KINDS
+from training.methods import KINDS, one_a_value
 
 ROOT = Path(__file__).parents[2]
 SCAN = {"kind": "both", "pretrain": {"loss": "supcon_out", "alpha": [0, 0.25, 1]}}
@@ -44,6 +44,18 @@ def test_a_list_where_one_value_belongs_is_a_method_each() -> None:
     assert list(two.methods) == [f"both_epochs_{n}_size_{size}" for n in (1, 2) for size in ("small", "base")]
 
 
+def test_any_number_and_boolean_can_be_scanned() -> None:
+    rates = yaml.safe_load("[0.00001, 1e-3, 0.5]")  # YAML 1.1: the second is a word
+    methods = {"resim": {"optimiser": {"learning_rate": rates}}, "both": {"encoder": {"recompute": [True, False]}}}
+    training = _training(methods)
+    names = [f"resim_learning_rate_{rate}" for rate in ("1e-05", "1e-3", "0.5")]
+    assert list(training.methods) == [*names, "both_recompute_true", "both_recompute_false"]
+    assert [training.of(name).optimiser.learning_rate for name in names] == [1e-5, 1e-3, 0.5]
+    assert [training.of(f"both_recompute_{word}").encoder.recompute for word in ("true", "false")] == [True, False]
+    odd = {"a": {"kind": "resim", "pretrain": {"x": [-1, 1e16]}}}
+    assert [name for name, _ in one_a_value("a", odd["a"])] == ["a_x_-1", "a_x_1e16"]
+
+
 def test_the_config_as_it_is_kept_is_the_same_config() -> None:
     config = Config(training=_training({"supcon": SCAN, "dann": {"views": ["nominal", "shower_seed"]}}))
     assert Config.model_validate(config.model_dump(mode="json")) == config
@@ -75,7 +87,7 @@ def test_a_kind_is_told_what_it_reads_alone(name: str) -> None:
     [
         ("{a: {kind: magic}}", r"training.methods.a.kind: input should be 'resim', .* or 'dann', not 'magic'"),
         ("{a: {}}", r"training.methods.a.kind: input should be 'resim', 'generic', .*, not 'a'"),
-        ("{A: {kind: resim}}", r"training.methods.A: string should match pattern '\^\[a-z\]\[a-z0-9_.\]\*\$'"),
+        ("{A: {kind: resim}}", r"training.methods.A: string should match pattern '\^\[a-z\]\[a-z0-9_.-\]\*\$'"),
         ("[resim]", r"training.methods: input should be a valid dictionary, not \['resim'\]"),
         ("{}", r"training.methods: dictionary should have at least 1 item"),
         ("{both: 3}", r"training.methods.both: input should be a valid dictionary"),
@@ -93,6 +105,20 @@ def test_a_kind_is_told_what_it_reads_alone(name: str) -> None:
             r"training.methods.both: pairs.weights: 'x' is not among training.views",
         ),
         ("{both: {views: [nominal, late]}}", r"training.methods.both.views: 'late' has role evaluation"),
+        ("{both: {pretrain: {alpha: []}}}", r"training.methods: both.pretrain.alpha: is an empty list.*; give one, or"),
+        (
+            "{both: {pretrain: {loss: [ntxent, 'a b']}}}",
+            r"training.methods: both.pretrain.loss: 'a b' cannot be .* name.*; write a method",
+        ),
+        (
+            "{both: {views: [nominal, a], encoder: {size: ['']}}}",
+            r"training.methods: both.encoder.size: '' cannot be part of",
+        ),
+        ("{both: {encoder: {size: [[small]]}}}", r"training.methods: both.encoder.size: \['small'\] cannot be part of"),
+        (
+            "{both: {encoder: {size: [2026-01-01]}}}",
+            r"training.methods.both_size_2026-01-01.encoder.size: input should",
+        ),
         (
             "{both: {pretrain: {batch: [2, 3]}}, both_batch_3: {kind: resim}}",
             r"training.methods: two methods have the name 'both_batch_3'; rename one",

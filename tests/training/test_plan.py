@@ -134,3 +134,11 @@ def test_nominal_is_paired_with_any_other_by_weight_where_it_is_asked_for() -> N
 
 def test_an_object_that_is_in_one_view_only_is_its_own_partner() -> None:
     assert choose_pairs(np.array([[False, True, False]]), np.array([[0.2, 0.1, 0.3]]), np.ones(3)).tolist() == [[1, 1]]
+
+
+def test_groups_begin_anew_with_each_sample() -> None:
+    plan = Plan(np.arange(200), 8, 8, 8, (0,), starts=np.array([0, 60, 60]))
+    groups = {tuple(group) for group in np.split(plan._order(0), np.flatnonzero(np.diff(plan._order(0)) != 1) + 1)}
+    borders = {0, 60} | set(range(0, 60, 8)) | set(range(60, 200, 8))
+    assert {row for group in groups for row in group} == set(range(200))
+    assert {group[0] for group in groups} <= borders

@@ -1,5 +1,6 @@
 """Tasks: labels by samples or a column, figures beside independent implementations, heads on encoders."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from resim.errors import UserError
 from tests.training.conftest import write_toy
 from tests.training.test_training import SMALL
 from training import figures, metrics, supervised
-from training.config import Config, Task, TrainingConfig
+from training.config import Config, MethodConfig, Task, TrainingConfig
 from training.data.fetch import Store
 from training.evaluate import embed
 from training.figures import Scored
@@ -108,6 +109,42 @@ def test_tasks_share_the_labelled_objects_of_a_sample(folders: Folders) -> None:
     )
     qcd = set(np.flatnonzero(store.index.sample == 1))
     assert first & qcd == second & qcd != set()
+
+
+def test_a_target_that_a_sample_does_not_have_is_named(folders: Folders) -> None:
+    """To simulate more events would not help."""
+    store = Store(folders, 12, 8)
+    labels = labels_of(store, Task(target="pt"))
+    none = replace(labels, member=labels.member & (store.index.sample != 1))
+    why = r"the target 'pt' is no number in any train object of sample 'qcd'; leave that out of the task's `samples`"
+    with pytest.raises(UserError, match=why):
+        labelled_rows(store.index, none, 1.0, 1, 0)
+
+
+@pytest.mark.parametrize(
+    ("task", "of"),
+    [(TWO, "hbb"), (Task(target="weight", samples=["hbb"]), "the target 'weight'")],
+    ids=["class", "target"],
+)
+def test_views_without_nominal_that_lack_all_labelled_objects_of_a_class_are_named(
+    folders: Folders, config: Config, task: Task, of: str
+) -> None:
+    """With few labels a class may be gone; the network would learn to tell one class from nothing."""
+    views = ["fsr_mur_2", "fsr_mur_half"]
+    settings = config.training.model_copy(
+        update={
+            "views": views,
+            "tasks": {"main": task},
+            "methods": {"supervised_resim": MethodConfig(kind="supervised_resim")},
+        }
+    )
+    store, told = open_store(folders, settings), config.model_copy(update={"training": settings})
+    rows = labelled_rows(store.index, labels_of(store, task), 0.1, settings.seed, 0)
+    for view in views:
+        store.index.present[view][rows[store.index.sample[rows] == 0]] = False
+    message = rf"tasks.main at the label fraction 0.1: none of the \d+ labelled objects of {of} is in the views fsr_m"
+    with pytest.raises(UserError, match=message):
+        train_supervised(store, told, "supervised_resim", 0)
 
 
 def test_losses_are_those_of_their_formulas() -> None:

@@ -134,7 +134,8 @@ def test_a_seed_index_beyond_the_config_is_refused(toy: Toy) -> None:
 def test_a_loss_that_is_not_finite_stops_the_training(toy: Toy) -> None:
     config = small(optimiser={"learning_rate": 1.0, "weight_decay": 0.0}, pretrain={"epochs": 1, "temperature": 1e-45})
     with pytest.raises(
-        UserError, match=r"the loss is (nan|inf) at step 0, batch of epoch 0 with rows \[\d+, .*; lower the"
+        UserError,
+        match=r"the loss is (nan|inf) at step 0 in epoch 0, in a batch with the objects hbb \d+, .*; lower the",
     ):
         pretrain(open_store(toy(80, 40), config.training), config, "resim", 0)
 

@@ -17,14 +17,16 @@ from sklearn.metrics import r2_score, recall_score, roc_auc_score
 from sklearn.preprocessing import StandardScaler
 
 from tests.training.test_training import SMALL, small
+from training.cli import main as main_command
 from training.compare import compare
 from training.config import Config, Task
+from training.files import read_model
 from training.fit import be_deterministic
 from training.heads import evaluate_encoder
 from training.keys import generator, torch_generator
 from training.plots import training_curves
 from training.pretrain import Trained, load_trained, make_encoder, normalisation_of, open_store, pretrain, save
-from training.results import Comparison
+from training.results import Comparison, EvaluationResult
 from training.supervised import evaluate_supervised, train_supervised
 from training.watch import _RIDGE, COLLAPSED, Watch, effective_rank, probed, spread
 
@@ -132,6 +134,25 @@ def test_a_watched_training_ends_with_the_same_bits_and_leaves_its_figures(toy: 
         assert [float(row[f"probe_{name}"]) for row in rows] == pytest.approx(values)
     state = torch.load(tmp_path / "512" / "state.ckpt", weights_only=True)
     assert state["history"]["probe"] == watched.history.probe
+
+
+@pytest.mark.parametrize(("main", "figures"), [("h_qcd", {"auc", "spread", "effective_rank"}), ("eta", set())])
+def test_an_evaluation_of_another_main_task_tells_nothing_of_the_probe(
+    toy: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, main: str, figures: set[str]
+) -> None:
+    tasks = {"h_qcd": {"classes": ["qcd", "hbb"]}, "eta": {"target": "eta"}}
+    for config, command, *words in (
+        (small(tasks=tasks), "pretrain", "--out", "encoder.pt"),
+        (small(tasks={main: tasks[main]} | tasks), "evaluate", "--encoder", "encoder.pt", "--out", "judged.json"),
+    ):
+        (tmp_path / "config.yaml").write_text(config.model_dump_json())
+        data = [f"--data={sample}={folder}" for sample, folder in toy(80, 40).items()]
+        common = ["--config=config.yaml", "--method=generic", "--seed-index=0", *data]
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr("sys.argv", ["resim-train", command, *common, *words])
+        with pytest.raises(SystemExit, match="0"):
+            main_command()
+    assert set(read_model(tmp_path / "judged.json", EvaluationResult).probe) == figures
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from resim.errors import UserError
 from resim.store import Dataset, Part, Place, StoredView, open_dataset
 from training.data.features import FEATURES, FloatArray
 from training.data.plan import Rows
+from training.keys import generator
 
 T = TypeVar("T")
 
@@ -56,6 +57,20 @@ class Index:
             raise UserError(f"the data have no split {split!r}, only {', '.join(self.splits)}; simulate with one")
         return self.splits.index(split)
 
+    @property
+    def starts(self) -> Rows:
+        """The first row of each sample, (S,)."""
+        return np.searchsorted(self.sample, np.arange(len(self.samples)))
+
+    def ids(self, rows: Rows) -> NDArray[np.int64]:
+        """Give numbers for draws, (n,), by the names of samples and the objects alone: others may come beside them."""
+        first = np.array([generator("sample", name).integers(2**62) for name in self.samples])
+        return first[self.sample[rows]] + self.object[rows]
+
+    def told(self, rows: Rows) -> str:
+        """Name objects in a message: `qcd 16, qcd 24`."""
+        return ", ".join(f"{self.samples[self.sample[row]]} {self.object[row]}" for row in rows)
+
     def by_sample(self, rows: Rows) -> Iterator[tuple[str, Rows, NDArray[np.int64]]]:
         """Yield sample name, places in `rows` of its objects, and those rows, for each sample."""
         for code, name in enumerate(self.samples):
@@ -86,8 +101,8 @@ class Store:
     Raises
     ------
     UserError
-        If a folder holds another sample than its name says, a view is missing in a sample, or a constituent feature
-        is missing.
+        If a folder holds another sample than its name says, a view is missing in a sample, a constituent feature is
+        missing, or samples number their splits differently.
     """
 
     def __init__(self, folders: Mapping[str, Place], constituents: int, group: int) -> None:
@@ -169,7 +184,7 @@ class Store:
         sample = np.repeat(np.repeat(np.arange(len(parts_of)), parts_of), lengths)
         return Index(
             samples=tuple(self.datasets),
-            splits=tuple(self.parts[0].attributes["splits"]),
+            splits=_common_splits(self.datasets),
             sample=sample,
             split=np.concatenate([table["split"] for table in tables]).astype(np.int64),
             present={v: np.concatenate([self._view(i, v).present for i in range(len(self.parts))]) for v in self.views},
@@ -273,6 +288,20 @@ def _check_view(view: StoredView) -> None:
             raise UserError(f"{where}: {array} has {found} rows for {objects} objects; make the view again")
     if view.present.sum() != view.part.digest["n_present"].get(view.name):
         raise UserError(f"{where} is of other objects than the part says; make the view again")
+
+
+def _common_splits(datasets: Mapping[str, Dataset]) -> tuple[str, ...]:
+    """List the splits, whose places are the codes of objects and so must be the same in all samples."""
+    found = [(name, tuple(part.attributes["splits"])) for name, dataset in datasets.items() for part in dataset.parts]
+    first, expected = found[0]
+    for name, splits in found[1:]:
+        if splits != expected:
+            one, other = (", ".join(each) for each in (expected, splits))
+            raise UserError(
+                f"samples {first!r} and {name!r} have other splits, or in another order: [{one}] and [{other}]; "
+                "make both with the same `splits`"
+            )
+    return expected
 
 
 def _common_views(datasets: Mapping[str, Dataset]) -> tuple[str, ...]:

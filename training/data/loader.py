@@ -166,7 +166,7 @@ class Loader:
 
     @property
     def _plan(self) -> Plan:
-        return Plan(self.rows, self.config.group, self.config.shuffle, self.batch, self.key)
+        return Plan(self.rows, self.config.group, self.config.shuffle, self.batch, self.key, self.index.starts)
 
     @property
     def _maker(self) -> Maker:
@@ -175,15 +175,16 @@ class Loader:
     def _orders(self, epochs: range, start: int) -> Generator[Order, None, None]:
         for epoch in epochs:
             for load in self._plan.epoch(epoch, start if epoch == epochs[0] else 0, self.rank, self.ranks):
-                yield Order(load, self._sides(load), self.labels[load.rows])
+                yield Order(load, self._sides(load), self.labels[load.rows], self.index.ids(load.rows))
 
     def _sides(self, load: Load) -> NDArray[np.int64]:
         """Choose what each row shows, (n, 1 or 2) numbers of views: by seed, epoch and neighbourhood."""
         sides = 1 if self.single else 2
         if len(self.views) == 1:
             return np.zeros((len(load.rows), sides if self.augment else 1), dtype=np.int64)
-        ids, id_of = np.unique(load.rows // self.pairs.shared_by, return_inverse=True)
-        uniform = uniform_by_id(ids, len(self.views), *self.key, "pairs", load.epoch)[id_of]
+        start, shared = self.index.starts[self.index.sample[load.rows]], self.pairs.shared_by
+        firsts, first_of = np.unique(start + (load.rows - start) // shared * shared, return_inverse=True)
+        uniform = uniform_by_id(self.index.ids(firsts), len(self.views), *self.key, "pairs", load.epoch)[first_of]
         present = np.stack([self.index.present[view][load.rows] for view in self.views], axis=1)
         weights = np.array([self.pairs.weights.get(view, 1.0) for view in self.views])
         first = None if self.single else first_view(self.views, self.pairs)

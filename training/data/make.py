@@ -32,6 +32,8 @@ class Order:
     """(n, 1) or (n, 2) number of the view that each side of a row shows."""
     labels: NDArray[np.float32]
     """(n,)"""
+    ids: NDArray[np.int64]
+    """(n,) on which the draws of each object depend, see `Index.ids`."""
 
 
 class Bucket(NamedTuple):
@@ -102,7 +104,7 @@ class Maker(Dataset[Packed | UserError]):
         for step, places in enumerate(load.batches, load.first):
             rows = load.rows[places]
             views = (
-                self._convert(side[places], Draws(rows, (*self.key, "augment", load.epoch, number)), meter)
+                self._convert(side[places], Draws(order.ids[places], (*self.key, "augment", load.epoch, number)), meter)
                 for number, side in enumerate(jets)
             )
             yield Made(rows, order.labels[places], order.sides[places], tuple(views), load.epoch, step)

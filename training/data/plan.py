@@ -9,7 +9,7 @@ for one or two at the borders, and an equal share of every batch; the shares of 
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 import numpy as np
@@ -46,12 +46,14 @@ class Plan:
     rows: Rows
     """The rows wanted, ascending."""
     group: int
-    """Rows with the same `row // group` are read together."""
+    """So many neighbouring rows of a sample are read together."""
     shuffle: int
     """Rows that are read at a time, about."""
     batch: int
     """Largest batch, of all ranks together."""
     key: Key
+    starts: Rows = field(default_factory=lambda: np.zeros(1, dtype=np.int64))
+    """The first row of each sample: groups begin there anew."""
 
     @property
     def steps(self) -> int:
@@ -85,8 +87,9 @@ class Plan:
 
     def _order(self, epoch: int) -> Rows:
         """Shuffle the groups; rows of a group stay together and ascending."""
-        starts = np.flatnonzero(np.diff(self.rows // self.group, prepend=-1))
-        groups = np.split(self.rows, starts[1:])
+        first = self.starts[np.searchsorted(self.starts, self.rows, side="right") - 1]
+        group_of = first + (self.rows - first) // self.group * self.group
+        groups = np.split(self.rows, np.flatnonzero(np.diff(group_of, prepend=-1))[1:])
         return np.concatenate([groups[i] for i in generator(*self.key, "order", epoch).permutation(len(groups))])
 
 
