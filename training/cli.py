@@ -98,7 +98,6 @@ def evaluate(
         result = scratch.evaluate_supervised(store, settings, classifiers, sets)
     else:
         trained = heads.load_for(encoder, settings, store, method, seed_index)
-        trained = trained.for_task(settings.training.main_task)
         result = heads.evaluate_encoder(store, settings, trained, sets, run_folder(out))
     _finish(out, lambda: write_model(out, result))
 

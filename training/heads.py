@@ -218,4 +218,4 @@ def load_for(path: Path, config: Config, store: Store, method: str, seed_index: 
     """
     trained, content = load_trained(path)
     check_origin(path, content, config, store, method, seed_index)
-    return trained
+    return trained.for_task(config.training.main_task)

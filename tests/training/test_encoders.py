@@ -142,7 +142,7 @@ def test_sizes_set_what_is_not_set_by_hand(name: str, millions: float) -> None:
 
 
 def test_a_shape_for_the_network_of_fixed_layers_is_refused() -> None:
-    with pytest.raises(ValidationError, match="kind rs3l has the layers of its publication; leave width, layers"):
+    with pytest.raises(ValidationError, match="kind rs3l has the layers of its publication; leave size, width, layers"):
         EncoderConfig(kind="rs3l", width=64)
 
 

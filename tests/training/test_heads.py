@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -19,7 +20,7 @@ from training.data.loader import in_order
 from training.evaluate import embed
 from training.fit import STATE, place
 from training.heads import evaluate_encoder
-from training.pretrain import Trained, open_store, pretrain, save
+from training.pretrain import open_store, pretrain, save
 from training.results import EvaluationResult
 
 Toy = Callable[[int, int], dict[str, Path]]
@@ -67,7 +68,7 @@ def test_a_killed_fine_tuning_goes_on_to_the_same_numbers(
     record = json.loads((tmp_path / "again" / run / "run.json").read_text())
     assert record["cost"]["steps"] == len(steps)
     assert record["cost"]["cpu_s"] == again.heads_cpu_s["finetuned"] > 0
-    of_other = Trained(other.encoder, trained.normalisation, "resim", 0, trained.cost, trained.history)
+    of_other = replace(trained, encoder=other.encoder)
     evaluate_encoder(store, config, of_other, folder=tmp_path / "again")
     assert len(steps_of(tmp_path / "again" / run, 2)) == len(steps)
 

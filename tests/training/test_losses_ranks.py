@@ -1,6 +1,7 @@
 """Two processes with half of a batch each get the loss and the gradients of one process with all of it."""
 
 import os
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,14 @@ from torch import Tensor, distributed, multiprocessing, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from training.config import OptimiserConfig, PretrainConfig
+from training.data.fetch import Store
 from training.fit import History, Run
 from training.learner import Learner
 from training.losses import objective
 from training.meter import Clock, Meter, peak_mb
 from training.pretrain import cost_of
+
+Toy = Callable[[int, int], dict[str, Path]]
 
 CASES: list[dict[str, Any]] = [
     {"loss": "ntxent"},
@@ -102,12 +106,12 @@ def test_the_price_is_of_all_ranks_with_the_wall_time_of_the_first(of_ranks: lis
 
 @pytest.mark.parametrize(("rank", "counted"), [("0", 30.0), ("1", 0.0)])
 def test_what_all_ranks_took_before_a_kill_is_counted_once(
-    monkeypatch: pytest.MonkeyPatch, rank: str, counted: float
+    monkeypatch: pytest.MonkeyPatch, toy: Toy, rank: str, counted: float
 ) -> None:
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")
     monkeypatch.setenv("RANK", rank)
     run = Run.begin(None, {})
-    learner = Learner(_network(), torch.sum, OptimiserConfig(), float, "", run)
+    learner = Learner(_network(), torch.sum, OptimiserConfig(), float, "", run, Store(toy(80, 40), 12, 8).index)
     metered = {"cpu_s": {"read": 30.0}, "objects": {"read": 4}}
     before = {"history": asdict(History()), "clock": {"cpu_s": 30.0, "wall_s": 20.0}, "meter": metered}
     learner.on_load_checkpoint({"state_dict": learner.state_dict(), **before})
