@@ -200,7 +200,7 @@ def test_robustness_puts_every_view_and_method_at_its_figure_with_chance_marked(
     marks = [c for c in figure.axes[1].collections if len(c.get_segments()) == 1 and len(c.get_segments()[0]) == 2]
     levels = [mark.get_segments()[0][:, 1] for mark in marks if np.ptp(mark.get_segments()[0][:, 1]) == 0]
     assert np.array(levels) == pytest.approx(np.full((2 * 4, 2), 3 * 0.02 + 0.005))
-    assert "chance: the same method's largest on shower_seed" in _texts(figure)
+    assert "chance" in _texts(figure)
 
 
 @pytest.mark.parametrize(("task", "panels"), [("h_qcd", 2), ("three", 1), ("mass", 2)])
@@ -291,7 +291,7 @@ def test_the_mark_of_chance_is_the_largest_of_its_views() -> None:
     marks = [mark.get_segments() for mark in figure.axes[1].collections]
     levels = {round(m[0][0, 1], 6) for m in marks if len(m) == 1 and len(m[0]) == 2 and np.ptp(m[0][:, 1]) == 0}
     assert levels == {0.065}
-    assert "chance: the same method's largest on fsr_mur_half, shower_seed" in _texts(figure)
+    assert "chance" in _texts(figure)
     none = robustness(comparison.model_copy(update={"chance": []}))
     assert not [text for text in _texts(none) if text.startswith("chance")]
 

@@ -47,7 +47,7 @@ def robustness(comparison: Comparison) -> Figure:
     handles = method_handles(comparison)
     chance = [view for view in views if view in comparison.chance]
     if chance:
-        told = f"chance: the same method's largest on {', '.join(chance)}"
+        told = "chance"
         handles.append(Line2D([], [], color="black", lw=1.2, ls=":", label=told))
     told = (
         f"Test split, flat weights, {most_labels(comparison):.0%} of the labels; bars: 95 % over seeds and test events"
