@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from training.files import read_model
-from training.results import Benefit, Comparison, Estimate
+from training.results import OWN_HEAD, Benefit, Comparison, Estimate
 
 
 def main() -> None:
@@ -44,7 +44,7 @@ def _table(rows: Sequence[Benefit], figure: str, digits: int) -> str:
         cells.setdefault((row.method, row.head), {})[row.view] = _cell(row.figures[figure], digits)
     lines = ["| " + " | ".join(["method", *views]) + " |", "|---" * (1 + len(views)) + "|"]
     for (method, head), found in cells.items():
-        name = method if head == "own" else f"{method}, {head}"
+        name = method if head == OWN_HEAD else f"{method}, {head}"
         lines.append("| " + " | ".join([name, *(found.get(view, "") for view in views)]) + " |")
     return "\n".join(lines)
 

@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 Weighting = Literal["flat", "physical"]
+OWN_HEAD = "own"  # of a network that classifies itself
 
 
 class _Result(BaseModel):

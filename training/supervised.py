@@ -41,10 +41,9 @@ from training.meter import Meter
 from training.methods import KINDS, Kind
 from training.pretrain import check_origin, check_seed_index, cost_of, normalisation_of, source_of, validation_loader
 from training.provenance import Result, made_before, origin_of, provenance, record, record_cost
-from training.results import EvaluationResult
+from training.results import OWN_HEAD, EvaluationResult
 from training.tasks import Labels, check_tasks, labels_of, loss, n_outputs
 
-HEAD = "own"  # the network classifies itself
 FORMAT, VERSION = "resim-classifiers", 2
 
 
@@ -149,7 +148,7 @@ def _check_targets(store: Store, config: TrainingConfig, method: str) -> None:
 def contenders(config: Config) -> list[Contender]:
     """List what is trained: tasks in their order, most labels first."""
     fractions = sorted(config.evaluation.label_fractions, reverse=True)
-    return [Contender(task, HEAD, fraction) for task in config.training.tasks for fraction in fractions]
+    return [Contender(task, OWN_HEAD, fraction) for task in config.training.tasks for fraction in fractions]
 
 
 def runs(store: Store, config: Config, method: str, seed_index: int, folder: Path | None) -> Iterator[Run]:
@@ -206,7 +205,7 @@ def is_finished(path: Path, config: Config, store: Store, method: str, seed_inde
 
 
 def _contenders_in(content: Mapping[str, Any]) -> list[Contender]:
-    return [Contender(each["task"], HEAD, each["fraction"]) for each in content["classifiers"]]
+    return [Contender(each["task"], OWN_HEAD, each["fraction"]) for each in content["classifiers"]]
 
 
 def load_for(path: Path, config: Config, store: Store, method: str, seed_index: int) -> Supervised:
@@ -260,7 +259,7 @@ def train(
         classifier.width.fill_(labels.value[rows].std() or 1.0)
     labels = replace(labels, value=(labels.value - classifier.centre.item()) / classifier.width.item())
     (method,) = settings.methods
-    kind = settings.kind(method) if of.head == HEAD else KINDS["supervised"]
+    kind = settings.kind(method) if of.head == OWN_HEAD else KINDS["supervised"]
     key = (settings.seed, "supervised", seed_index)
     loader = loader_of(store, settings, kind, labels, rows, normalisation, key, run.meter)
     epochs = -(-settings.supervised.steps // loader.steps(1))

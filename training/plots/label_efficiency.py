@@ -7,12 +7,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from training.plots.common import colours, method_handles, name_above, quality_of
-from training.results import Comparison
+from training.results import OWN_HEAD, Comparison
 
 _ACROSS = 3  # panels in a row
 _MARKERS = ("o", "^", "s")  # of heads
 _LABELLED = "--"
-_OWN = "own"  # the head of a network that classifies itself
 _SLOT = 1.25  # the factor between the outermost of what has as many labels
 
 
@@ -28,7 +27,7 @@ def label_efficiency(comparison: Comparison) -> Figure:
     for panel in panels[len(tasks) :]:
         panel.remove()
     handles = method_handles(comparison)
-    heads = {head: marker for head, marker in markers(comparison).items() if head != _OWN}
+    heads = {head: marker for head, marker in markers(comparison).items() if head != OWN_HEAD}
     if len(heads) > 1:
         handles += [Line2D([], [], color="black", marker=m, ls="none", label=f"head {h}") for h, m in heads.items()]
     told = "Nominal, test split, flat weights; bars: 95 % over seeds and test events"
@@ -40,8 +39,8 @@ def label_efficiency(comparison: Comparison) -> Figure:
 
 def markers(comparison: Comparison) -> dict[str, str]:
     """Give each head its marker, by the order of the config; a network without one has the first's."""
-    heads = [head for head in dict.fromkeys(row.head for row in comparison.benefits) if head != _OWN]
-    return {_OWN: _MARKERS[0], **dict(zip(heads, _MARKERS, strict=False))}
+    heads = [head for head in dict.fromkeys(row.head for row in comparison.benefits) if head != OWN_HEAD]
+    return {OWN_HEAD: _MARKERS[0], **dict(zip(heads, _MARKERS, strict=False))}
 
 
 def _panel(panel: Axes, comparison: Comparison, task: str) -> None:

@@ -9,10 +9,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from training.plots.common import colours, method_handles, name_above
-from training.results import Comparison, MethodSummary
+from training.results import OWN_HEAD, Comparison, MethodSummary
 
 _COLUMNS = 3
-OWN = "own"  # the head of a supervised network
 _LABELS = {
     "auc": "AUC of a linear probe",
     "accuracy": "accuracy of a linear probe",
@@ -25,7 +24,7 @@ _Curves = Callable[[MethodSummary], Sequence[Sequence[float]]]
 
 def training_curves(comparison: Comparison) -> Figure:
     """Draw a panel for each loss and each figure of the probe: mean over seeds, and the band that they span."""
-    labelled = {row.method for row in comparison.benefits if row.head == OWN}
+    labelled = {row.method for row in comparison.benefits if row.head == OWN_HEAD}
     shown: list[tuple[str, list[str], _Curves]] = []
     for of, methods in (
         ("of pairs", [m for m in comparison.methods if m not in labelled]),
