@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+import sysconfig
 import tomllib
 from importlib import metadata
 from pathlib import Path
@@ -66,7 +67,9 @@ def test_every_declared_requirement_is_pinned() -> None:
 
 def test_the_pins_are_closed_and_are_what_is_installed() -> None:
     """Follow the installed packages' own requirements: each is pinned, and its version is the pin."""
-    installed = {canonicalize_name(d.name): d.version for d in metadata.distributions()}
+    # Not all of sys.path: setuptools, once imported, adds a folder with its own copies of packages, of other versions.
+    site = [sysconfig.get_path("purelib")]
+    installed = {canonicalize_name(d.name): d.version for d in metadata.distributions(path=site)}
     todo, seen = declared(*EXTRAS) & installed.keys(), set[NormalizedName]()
     while todo:
         name = todo.pop()
