@@ -37,9 +37,9 @@ from resim.jets.cards import DetectorSettings, detector_settings
 from resim.jets.detector import detect
 from resim.jets.pythia import initialise, make
 from resim.jets.records import read_hadrons
-from resim.jets.states import Candidates, Hadrons, HardEvents, Ragged
+from resim.jets.states import Candidates, Hadrons, HardEvents
 from resim.keys import Stream, stream
-from resim.ragged import offsets_of, row_of
+from resim.ragged import Ragged, offsets_of, row_of
 
 REFERENCE = Path(__file__).parents[2] / "shared" / "reference" / "delphes"
 SAMPLES = ("qcd", "hbb")

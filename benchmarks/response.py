@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from resim.jets.clustering import Jets, JetSettings, cluster
 from resim.jets.detector import NEUTRAL_HADRON, PHOTON
-from resim.jets.states import F8, I8, Candidates, Hadrons, Ragged
+from resim.jets.states import F8, I8, Candidates, Hadrons
 from resim.jets.substructure import kinematics, mass, softdrop
 from resim.jets.truth import match
-from resim.ragged import offsets_of, row_of, select_elements
+from resim.ragged import Ragged, offsets_of, row_of, select_elements
 
 Window = tuple[float, float]
 Mask = NDArray[np.bool_]

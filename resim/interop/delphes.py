@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from resim.errors import UserError
 from resim.jets.detector import CHARGED_HADRON, ELECTRON, MUON, NEUTRAL_HADRON, PHOTON
-from resim.jets.states import F8, Candidates, Hadrons, Ragged
-from resim.ragged import offsets_of, row_of
+from resim.jets.states import F8, Candidates, Hadrons
+from resim.ragged import Ragged, offsets_of, row_of
 
 _TREE, _EVENT = "Delphes", "Event.Number"
 _TRACK = ("PT", "Eta", "Phi", "Mass", "Charge", "PID", "D0", "DZ", "ErrorD0", "ErrorDZ")

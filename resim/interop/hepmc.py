@@ -25,8 +25,8 @@ from numpy.typing import NDArray
 from resim.errors import UserError
 from resim.jets.pythia import make
 from resim.jets.records import charges_of, heavy_hadrons
-from resim.jets.states import I4, I8, Hadrons, HardEvents, Ragged
-from resim.ragged import offsets_of, row_of, select_elements
+from resim.jets.states import I4, I8, Hadrons, HardEvents
+from resim.ragged import Ragged, offsets_of, row_of, select_elements
 
 # What the library finds wrong goes into our own one line.
 pyhepmc.Setup.print_errors = False

@@ -18,8 +18,8 @@ import numpy as np
 import pylhe
 
 from resim.errors import UserError
-from resim.jets.states import HardEvents, Ragged
-from resim.ragged import offsets_of, row_of
+from resim.jets.states import HardEvents
+from resim.ragged import Ragged, offsets_of, row_of
 
 _INTEGERS = ("id", "status", "mother1", "mother2", "color1", "color2")
 _NUMBERS = ("px", "py", "pz", "e", "m", "lifetime", "spin")

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from resim.errors import UserError
 from resim.jets.cards import Calorimeter, DetectorSettings, Efficiency, PtResolution, Region, Tracking
-from resim.jets.states import F8, I4, I8, NEUTRINOS, Candidates, Hadrons, Ragged
+from resim.jets.states import F8, I4, I8, NEUTRINOS, Candidates, Hadrons
 from resim.keys import Stream, to_normal
-from resim.ragged import offsets_of, row_of
+from resim.ragged import Ragged, offsets_of, row_of
 
 CHARGED_HADRON, NEUTRAL_HADRON, PHOTON, ELECTRON, MUON = range(5)
 """Codes of `kind` in `Candidates`."""

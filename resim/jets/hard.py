@@ -12,9 +12,9 @@ from resim.errors import UserError
 from resim.interop.lhe import LesHouchesFile
 from resim.jets.pythia import initialise, make
 from resim.jets.replay import REPLAY_SETTINGS, Replay
-from resim.jets.states import PARTON_INTEGERS, PARTON_NUMBERS, HardEvents, Ragged
+from resim.jets.states import PARTON_INTEGERS, PARTON_NUMBERS, HardEvents
 from resim.keys import Stream, block_seed
-from resim.ragged import offsets_of
+from resim.ragged import Ragged, offsets_of
 from resim.store import Checkpoint, Column
 
 # A violated phase-space maximum must not change later events (they would depend on earlier blocks): the event that

@@ -18,8 +18,8 @@ from resim.chain import Settings
 from resim.jets.engine import NO_SHOWER, Cuts
 from resim.jets.pythia import initialise, make
 from resim.jets.replay import REPLAY_SETTINGS, Replay, next_batches
-from resim.jets.states import HardEvents, Origin, Ragged, Records
-from resim.ragged import offsets_of, row_of, select_elements
+from resim.jets.states import HardEvents, Origin, Records
+from resim.ragged import Ragged, offsets_of, row_of, select_elements
 from resim.store import Checkpoint, Column
 
 _INTEGERS = ("id", "status", "mother1", "mother2", "daughter1", "daughter2", "col", "acol")

@@ -27,9 +27,9 @@ from tqdm import tqdm
 from resim.errors import UserError
 from resim.jets.pythia import initialise, make
 from resim.jets.records import read_hadrons
-from resim.jets.states import F8, I8, NEUTRINOS, Hadrons, HardEvents, Ragged
+from resim.jets.states import F8, I8, NEUTRINOS, Hadrons, HardEvents
 from resim.keys import Stream, block_seed, to_normal
-from resim.ragged import offsets_of, row_of
+from resim.ragged import Ragged, offsets_of, row_of
 
 FORMAT, VERSION = "resim-pool", 2
 BLOCK = 500  # events a seed

@@ -7,8 +7,8 @@ import awkward as ak
 import numpy as np
 from numpy.typing import NDArray
 
-from resim.jets.states import HEAVY_COLUMNS, PARTICLE_COLUMNS, Hadrons, HardEvents, Ragged
-from resim.ragged import row_of, select_elements
+from resim.jets.states import HEAVY_COLUMNS, PARTICLE_COLUMNS, Hadrons, HardEvents
+from resim.ragged import Ragged, row_of, select_elements
 
 _LIGHT = 400  # no heavy hadron has a smaller PDG id, and most particles do
 _SYSTEM_ROWS = 3  # Pythia's record opens with the system and the two beams; the hard process follows

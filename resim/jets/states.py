@@ -1,60 +1,18 @@
 """The states between the stages of the jets lane. GeV, mm; a block of events in flat columns."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from resim.ragged import interleave, offsets_of, select_rows
+from resim.ragged import Ragged, select_rows
 
 F8 = NDArray[np.float64]
 I4 = NDArray[np.int32]
 I8 = NDArray[np.int64]
 NEUTRINOS = (12, 14, 16)  # PDG ids
-
-
-@dataclass(frozen=True)
-class Ragged:
-    """Rows of particles: `offsets` (n + 1,) and one flat array a column, each (offsets[-1],)."""
-
-    offsets: I8
-    columns: dict[str, NDArray[Any]]
-
-    def __getitem__(self, name: str) -> NDArray[Any]:
-        return self.columns[name]
-
-    def __len__(self) -> int:
-        return len(self.offsets) - 1
-
-    @classmethod
-    def empty(cls, n: int, columns: Mapping[str, type]) -> Self:
-        """Give n rows without any particle, with these columns and types."""
-        none: dict[str, NDArray[Any]] = {name: np.empty(0, dtype=dtype) for name, dtype in columns.items()}
-        return cls(np.zeros(n + 1, dtype=np.int64), none)
-
-    @classmethod
-    def join(cls, pieces: Sequence[Self]) -> Self:
-        """Put rows behind each other; all pieces (at least one) have the columns of the first."""
-        counts = np.concatenate([np.diff(piece.offsets) for piece in pieces])
-        names = pieces[0].columns
-        return cls(offsets_of(counts), {name: np.concatenate([piece[name] for piece in pieces]) for name in names})
-
-    def beside(self, other: "Ragged") -> "Ragged":
-        """Put the elements of each row of another table behind the ones of the same row; columns as here."""
-        columns = {n: interleave(c, self.offsets, other[n], other.offsets) for n, c in self.columns.items()}
-        return Ragged(self.offsets + other.offsets, columns)
-
-    def between(self, first: int, stop: int) -> "Ragged":
-        """Give a stretch of rows, without a copy of the elements."""
-        start, end = self.offsets[first], self.offsets[stop]
-        return Ragged(self.offsets[first : stop + 1] - start, {n: c[start:end] for n, c in self.columns.items()})
-
-    def take(self, rows: NDArray[Any]) -> Self:
-        """Select rows by index or mask."""
-        offsets, elements = select_rows(self.offsets, rows)
-        return type(self)(offsets, {name: column[elements] for name, column in self.columns.items()})
 
 
 PARTON_INTEGERS = ("id", "status", "mother1", "mother2", "col", "acol")

@@ -11,8 +11,7 @@ from resim.interop.delphes import read_delphes
 from resim.interop.hepmc import read_hepmc
 from resim.jets.clustering import JetSettings, cluster
 from resim.jets.detector import MUON, NEUTRAL_HADRON, PHOTON
-from resim.jets.states import Ragged
-from resim.ragged import row_of
+from resim.ragged import Ragged, row_of
 from tests.interop.reference import reference
 
 

@@ -11,8 +11,8 @@ from resim.config import Engine
 from resim.errors import UserError
 from resim.interop.hepmc import read_hepmc, write_hepmc
 from resim.jets.external import read_incoming
-from resim.jets.states import Hadrons, Ragged
-from resim.ragged import row_of
+from resim.jets.states import Hadrons
+from resim.ragged import Ragged, row_of
 from tests.jets.events import ENERGY, nominal
 
 N = 6

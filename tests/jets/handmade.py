@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from resim.jets.states import Candidates, Hadrons, HardEvents, Ragged
-from resim.ragged import offsets_of
+from resim.jets.states import Candidates, Hadrons, HardEvents
+from resim.ragged import Ragged, offsets_of
 
 SPECIES = {
     11: (-1, 0.000511),

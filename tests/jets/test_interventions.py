@@ -18,9 +18,10 @@ from resim.jets import lane
 from resim.jets.engine import Pythia
 from resim.jets.features import JET_COLUMNS
 from resim.jets.pileup import make_pool
-from resim.jets.states import HardEvents, Origin, Ragged
+from resim.jets.states import HardEvents, Origin
 from resim.keys import Stream
 from resim.plan import choose_views, plan_views
+from resim.ragged import Ragged
 from resim.simulate import Simulation, simulate_part
 from resim.store import Part
 from resim.store.tables import SLOTS

@@ -18,8 +18,8 @@ from resim.jets.detector import detect
 from resim.jets.features import JET_COLUMNS
 from resim.jets.pileup import PileupSettings, Pool, make_pool, overlay, read_pool, recipe
 from resim.jets.pythia import initialise, make
-from resim.jets.states import Candidates, Hadrons, Ragged
-from resim.ragged import row_of
+from resim.jets.states import Candidates, Hadrons
+from resim.ragged import Ragged, row_of
 from tests.jets.events import SEED, nominal
 
 SETTINGS: dict[str, Any] = {"Beams:eCM": 13000.0, "SoftQCD:nonDiffractive": True}

@@ -16,7 +16,8 @@ from resim.jets.clustering import JetSettings, make_objects
 from resim.jets.detector import detect
 from resim.jets.features import JET_COLUMNS
 from resim.jets.records import _flavour
-from resim.jets.states import Hadrons, HardEvents, Ragged
+from resim.jets.states import Hadrons, HardEvents
+from resim.ragged import Ragged
 from tests.jets.events import ENERGY, SEED, decay, hard_block, nominal, rehadronize, shower_of, steps
 
 CMS = detector_settings({}, "test")
