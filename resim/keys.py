@@ -90,7 +90,7 @@ def _high(a: np.uint64, b: np.uint64) -> np.uint64:
 
 
 @njit(cache=True)
-def _four(k0: np.uint64, k1: np.uint64, event: int, place: int) -> Four:
+def four(k0: np.uint64, k1: np.uint64, event: int, place: int) -> Four:
     """Draw four uniforms in [0, 1) from a block of the event's counters.
 
     NumPy raises the counter before it draws, so place 0 has counter 1.
@@ -116,7 +116,7 @@ def _draw(key: NDArray[np.uint64], events: NDArray[np.int64], offsets: NDArray[n
     numbers = np.empty(offsets[-1])
     for row in range(len(events)):
         for start in range(offsets[row], offsets[row + 1], 4):
-            four = _four(key[0], key[1], events[row], (start - offsets[row]) // 4)
+            four = four(key[0], key[1], events[row], (start - offsets[row]) // 4)
             for i in range(min(4, offsets[row + 1] - start)):
                 numbers[start + i] = four[i]
     return numbers
@@ -126,7 +126,7 @@ def _draw(key: NDArray[np.uint64], events: NDArray[np.int64], offsets: NDArray[n
 def _draw_at(key: NDArray[np.uint64], events: NDArray[np.int64], places: NDArray[np.int64]) -> NDArray[np.float64]:
     numbers = np.empty((len(events), 4))
     for i in range(len(events)):
-        four = _four(key[0], key[1], events[i], places[i])
+        four = four(key[0], key[1], events[i], places[i])
         numbers[i, 0], numbers[i, 1], numbers[i, 2], numbers[i, 3] = four
     return numbers
 

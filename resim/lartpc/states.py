@@ -19,7 +19,9 @@ I8 = NDArray[np.int64]
 SEGMENT_COLUMNS: dict[str, type] = {
     "pdg": np.int32,
     "track": np.int32,
-    **dict.fromkeys(("x_start", "y_start", "z_start", "x_end", "y_end", "z_end", "length", "energy", "time"), np.float32),
+    **dict.fromkeys(
+        ("x_start", "y_start", "z_start", "x_end", "y_end", "z_end", "length", "energy", "time"), np.float32
+    ),
 }
 PIXEL_COLUMNS: dict[str, type] = {"pixel": np.int64, "first": np.int32, "ticks": np.int32}
 HIT_COLUMNS: dict[str, type] = {"pixel": np.int64, "time": np.float32, "adc": np.float32}

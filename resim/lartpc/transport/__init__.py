@@ -1,0 +1,1 @@
+"""Compiled transport of particles in liquid argon."""
