@@ -116,9 +116,9 @@ def _draw(key: NDArray[np.uint64], events: NDArray[np.int64], offsets: NDArray[n
     numbers = np.empty(offsets[-1])
     for row in range(len(events)):
         for start in range(offsets[row], offsets[row + 1], 4):
-            four = four(key[0], key[1], events[row], (start - offsets[row]) // 4)
+            drawn = four(key[0], key[1], events[row], (start - offsets[row]) // 4)
             for i in range(min(4, offsets[row + 1] - start)):
-                numbers[start + i] = four[i]
+                numbers[start + i] = drawn[i]
     return numbers
 
 
@@ -126,8 +126,8 @@ def _draw(key: NDArray[np.uint64], events: NDArray[np.int64], offsets: NDArray[n
 def _draw_at(key: NDArray[np.uint64], events: NDArray[np.int64], places: NDArray[np.int64]) -> NDArray[np.float64]:
     numbers = np.empty((len(events), 4))
     for i in range(len(events)):
-        four = four(key[0], key[1], events[i], places[i])
-        numbers[i, 0], numbers[i, 1], numbers[i, 2], numbers[i, 3] = four
+        drawn = four(key[0], key[1], events[i], places[i])
+        numbers[i, 0], numbers[i, 1], numbers[i, 2], numbers[i, 3] = drawn
     return numbers
 
 

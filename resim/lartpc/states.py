@@ -37,7 +37,11 @@ class _Block:
     def take(self, rows: NDArray[Any]) -> Self:
         """Select events by index or mask."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}
-        return type(self)(**{n: v.take(rows) if isinstance(v, Ragged | _Block) else v[rows] for n, v in values.items()})
+        kept: dict[str, Any] = {
+            name: value.take(rows) if isinstance(value, Ragged | _Block) else value[rows]
+            for name, value in values.items()
+        }
+        return type(self)(**kept)
 
     @classmethod
     def join(cls, pieces: Sequence[Self]) -> Self:
@@ -83,9 +87,9 @@ class Deposits(_Block):
 class Charge(_Block):
     """Electrons that arrive at the anodes.
 
-    `clouds` columns, one for each segment that drifts somewhere: start and end (cm) as the segment's, electrons (float64, at
-    the anode), plane (int32, number of the anode), drift_time (µs, of the middle), arrival (µs), sigma_long and sigma_trans (cm),
-    dx_drift ... as `charge.py` says.
+    `clouds` columns, one for each segment that drifts somewhere: start and end (cm) as the segment's, electrons (at the
+    anode), plane (int32, number of the anode), drift_time (µs, of the middle), arrival (µs), sigma_long and sigma_trans
+    (cm).
     """
 
     deposits: Deposits
@@ -98,8 +102,8 @@ class Charge(_Block):
 class Pixels(_Block):
     """Charge induced on pixels, tick by tick.
 
-    `pixels` columns (`PIXEL_COLUMNS`): pixel (id, see geometry.py), first (tick of the first entry), ticks (their number);
-    rising pixel, first. `charge`: (sum of ticks,) float32, electrons a tick of 0.1 µs, pixel after pixel.
+    `pixels` columns (`PIXEL_COLUMNS`): pixel (id, see geometry.py), first (tick of the first entry), ticks (their
+    number); rising pixel, first. `charge`: (sum of ticks,) float32, electrons a tick of 0.1 µs, pixel after pixel.
     """
 
     source: Charge
