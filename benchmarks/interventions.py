@@ -107,7 +107,7 @@ def _of_sample(config: Config, sample: str, events: int, turns: int, names: set[
     """Give medians over turns: view -> CPU seconds that it adds over those of a full event; `full_ms` beside."""
     views = _simulation(config, sample, events, turns, VIEWS)
     banded = _simulation(config, sample, events, turns, {NOMINAL: {}}, shower=BANDS)
-    kept = _simulation(config, sample, events, turns, FROM_DISK, checkpoint="parton")
+    kept = _simulation(config, sample, events, turns, FROM_DISK, checkpoint="shower")
     pool = folder / "pool"
     make_pool(pool, pool_settings(views.config), views.config.pileup.events, views.config.seed)
     views = replace(views, pool=pool)

@@ -17,6 +17,7 @@ from resim.chain import NOMINAL
 from resim.config import Config
 from resim.cost import marginal_cost
 from resim.jets import pythia
+from resim.jets.lane import JetsLane
 from resim.jets.replay import REPLAY_SETTINGS, Replay
 from resim.plan import choose_views
 from resim.simulate import Simulation, simulate_part
@@ -58,16 +59,17 @@ class Bare:
     """Pythia alone, on the hard processes of a sample."""
 
     def __init__(self, simulation: Simulation) -> None:
-        self._simulation = simulation
+        assert isinstance(simulation.lane, JetsLane)
+        self._simulation, lane = simulation, simulation.lane
         step = next(view for view in simulation.all_views if view.name == "shower_seed").path[0]
         self._stream = step.stream(simulation.config.seed, simulation.sample)
         chain = simulation.config.chain
         settings = [
-            *simulation.lane.inherited,
-            *(pair for stage in simulation.lane.fused for pair in chain.get(stage, {}).items()),
+            *lane.inherited,
+            *(pair for stage in lane.fused for pair in chain.get(stage, {}).items()),
         ]
         self._pythia: Any = pythia.make([*settings, *REPLAY_SETTINGS.items()])
-        self._source = Replay(self._pythia.rndm, simulation.lane.energy)
+        self._source = Replay(self._pythia.rndm, lane.energy)
         self._pythia.setLHAupPtr(self._source)
         pythia.initialise(self._pythia, settings)
 

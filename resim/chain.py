@@ -17,16 +17,42 @@ Settings = tuple[tuple[str, Any], ...]
 may care (Pythia: `25:onMode = off` before `25:onIfMatch`)."""
 
 
+_STEPS = 8
+
+
 class Draw(NamedTuple):
-    """A setting that is drawn anew for each event, out of a few values: engines fix their settings when they start."""
+    """A setting that is drawn anew for each event.
+
+    Engines fix their settings when they start, so most stages take one of a few values, the `options`; a stage that
+    takes a number for each event is given any in the range, unless the config asks for a few.
+    """
 
     kind: str
-    options: tuple[Any, ...]
+    """choose, uniform, or log_uniform."""
+    given: tuple[float, ...]
+    """The values to choose from, or the ends of the range."""
+    steps: int | None = None
+    """Into how many steps a range is cut, whose middles are drawn; None leaves it to the stage."""
 
-    def choose(self, step: "Step", name: str, events: NDArray[np.int64], seed: int, sample: str) -> NDArray[np.int64]:
-        """Give the place of each event's value in `options`, (n,); the draws are the step's, of this setting alone."""
-        uniform = step.stream(seed, sample).child(f"draw {name}").uniform(events, np.ones_like(events), 1)[:, 0]
-        return (uniform * len(self.options)).astype(np.int64)
+    @property
+    def options(self) -> tuple[float, ...]:
+        """A few values."""
+        if self.kind == "choose":
+            return self.given
+        steps = self.steps or _STEPS
+        return tuple(self._between((np.arange(steps) + 0.5) / steps).tolist())
+
+    def values(self, uniform: NDArray[np.float64], by_event: bool) -> NDArray[np.float64]:
+        """Turn uniforms in [0, 1) into values: out of `options`, or any where the stage takes one for each event."""
+        if by_event and self.steps is None and self.kind != "choose":
+            return self._between(uniform)
+        return np.array(self.options, dtype=np.float64)[(uniform * len(self.options)).astype(np.int64)]
+
+    def _between(self, share: NDArray[np.float64]) -> NDArray[np.float64]:
+        if self.kind == "uniform":
+            return self.given[0] + (self.given[1] - self.given[0]) * share
+        low, high = np.log(self.given)
+        return np.exp(low + (high - low) * share)
 
 
 @runtime_checkable
@@ -95,6 +121,10 @@ class Step:
     def stream(self, seed: int, sample: str) -> Stream:
         """Name the stream of this run."""
         return stream(seed, sample, self.stage, self.view, self.replica)
+
+    def uniforms(self, name: str, events: NDArray[np.int64], seed: int, sample: str) -> NDArray[np.float64]:
+        """Draw a uniform for each event, for a setting of this run alone, (n,)."""
+        return self.stream(seed, sample).child(f"draw {name}").uniform(events, np.ones_like(events), 1)[:, 0]
 
 
 @dataclass(frozen=True)
@@ -167,6 +197,8 @@ class Walk:
     """Steps whose states are kept now."""
     keep: Callable[[Step, Any], None] = lambda step, state: None
     """Told of the states after these."""
+    by_event: Container[str] = ()
+    """Stages that take an array, a number for each event, for a setting that is drawn."""
     option: int | None = None
     """Take this of the values of every draw (modulo their number) instead of what the events draw."""
 
@@ -197,11 +229,13 @@ def _descend(node: Node, state: State, context: Walk) -> Iterator[tuple[View, An
         [child for child in current.children if child is not following] if current else []
         for current, following in zip(nodes, [*nodes[1:], None], strict=True)
     ]
-    if len(nodes) > 1 and nodes[1] is None and context.has(node.step):
-        with context.meter.measure(f"restore {node.step.stage}", forks[0][0].owner, events=len(state.event)):
+    if (len(nodes) == 1 or nodes[1] is None) and context.has(node.step):
+        with context.meter.measure(f"restore {node.step.stage}", _first_owner(node), events=len(state.event)):
             before = context.restore(node.step, state)
         _report_losses(node, state, before, context, node.step.stage)
         yield from walk(forks[0], before, context)
+        if not node.children:
+            yield from _leaves(node, before, context)
         return
     kept = [step in context.to_keep for step in steps]
     wanted = [bool(fork) or keep for fork, keep in zip(forks, kept, strict=True)]
@@ -212,8 +246,18 @@ def _descend(node: Node, state: State, context: Walk) -> Iterator[tuple[View, An
     for current, fork, after in zip(nodes, forks, states, strict=True):
         yield from walk(fork, after, context)
         if current is not None and not current.children:
-            mine = _of_splits(after, current.splits, context)
-            yield from ((view, mine) for view in current.leaves)
+            yield from _leaves(current, after, context)
+
+
+def _leaves(node: Node, state: Any, context: Walk) -> Iterator[tuple[View, Any]]:
+    """Yield the views that end with a run."""
+    mine = _of_splits(state, node.splits, context)
+    yield from ((view, mine) for view in node.leaves)
+
+
+def _first_owner(node: Node) -> str:
+    """Name the view that pays for what is brought back: the first that goes on from there."""
+    return node.children[0].owner if node.children else node.owner
 
 
 def _metered(node: Node, steps: Sequence[Step], state: State, keep: Sequence[bool], context: Walk) -> list[Any]:
@@ -249,18 +293,27 @@ def _drawn(
     steps: Sequence[Step], events: NDArray[np.int64], context: Walk
 ) -> Iterator[tuple[NDArray[np.int64], Sequence[Step]]]:
     """Split events by the values that they drew: gives their rows, and the steps with these values set."""
+    steps = [_with_arrays(step, events, context) if step.stage in context.by_event else step for step in steps]
     draws = [(step, name, draw) for step in steps for name, draw in draws_of(step.settings).items()]
     if not draws or not len(events):
         yield np.arange(len(events)), [replace(step, settings=first_values(step.settings)) for step in steps]
         return
     if context.option is None:
-        chosen = [draw.choose(step, name, events, context.seed, context.sample) for step, name, draw in draws]
+        drawn = [step.uniforms(name, events, context.seed, context.sample) for step, name, _ in draws]
+        chosen = [(u * len(draw.options)).astype(np.int64) for u, (_, _, draw) in zip(drawn, draws, strict=True)]
     else:
         chosen = [np.full(len(events), context.option % len(draw.options)) for _, _, draw in draws]
     groups, group = np.unique(np.array(chosen), axis=1, return_inverse=True)
     for i, places in enumerate(groups.T.tolist()):
         values = [(step, name, draw.options[k]) for (step, name, draw), k in zip(draws, places, strict=True)]
         yield np.flatnonzero(group == i), [_set(step, {n: v for s, n, v in values if s is step}) for step in steps]
+
+
+def _with_arrays(step: Step, events: NDArray[np.int64], context: Walk) -> Step:
+    """Put in place of each draw the events' numbers, (n,)."""
+    draws = draws_of(step.settings)
+    uniforms = {name: step.uniforms(name, events, context.seed, context.sample) for name in draws}
+    return _set(step, {name: draw.values(uniforms[name], by_event=True) for name, draw in draws.items()})
 
 
 def _set(step: Step, values: Mapping[str, Any]) -> Step:
@@ -277,13 +330,15 @@ def draws_of(settings: Settings) -> dict[str, Draw]:
     return {name: value for name, value in settings if isinstance(value, Draw)}
 
 
-def drawn_values(view: View, events: NDArray[np.int64], seed: int, sample: str) -> dict[str, NDArray[np.float64]]:
+def drawn_values(
+    view: View, events: NDArray[np.int64], seed: int, sample: str, by_event: Container[str] = ()
+) -> dict[str, NDArray[np.float64]]:
     """Tell what each event drew for the settings of a view that are drawn: name -> (n,)."""
-    found = {}
-    for step in view.path:
-        for name, draw in draws_of(step.settings).items():
-            found[name] = np.array(draw.options, dtype=np.float64)[draw.choose(step, name, events, seed, sample)]
-    return found
+    return {
+        name: draw.values(step.uniforms(name, events, seed, sample), step.stage in by_event)
+        for step in view.path
+        for name, draw in draws_of(step.settings).items()
+    }
 
 
 def _report_losses(node: Node, before: Any, after: Any, context: Walk, stage: str) -> None:

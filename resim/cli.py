@@ -79,12 +79,11 @@ def outgoing(
     ] = None,
 ) -> None:
     """Write what goes out to a view's engine, for a part."""
-    from resim.jets.external import write_outgoing
     from resim.simulate import outgoing as made
 
     simulation = _simulation(config, sample, pool, incoming)
     first, stop = _part(simulation, view, events)
-    write_outgoing(made(simulation, view, first, stop), out, simulation.lane.energy)
+    simulation.lane.send(made(simulation, view, first, stop), out)
 
 
 @app.command()

@@ -6,7 +6,6 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import numpy as np
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
 
 from resim.chain import Draw
@@ -29,8 +28,12 @@ class Drawn(_Model):
     uniform: tuple[float, float] | None = Field(None, description="[low, high], evenly")
     log_uniform: tuple[float, float] | None = Field(None, description="[low, high] > 0, evenly in the logarithm")
     choose: tuple[float, ...] | None = Field(None, min_length=2, description="these numbers, each as often")
-    values: int = Field(
-        8, ge=2, le=64, description="a range is cut into so many equal steps, whose middles are drawn: one engine each"
+    values: int | None = Field(
+        None,
+        ge=2,
+        le=64,
+        description="a range is cut into so many equal steps, whose middles are drawn; null: 8 where an engine "
+        "starts anew for each, else any number in the range",
     )
 
     @model_validator(mode="after")
@@ -46,15 +49,8 @@ class Drawn(_Model):
 
     def draw(self) -> Draw:
         """Give the values to draw from."""
-        middles = (np.arange(self.values) + 0.5) / self.values
-        if self.choose is not None:
-            return Draw("choose", self.choose)
-        if self.uniform is not None:
-            low, high = self.uniform
-            return Draw("uniform", tuple((low + (high - low) * middles).tolist()))
-        assert self.log_uniform is not None  # by _one_of_them
-        low, high = np.log(self.log_uniform)
-        return Draw("log_uniform", tuple(np.exp(low + (high - low) * middles).tolist()))
+        kind = next(name for name in ("choose", "uniform", "log_uniform") if getattr(self, name) is not None)
+        return Draw(kind, getattr(self, kind), None if kind == "choose" else self.values)
 
 
 def _kind_of_value(value: Any) -> str:
@@ -163,7 +159,7 @@ class Source(_Model):
 
 
 class Sample(_Model):
-    """A hard process and how many events of it, or a data set that exists."""
+    """What the first stage makes and how many events of it, or a data set that exists."""
 
     events: int | None = Field(
         None,
@@ -171,15 +167,15 @@ class Sample(_Model):
         le=10**9,
         description="number of events; rounded up to whole blocks is not done: give whole blocks",
     )
-    process: str | None = Field(None, description="a hard process of the lane's library; `resim processes` lists them")
+    process: str | None = Field(None, description="an entry of the lane's library; `resim processes` lists them")
     lhe: str | None = Field(
         None, description="a Les Houches file (.lhe, .lhe.gz) that the hard processes are read from"
     )
     engine: Name | None = Field(None, description="the engine that makes its events, hard process and all that follows")
     role: Role = Field("any", description=_ROLE)
     source: Source | None = Field(None, description="a data set that takes the place of the simulation")
-    hard: dict[str, Value] = Field(
-        default_factory=dict, description="settings of the hard process (jets: Pythia's words); laid over `process`"
+    set: dict[str, Value] = Field(
+        default_factory=dict, description="settings of the first stage (jets: Pythia's words), laid over `process`"
     )
 
     @model_validator(mode="after")
@@ -245,15 +241,17 @@ def _behind_their_bases(views: dict[str, ViewConfig]) -> dict[str, ViewConfig]:
 class Config(_Model):
     """What is simulated. The sections `training` and `evaluation` are checked by `resim-train`."""
 
-    lane: Literal["jets"] = Field("jets", description="which chain: a folder of resim/")
+    lane: Literal["jets", "lartpc"] = Field("jets", description="which chain: a folder of resim/")
     seed: int = Field(20260101, ge=0, lt=2**63, description="root of every random number")
     block_size: int = Field(100, ge=1, le=10_000, description="events a block: unit of seeding, memory and digests")
     events_per_part: int = Field(500, ge=1, description="events a part (a job); whole blocks; no effect on the numbers")
     splits: Splits = Splits()
     samples: dict[Name, Sample] = Field(min_length=1)
     pileup: PileupConfig = PileupConfig()
-    checkpoint: Literal["hard", "parton"] = Field(
-        "hard", description="what is kept in a part to add views later: the hard processes; and nominal's parton levels"
+    checkpoint: Name | None = Field(
+        None,
+        description="stage whose states of nominal are kept in a part, beside those of the first, to add views later: "
+        "jets: shower; lartpc: deposits",
     )
     engines: dict[Name, Engine] = Field(default_factory=dict, description="programs that run by themselves, by name")
     chain: dict[str, dict[str, Value]] = Field(default_factory=dict, description="nominal settings by stage")

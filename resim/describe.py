@@ -59,5 +59,6 @@ def _row(simulation: Simulation, view: View) -> tuple[str, ...]:
 
 def _value(value: object) -> str:
     if isinstance(value, Draw):
-        return f"{value.kind} of {len(value.options)} values, {min(value.options):.3g} to {max(value.options):.3g}"
+        how = f"{value.steps} values" if value.steps else "values"
+        return f"{value.kind} of {how}, {min(value.given):.3g} to {max(value.given):.3g}"
     return str(value)

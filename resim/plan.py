@@ -8,11 +8,19 @@ from resim.chain import NOMINAL, Step, View, draws_of, first_values, settings_of
 from resim.config import SPLITS, Config, replica_names
 from resim.engines import STAGE, engine_step, kind_of
 from resim.errors import UserError
-from resim.jets.lane import JetsLane
+from resim.lane import Lane
 from resim.published import check_source, source_paths, source_views
 
-LANES = {"jets": JetsLane}
-ROOT = "hard"  # the stage that all views share; its state is kept in the part
+
+def lane_of(config: Config) -> type[Lane]:
+    """Give the lane of a config; its engines are loaded now, and those of others never."""
+    if config.lane == "jets":
+        from resim.jets.lane import JetsLane
+
+        return JetsLane
+    from resim.lartpc.lane import LArTPCLane
+
+    return LArTPCLane
 
 
 def check_config(config: Config, where: str) -> None:
@@ -23,18 +31,22 @@ def check_config(config: Config, where: str) -> None:
     UserError
         In one line, for the first mistake.
     """
-    lane = LANES[config.lane]
+    lane = lane_of(config)
     for stage, settings in config.chain.items():
         if stage not in lane.stages:
             raise UserError(
                 f"{where}: chain.{stage}: no such stage; the lane {lane.name!r} has {', '.join(lane.stages)}"
             )
         _check_values(lane, stage, settings, f"{where}: chain.{stage}")
+    if config.checkpoint not in (None, lane.kept):
+        raise UserError(f"{where}: checkpoint: {config.checkpoint!r} cannot be kept; give {lane.kept} or null")
+    if config.engines and not lane.replaced:
+        raise UserError(f"{where}: engines: the lane {lane.name!r} has no stage for them; remove them")
     for name, sample in config.samples.items():
         if sample.source is not None:
             check_source(config, name, f"{where}: samples.{name}.source")
             continue
-        _check_values(lane, ROOT, sample.hard, f"{where}: samples.{name}.hard")
+        _check_values(lane, lane.stages[0], sample.set, f"{where}: samples.{name}.set")
         lane.check_sample(config, name, f"{where}: samples.{name}")
     for name, view in config.views.items():
         if view.cut is not None:
@@ -42,18 +54,18 @@ def check_config(config: Config, where: str) -> None:
     _check_paths(lane, config, where)
 
 
-def _check_values(lane: type[JetsLane], stage: str, settings: Mapping[str, Any], where: str) -> None:
+def _check_values(lane: type[Lane], stage: str, settings: Mapping[str, Any], where: str) -> None:
     """Check the settings of a stage, those that are drawn with each of their values."""
     frozen = settings_of(settings)
     draws = draws_of(frozen)
-    if stage == ROOT and draws:
-        raise UserError(f"{where}: {min(draws)!r} cannot be drawn, all views share the stage {ROOT!r}; give a number")
+    if stage == lane.stages[0] and draws:
+        raise UserError(f"{where}: {min(draws)!r} cannot be drawn, all views share the stage {stage!r}; give a number")
     plain = dict(first_values(frozen))
     for changed in ({}, *({name: value} for name, draw in draws.items() for value in draw.options[1:])):
         lane.check(stage, plain | changed, where)
 
 
-def _check_view(lane: type[JetsLane], cut: str, changes: dict[str, Any], where: str) -> None:
+def _check_view(lane: type[Lane], cut: str, changes: dict[str, Any], where: str) -> None:
     if cut not in lane.stages[1:]:
         allowed = ", ".join(lane.stages[1:])
         raise UserError(f"{where}.from: there is no stage {cut!r} to cut before; allowed: {allowed}")
@@ -64,7 +76,7 @@ def _check_view(lane: type[JetsLane], cut: str, changes: dict[str, Any], where: 
         _check_values(lane, stage, settings, f"{where}.set")
 
 
-def _check_paths(lane: type[JetsLane], config: Config, where: str) -> None:
+def _check_paths(lane: type[Lane], config: Config, where: str) -> None:
     """Check that each view has a path, and what its stages need of each other."""
     paths = {view.name: view.path for view in plan_views(config)}
     for name, view in config.views.items():
@@ -75,7 +87,7 @@ def _check_paths(lane: type[JetsLane], config: Config, where: str) -> None:
 
 
 def _check_cut(
-    lane: type[JetsLane], config: Config, name: str, before: Sequence[Step], path: Sequence[Step], where: str
+    lane: type[Lane], config: Config, name: str, before: Sequence[Step], path: Sequence[Step], where: str
 ) -> None:
     """Check that no engine stands where a view is cut from the path `before`, or in for a stage that it sets."""
     view = config.views[name]
@@ -95,25 +107,25 @@ def _check_cut(
             raise UserError(f"{where}.set: {min(settings)!r} acts on {stage!r}, for which an engine stands in here")
 
 
-def covered(lane: type[JetsLane] | JetsLane, step: Step) -> tuple[str, ...]:
+def covered(lane: type[Lane] | Lane, step: Step) -> tuple[str, ...]:
     """Give the stages that a step is, or stands in for."""
     return lane.replaced[kind_of(step)] if step.stage == STAGE else (step.stage,)
 
 
-def _can_cut(lane: type[JetsLane], path: Sequence[Step], cut: str) -> bool:
+def _can_cut(lane: type[Lane], path: Sequence[Step], cut: str) -> bool:
     """Tell whether a path can be cut before a stage: not within an engine, nor before one that makes whole events."""
     steps = [step for step in path if step.stage != STAGE or kind_of(step)[0] != "none"]
     return any(covered(lane, step)[0] == cut for step in steps)
 
 
-def _put_in(lane: type[JetsLane], path: Sequence[Step], engine: Step) -> tuple[Step, ...]:
+def _put_in(lane: type[Lane], path: Sequence[Step], engine: Step) -> tuple[Step, ...]:
     """Put an engine in place of the steps that it stands in for."""
     replaced = covered(lane, engine)
     there = [engine if covered(lane, step)[0] == replaced[0] else step for step in path]
     return tuple(step for step in there if step is engine or covered(lane, step)[0] not in replaced)
 
 
-def _routed(lane: type[JetsLane], cut: str, changes: dict[str, Any], where: str) -> dict[str, dict[str, Any]]:
+def _routed(lane: type[Lane], cut: str, changes: dict[str, Any], where: str) -> dict[str, dict[str, Any]]:
     """Sort the changes of a view by stage, and refuse those that lie upstream of its cut."""
     routed: dict[str, dict[str, Any]] = {}
     for name, value in changes.items():
@@ -131,7 +143,7 @@ def plan_views(config: Config, sample: str | None = None) -> list[View]:
     Up to its cut a view is its base, nominal if it names none; from there on it has the settings of its base, changed.
     Where an engine makes the whole events of the sample, views that are cut within it are left out.
     """
-    lane = LANES[config.lane]
+    lane = lane_of(config)
     nominal = tuple(Step(stage, settings_of(config.chain.get(stage, {})), NOMINAL) for stage in lane.stages[1:])
     source = config.samples[sample].engine if sample else None
     if source:

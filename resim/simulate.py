@@ -31,9 +31,9 @@ from resim.config import SPLITS, Config, check_whole_blocks
 from resim.cost import START, CostRecord, Meter, from_json, to_json
 from resim.engines import STAGE, Job, kind_of, read_beside
 from resim.errors import OtherVersion, UserError
-from resim.jets.lane import JetsLane
 from resim.keys import uniform_of_event
-from resim.plan import LANES, ROOT, covered, plan_views
+from resim.lane import Lane
+from resim.plan import covered, lane_of, plan_views
 from resim.ragged import offsets_of
 from resim.store import (
     EXTRAS,
@@ -56,7 +56,7 @@ _COMMON_COLUMNS = (
     Column("object", "", "id, 8 x event + slot"),
     Column("event", "", "event id"),
     Column("split", "", "0 train, 1 validation, 2 test"),
-    Column("weight", "", "relative weight of the hard process; undoes the flattening of the spectrum"),
+    Column("weight", "", "relative weight of the event; of a hard process, undoes the flattening of the spectrum"),
 )
 
 
@@ -72,9 +72,9 @@ class Simulation:
     """What engines gave, by the view that they make (of one part)."""
 
     @cached_property
-    def lane(self) -> JetsLane:
+    def lane(self) -> Lane:
         """The lane, bound to the sample."""
-        return LANES[self.config.lane](self.config, self.sample, self.pool)
+        return lane_of(self.config)(self.config, self.sample, self.pool)
 
     @cached_property
     def all_views(self) -> list[View]:
@@ -92,10 +92,10 @@ class Simulation:
         view = next(view for view in self.all_views if view.name == name)
         path = view.path[: view.path.index(self.engine_steps[name]) + 1]
         words = [(*self._resolved(s.stage, s.settings), s.view, s.replica) for s in path]
-        pile_up = self.lane.pileup_recipe(view) if "pileup" in [step.stage for step in path] else None
+        pool = self.lane.pool_recipe(replace(view, path=path))
         shares = self.config.splits.model_dump()
         sent = sorted(self.splits_of(self.engine_steps[name]))
-        return _digest({**self._root_words, "path": words, "pileup": pile_up, "splits": sent, "split_shares": shares})
+        return _digest({**self._root_words, "path": words, "pileup": pool, "splits": sent, "split_shares": shares})
 
     def splits_of(self, step: Step) -> frozenset[str]:
         """Give the splits for which a step is run."""
@@ -118,7 +118,7 @@ class Simulation:
         """Digest all that the numbers of a view depend on."""
         last = self.lane.stages[-1]
         words = {
-            "pileup": self.lane.pileup_recipe(view),
+            "pileup": self.lane.pool_recipe(view),
             "objects": self._resolved(last, settings_of(self.config.chain.get(last, {}))),
             "path": [(*self._resolved(s.stage, s.settings), s.view, s.replica) for s in view.path],
             "split_shares": self.config.splits.model_dump(),
@@ -141,8 +141,8 @@ class Simulation:
     @cached_property
     def checkpoint_recipes(self) -> dict[str, str]:
         """Digest, by stage, all that the states depend on that are kept in a part."""
-        recipes = {ROOT: self.root_recipe}
-        if self.config.checkpoint == "parton" and self.kept_step is not None:
+        recipes = {self.lane.stages[0]: self.root_recipe}
+        if self.config.checkpoint is not None and self.kept_step is not None:
             path = next(view for view in self.all_views if view.name == NOMINAL).path
             upstream = path[: path.index(self.kept_step) + 1]
             words = {**self._root_words, "path": [self._resolved(s.stage, s.settings) for s in upstream]}
@@ -156,7 +156,7 @@ class Simulation:
             "seed": self.config.seed,
             "block_size": self.config.block_size,
             "sample": self.sample,
-            "hard": self._resolved(ROOT, settings_of(self.lane.root_settings)),
+            self.lane.stages[0]: self._resolved(self.lane.stages[0], settings_of(self.lane.root_settings)),
             **({"engine": self._source_words} if self.config.samples[self.sample].engine else {}),
             "software": self.lane.software(),
             "source": self.lane.source_digest,
@@ -270,14 +270,15 @@ def simulate_part(
     recipes = {name: recipe for name, recipe in every.items() if name in asked or name in kept}
     stored = _stored(old, simulation.checkpoint_recipes) if old else {}
     missing = [view for view in views if view.name not in kept]
-    if old and ROOT in stored and not missing and set(old.views) == set(recipes):
+    root = simulation.lane.stages[0]
+    if old and root in stored and not missing and set(old.views) == set(recipes):
         progress(stop - first)
         return old
     made = _make(simulation, first, stop, missing, stored, progress)
     costs, failed = made.costs, made.failed
     if old:
-        new = [cost for cost in made.costs if cost.view not in kept or cost.stage == ROOT]  # not what only ran again
-        costs = [*new, *_costs_of(old, kept, with_root=ROOT in stored)]
+        new = [cost for cost in made.costs if cost.view not in kept or cost.stage == root]  # not what only ran again
+        costs = [*new, *_costs_of(old, kept, root, root in stored)]
         failed = made.failed | {name: lost for name, lost in old.attributes["failed"].items() if name in kept}
     attributes = _attributes(simulation, first, stop, recipes) | {"cost": to_json(costs), "failed": failed}
     return write_part(
@@ -343,10 +344,10 @@ def _stored(part: Part, recipes: dict[str, str]) -> dict[str, Checkpoint]:
     return found
 
 
-def _costs_of(part: Part, views: Sequence[str], with_root: bool) -> list[CostRecord]:
+def _costs_of(part: Part, views: Sequence[str], root: str, with_root: bool) -> list[CostRecord]:
     """Give what was paid for some views, and for the first stage, which is recorded under nominal, or not for it."""
     records = from_json(part.attributes["cost"])
-    return [r for r in records if (with_root if r.stage == ROOT else r.view in views) and r.view != START]
+    return [r for r in records if (with_root if r.stage == root else r.view in views) and r.view != START]
 
 
 @dataclass(frozen=True)
@@ -389,12 +390,13 @@ def _make(
         failed[view.name].extend([int(event), stage] for event in mine)
 
     lane, config = simulation.lane, simulation.config
+    root = lane.stages[0]
     context = replace(_quiet_walk(simulation, in_splits, meter), lost=lost)
     kept: list[Checkpoint] = []
-    context = _with_partons(context, simulation, stored.get(lane.kept), views, kept)
+    context = _with_kept(context, simulation, stored.get(lane.kept), views, kept)
     nodes = tree(views)
-    _receive(simulation, views, ROOT not in stored, first, stop, meter)
-    source = _restored(simulation, stored[ROOT]) if ROOT in stored else _generated(simulation, meter, first)
+    _receive(simulation, views, root not in stored, first, stop, meter)
+    source = _restored(simulation, stored[root]) if root in stored else _generated(simulation, meter, first)
     _warm_up(nodes, _one_of_all(source(first // config.block_size), views, in_splits), context)
     checkpoints: list[Checkpoint] = []
     tables: list[dict[str, NDArray[Any]]] = []
@@ -410,14 +412,14 @@ def _make(
     descriptions = tuple(common.get(name) or lane.object_column(name) for name in columns)
     objects = ObjectTable(columns, descriptions)
     made = {v.name: rows[v.name].table(_view_attributes(v)) for v in views}
-    made_checkpoints = {ROOT: join(checkpoints)} | ({lane.kept: join(kept)} if kept else {})
+    made_checkpoints = {root: join(checkpoints)} | ({lane.kept: join(kept)} if kept else {})
     return _Made(objects, made, made_checkpoints, list(meter.records), failed)
 
 
-def _with_partons(
+def _with_kept(
     context: Walk, simulation: Simulation, stored: Checkpoint | None, views: Sequence[View], kept: list[Checkpoint]
 ) -> Walk:
-    """Let the walk take nominal's parton levels from a checkpoint, or put them into `kept` if the config says so."""
+    """Let the walk take nominal's states from a checkpoint, or put them into `kept` if the config says so."""
     step, lane = simulation.kept_step, simulation.lane
 
     def restore(asked: Step, before: Any) -> Any:
@@ -428,8 +430,8 @@ def _with_partons(
         return context
     if stored is not None:
         return replace(context, has=lambda asked: asked == step, restore=restore)
-    # where nominal is not made, some events' parton levels may not be
-    if simulation.config.checkpoint == "parton" and any(view.name == NOMINAL for view in views):
+    # where nominal is not made, some events' states may not be
+    if simulation.config.checkpoint is not None and any(view.name == NOMINAL for view in views):
         return replace(context, to_keep=(step,), keep=lambda _, state: kept.append(lane.keep(state)))
     return context
 
@@ -451,7 +453,7 @@ def _receive(
         for record in read_beside(path, job.recipe, name):
             meter.record(replace(record, events=0))  # they are counted where they go on
         with meter.measure(STAGE, name, events=0):
-            simulation.lane.external.receive(job.stream, path, job.engine, simulation.sent(name, first, stop))
+            simulation.lane.receive(job.stream, path, job.engine, simulation.sent(name, first, stop))
 
 
 def outgoing(simulation: Simulation, name: str, first: int, stop: int) -> Any:
@@ -524,9 +526,10 @@ def states_before(simulation: Simulation, part: Part, name: str, stage: str) -> 
         raise UserError(f"view {name!r}: {there}; take what the engine gave, or another view")
     wanted, stored, meter = [replace(view, path=path)], _stored(part, simulation.checkpoint_recipes), Meter()
     context = _quiet_walk(simulation, _splits_of_part(simulation, part.first, part.stop), meter)
+    root = lane.stages[0]
     if lane.kept in stored:
-        context = _with_partons(context, simulation, stored[lane.kept], wanted, [])
-    source = _restored(simulation, stored[ROOT]) if ROOT in stored else _generated(simulation, meter, part.first)
+        context = _with_kept(context, simulation, stored[lane.kept], wanted, [])
+    source = _restored(simulation, stored[root]) if root in stored else _generated(simulation, meter, part.first)
     size = simulation.config.block_size
     for block in range(part.first // size, part.stop // size):
         yield from (last for _, last in walk(tree(wanted), source(block), context))
@@ -557,17 +560,19 @@ def _quiet_walk(simulation: Simulation, in_splits: Callable[..., NDArray[np.bool
         meter,
         simulation.continuation,
         lambda *_: None,
+        by_event=lane.by_event,
     )
 
 
 def _generated(simulation: Simulation, meter: Meter, first: int) -> Callable[[int], Any]:
     """Give a function that makes the state that all views of a block start from, and is ready to."""
-    with meter.measure(ROOT, START):
+    root = simulation.lane.stages[0]
+    with meter.measure(root, START):
         simulation.lane.source(first // simulation.config.block_size)
 
     @lru_cache(maxsize=1)
     def generate(block: int) -> Any:
-        with meter.measure(ROOT, NOMINAL, events=simulation.config.block_size):
+        with meter.measure(root, NOMINAL, events=simulation.config.block_size):
             return simulation.lane.source(block)
 
     return generate
@@ -636,7 +641,10 @@ def _extras(
     for name, values in last.weights.items():
         weights[name] = np.full(len(events), np.nan)
         weights[name][there] = values[np.searchsorted(last.event, events[there])]
-    return {"drawn": drawn_values(view, events, simulation.config.seed, simulation.sample), "weights": weights}
+    return {
+        "drawn": drawn_values(view, events, simulation.config.seed, simulation.sample, simulation.lane.by_event),
+        "weights": weights,
+    }
 
 
 def _place(found: Any, wanted: NDArray[np.int64], rows: _Rows) -> None:

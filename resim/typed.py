@@ -1,6 +1,7 @@
 """Reading config files against typed models, with mistakes told in one line. Knows no physics."""
 
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -73,6 +74,32 @@ def parse(model: type[Model], values: Any, where: str, under: str = "") -> Model
     for key, given in _converted(values, checked, under):
         raise UserError(f"{where}: {key}: input should be a valid number, not {given!r}")
     return checked
+
+
+@lru_cache(maxsize=64)
+def card_of(model: type[Model], settings: tuple[tuple[str, Any], ...], where: str = "settings") -> Model:
+    """Fill a settings model from dotted names, `ecal.stochastic: 0.1`."""
+    return parse(model, nested(settings, where), where)
+
+
+def nested(settings: tuple[tuple[str, Any], ...], where: str) -> dict[str, Any]:
+    """Turn dotted names into mappings of mappings.
+
+    Raises
+    ------
+    UserError
+        If a name goes into another that has a value itself.
+    """
+    values: dict[str, Any] = {}
+    for name, value in settings:
+        *path, last = name.split(".")
+        place = values
+        for word in path:
+            place = place.setdefault(word, {})
+            if not isinstance(place, dict):
+                raise UserError(f"{where}: {name!r} goes into {word!r}, which has a value itself; keep one of the two")
+        place[last] = value
+    return values
 
 
 def _converted(given: Any, taken: Any, key: str = "") -> Iterator[tuple[str, bool]]:

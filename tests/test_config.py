@@ -93,16 +93,16 @@ MISTAKES = [
     ),
     ("chain/shower", {"111:mayDecay": False}, r"chain.shower: '111:mayDecay' does not act on the stage 'shower'"),
     ("chain/hard/Beams:idB", -2212, r"chain.hard: 'Beams:idB' is set by the project itself"),
-    ("samples/hbb/hard/25:m0", "heavy", r"samples.hbb.hard: Pythia refuses '25:m0 = heavy'; write ID:property = value"),
+    ("samples/hbb/set/25:m0", "heavy", r"samples.hbb.set: Pythia refuses '25:m0 = heavy'; write ID:property = value"),
     (
         "views/x",
         _shower(PartonShowers__model=9),
         r"Pythia refuses 'PartonShowers:model = 9'; give a whole number",
     ),
     (
-        "samples/hbb/hard/25:onMood",
+        "samples/hbb/set/25:onMood",
         True,
-        r"samples.hbb.hard: Pythia refuses '25:onMood = on'; write ID:property = value",
+        r"samples.hbb.set: Pythia refuses '25:onMood = on'; write ID:property = value",
     ),
     (
         "views/x",
@@ -129,9 +129,9 @@ MISTAKES = [
     ),
     ("views/x", {"from": "jets", "set": {"radius": -1}}, r"views.x.set: radius: .*greater than 0"),
     (
-        "samples/qcd/hard/HardQCD:al",
+        "samples/qcd/set/HardQCD:al",
         True,
-        r"samples.qcd.hard: Pythia refuses 'HardQCD:al = on'; did you mean .*HardQCD:",
+        r"samples.qcd.set: Pythia refuses 'HardQCD:al = on'; did you mean .*HardQCD:",
     ),
     ("chain/showr", {}, r"chain.showr: no such stage; the lane 'jets' has hard, shower"),
     (
@@ -155,7 +155,7 @@ MISTAKES = [
         _shower(TimeShower__renormMultFac=[1, 2]),
         r"Pythia refuses 'TimeShower:renormMultFac = \{1,2\}'; give",
     ),
-    ("chain/hard", {}, r"samples.qcd.hard: Beams:eCM \(GeV\) is missing"),
+    ("chain/hard", {}, r"samples.qcd.set: Beams:eCM \(GeV\) is missing"),
 ]
 
 
@@ -244,7 +244,7 @@ def test_every_process_of_the_library_can_be_a_sample() -> None:
 
 def test_hard_settings_of_a_sample_lie_over_its_process_and_these_over_the_chain() -> None:
     values = small_config()
-    values["samples"]["hbb"]["hard"] = {"25:m0": 130.0, "PhaseSpace:bias2SelectionPow": 4.0}
+    values["samples"]["hbb"]["set"] = {"25:m0": 130.0, "PhaseSpace:bias2SelectionPow": 4.0}
     found = hard_settings(parse(Config, values, "test"), "hbb")
     assert found["25:m0"] == 130.0
     assert found["PhaseSpace:bias2SelectionPow"] == 4.0
@@ -293,9 +293,9 @@ def test_hard_settings_of_a_sample_lie_over_its_process_and_these_over_the_chain
         ),
         ("views/x", {"from": "pileup", "set": {"mu": -1}}, r"views.x.set: mu: .*greater than or equal to 0"),
         (
-            "samples/qcd/hard",
+            "samples/qcd/set",
             {"25:m0": {"choose": [120, 130]}},
-            r"samples.qcd.hard: '25:m0' cannot be drawn, all views",
+            r"samples.qcd.set: '25:m0' cannot be drawn, all views",
         ),
     ],
 )

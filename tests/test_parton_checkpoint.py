@@ -20,7 +20,7 @@ EVENTS = 20
 
 
 def _simulation(sample: str = "qcd", **changes: Any) -> Simulation:
-    values = small_config(checkpoint="parton", **changes)
+    values = small_config(checkpoint="shower", **changes)
     values["views"] = {
         "nominal": {},
         "rehadronized": {"from": "hadronization"},
@@ -86,7 +86,7 @@ def test_the_checkpoint_stays_where_it_is_unless_it_is_damaged(tmp_path: Path) -
 
 def test_a_part_with_the_checkpoint_has_the_views_of_one_without(tmp_path: Path) -> None:
     with_it, without = _simulation(), _simulation()
-    without = Simulation(without.config.model_copy(update={"checkpoint": "hard"}), "qcd")
+    without = Simulation(without.config.model_copy(update={"checkpoint": None}), "qcd")
     first, second = _make(with_it, tmp_path / "with"), _make(without, tmp_path / "without")
     assert first.digest["views"] == second.digest["views"]
     assert second.checkpoints == ("hard",)
@@ -94,7 +94,7 @@ def test_a_part_with_the_checkpoint_has_the_views_of_one_without(tmp_path: Path)
 
 def test_where_nominal_is_there_and_the_checkpoint_is_not_the_shower_runs_again(tmp_path: Path) -> None:
     simulation = _simulation()
-    plain = Simulation(simulation.config.model_copy(update={"checkpoint": "hard"}), "qcd")
+    plain = Simulation(simulation.config.model_copy(update={"checkpoint": None}), "qcd")
     _make(plain, tmp_path, "nominal")
     part = _make(simulation, tmp_path, "lund")
     assert part.checkpoints == ("hard",)  # `lund` is for some events only: no parton levels of the others were made

@@ -6,6 +6,7 @@ from resim.chain import NOMINAL
 from resim.errors import UserError
 from resim.interop.exchange import Progress, chosen_views, whole_file
 from resim.interop.hepmc import write_hepmc
+from resim.jets.lane import JetsLane
 from resim.simulate import simulation_of, states_before
 from resim.store import Dataset
 
@@ -43,10 +44,13 @@ def export_hepmc(
     if len(names) > 1:
         raise UserError(f"--views {','.join(names)}: a HepMC3 file holds the events of one view; export each by itself")
     simulations = [simulation_of(part, pool) for part in dataset.parts]
+    lane = simulations[0].lane
+    if not isinstance(lane, JetsLane):
+        raise UserError(f"--to hepmc3: is for the lane jets, and this is {lane.name}; export parquet")
     made = (
         hadrons
         for part, simulation in progress(list(zip(dataset.parts, simulations, strict=True)))
         for hadrons in states_before(simulation, part, names[0], _SEEN_BY)
     )
     with whole_file(out) as temporary:
-        return write_hepmc(made, temporary, simulations[0].lane.energy)
+        return write_hepmc(made, temporary, lane.energy)

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, Field
 
 from resim.jets import features, truth
-from resim.jets.states import F8, I8, NEUTRINOS, Candidates, Hadrons, Objects
+from resim.jets.states import F8, I8, NEUTRINOS, Candidates, Hadrons
+from resim.lane import Objects
 from resim.ragged import Ragged, offsets_of, row_of, select_elements, select_rows
 
 # FastJet's own switch for the banner that it would print into our standard output

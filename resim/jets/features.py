@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from resim.jets import substructure, truth
 from resim.jets.detector import CHARGED_HADRON, ELECTRON, MUON, NEUTRAL_HADRON, PHOTON
 from resim.jets.geometry import wrapped
-from resim.jets.states import F8, I8, Candidates, Objects
+from resim.jets.states import F8, I8, Candidates
+from resim.lane import Objects
 from resim.ragged import Ragged, row_of, select_elements, select_rows
 
 if TYPE_CHECKING:

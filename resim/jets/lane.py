@@ -3,9 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +12,7 @@ from pydantic import BaseModel
 
 from resim import engines
 from resim.chain import Draw, FusedStage, Settings, Stage, Step, View, first_values, settings_of
-from resim.config import Config
+from resim.config import Config, Engine
 from resim.errors import UserError
 from resim.interop.lhe import LesHouchesFile, file_digest
 from resim.jets import engine, external, hard, kept, pileup, pythia
@@ -22,12 +21,13 @@ from resim.jets.clustering import JetSettings, from_hard_vertex, make_objects
 from resim.jets.detector import check_dead, detect
 from resim.jets.features import FEATURES, JET_COLUMNS
 from resim.jets.pileup import PileupSettings, overlay, read_pool
-from resim.jets.states import Candidates, Hadrons, HardEvents, Objects, Records
+from resim.jets.states import Candidates, Hadrons, HardEvents, Records
 from resim.jets.truth import OBJECT_COLUMNS, object_table
 from resim.keys import Stream, stream
+from resim.lane import Lane, Objects
 from resim.store import Checkpoint, Column, Schema
 from resim.store.tables import SLOTS
-from resim.typed import parse, read_yaml
+from resim.typed import card_of, nested, read_yaml
 
 
 class Detector:
@@ -87,20 +87,22 @@ class FoundJets:
         return cls(np.concatenate([piece.event for piece in pieces]), objects, weights)
 
 
-class JetsLane:
-    """What the core asks of a lane, for one sample of a config."""
+class JetsLane(Lane):
+    """Hard process, shower, hadronization, decays, pile-up, detector, jets."""
 
     name = "jets"
     stages = ("hard", "shower", "hadronization", "decays", "pileup", "detector", "jets")
     fused = engine.STAGES
     kept = "shower"
-    """The stage whose states of nominal can be kept in a part, with `checkpoint: parton`."""
     replaced = external.REPLACED
+    cards: ClassVar[Mapping[str, type[BaseModel]]] = {
+        "pileup": PileupSettings,
+        "detector": DetectorSettings,
+        "jets": JetSettings,
+    }
     schema = Schema(tuple(Column(*c) for c in JET_COLUMNS), tuple(Column(*f) for f in FEATURES))
     common = ("object_pt_min", "object_eta_max")
-    """Settings that say which objects there are: the same for all views, so no view may change them."""
-    revisions: Mapping[str, int] = dict.fromkeys((*stages, engines.STAGE), 1) | {"detector": 3, "jets": 3}
-    """Raised when a change of a stage's code changes its numbers: what was made before is then made again."""
+    revisions: ClassVar[Mapping[str, int]] = dict.fromkeys((*stages, engines.STAGE), 1) | {"detector": 3, "jets": 3}
     packages = ("pythia8mc", "fastjet", "numpy", "numba", "scipy", "awkward")
 
     def __init__(self, config: Config, sample: str, pool: Path | None = None) -> None:
@@ -116,7 +118,7 @@ class JetsLane:
             if k.startswith(pythia.INHERITED) or pythia.is_particle_data(k)
         )
         pythia_run = engine.Pythia(self.energy, self.inherited)
-        self.external = external.External()
+        self._external = external.External()
         self._engine = config.samples[sample].engine
         self._pool = pool_recipe(config)
         self.runs: Mapping[str, Stage] = {
@@ -124,7 +126,7 @@ class JetsLane:
             "pileup": Pileup(pool, self._pool),
             "detector": Detector(),
             "jets": Jets(),
-            engines.STAGE: self.external,
+            engines.STAGE: self._external,
         }
         self.fused_runs: Mapping[str, FusedStage] = {"shower": pythia_run, "hadronization": pythia_run}
 
@@ -133,22 +135,25 @@ class JetsLane:
         """Digest of the file that the hard processes are read from, if they are."""
         return file_digest(self._file.path) if self._file else None
 
-    @staticmethod
-    def has_pileup(view: View) -> bool:
-        """Tell whether a view has pile-up."""
-        settings = next(step.settings for step in view.path if step.stage == "pileup")
+    def pool_recipe(self, view: View) -> str | None:
+        """Digest what the pool of pile-up depends on, for a view that has some."""
+        settings: Settings = next((step.settings for step in view.path if step.stage == "pileup"), ())
         mu = dict(settings).get("mu", 0)
-        return bool(max(mu.options) if isinstance(mu, Draw) else mu)
+        return self._pool if (max(mu.given) if isinstance(mu, Draw) else mu) else None
 
-    def pileup_recipe(self, view: View) -> str | None:
-        """Digest what the pool depends on, for a view that draws from it."""
-        return self._pool if self.has_pileup(view) else None
+    def send(self, state: HardEvents | Hadrons, path: Path) -> None:
+        """Write a state for an engine."""
+        external.write_outgoing(state, path, self.energy)
+
+    def receive(self, draws: Stream, path: Path, engine: Engine, events: NDArray[np.int64]) -> None:
+        """Read what an engine gave for these events."""
+        self._external.receive(draws, path, engine, events)
 
     def source(self, block: int) -> HardEvents:
         """Make the hard processes of a block, or read them."""
         if self._engine:
             events = np.arange(self._block_size, dtype=np.int64) + block * self._block_size
-            return self.external.hard(stream(self._seed, self._sample, engines.STAGE), events)
+            return self._external.hard(stream(self._seed, self._sample, engines.STAGE), events)
         if self._file is None:
             return hard.generate(self.root_settings, self._seed, self._sample, block, self._block_size)
         draws = stream(self._seed, self._sample, self.stages[0])
@@ -191,42 +196,28 @@ class JetsLane:
         """Give the objects of a view's last state."""
         return state.objects
 
-    @staticmethod
-    def route(cut: str, name: str) -> str:
-        """Tell which stage a setting in `set:` belongs to, for a view cut before `cut`."""
-        order = JetsLane.stages.index
-        if ":" in name:
-            stages = pythia.stages_of(name)
-        else:
-            field = name.split(".")[0]
-            stages = tuple(s for s, card in _CARDS.items() if field in card.model_fields or (s, field) == _CARD) or (
-                cut,
-            )
-        return next((stage for stage in stages if order(stage) >= order(cut)), stages[-1])
+    @classmethod
+    def route(cls, cut: str, name: str) -> str:
+        """Tell which stage a setting in `set:` belongs to, for a view cut before `cut`; Pythia's have a colon."""
+        if name == "card":  # no field of the detector's card: it says which card
+            return "detector"
+        if ":" not in name:
+            return super().route(cut, name)
+        stages = pythia.stages_of(name)
+        return next((stage for stage in stages if cls.stages.index(stage) >= cls.stages.index(cut)), stages[-1])
 
-    @staticmethod
-    def resolved(stage: str, settings: Settings) -> Any:
-        """Give all that a stage's numbers depend on: its settings with their defaults, and the revision of its code."""
-        card = _CARDS.get(stage)
+    @classmethod
+    def resolved(cls, stage: str, settings: Settings) -> Any:
+        """Give all that a stage's numbers depend on; Pythia's settings as they are."""
+        card = cls.cards.get(stage)
         full = _card(card, settings).model_dump(mode="json") if card else settings
-        return [JetsLane.revisions[stage], full]
+        return [cls.revisions[stage], full]
 
-    @staticmethod
-    def software() -> dict[str, str]:
-        """Versions of the packages that the numbers depend on."""
-        return {package: version(package) for package in JetsLane.packages}
-
-    @staticmethod
-    def check(stage: str, settings: Mapping[str, Any], where: str) -> None:
-        """Check the settings of a stage.
-
-        Raises
-        ------
-        UserError
-            Naming the place, the setting and what is allowed.
-        """
-        if stage in _CARDS:
-            card = _card(_CARDS[stage], settings_of(settings), where)
+    @classmethod
+    def check(cls, stage: str, settings: Mapping[str, Any], where: str) -> None:
+        """Check the settings of a stage, those of Pythia by asking it."""
+        if stage in cls.cards:
+            card = _card(cls.cards[stage], settings_of(settings), where)
             if isinstance(card, DetectorSettings):
                 check_dead(card, where)
             return
@@ -266,28 +257,26 @@ class JetsLane:
         """
         wanted, library = config.samples[sample], processes()
         if wanted.engine is not None:
-            if wanted.process is not None or wanted.lhe is not None or wanted.hard:
+            if wanted.process is not None or wanted.lhe is not None or wanted.set:
                 raise UserError(
-                    f"{where}: has engine beside process, lhe or hard; the engine makes whole events: keep it"
+                    f"{where}: has engine beside process, lhe or set; the engine makes whole events: keep it"
                 )
             if pythia.ENERGY not in hard_settings(config, sample):
                 raise UserError(f"{where}: {pythia.ENERGY} (GeV) is missing; set it in chain.hard")
             return
         if wanted.process is not None and wanted.process not in library:
             raise UserError(f"{where}.process: there is no {wanted.process!r}; the library has {', '.join(library)}")
-        if wanted.process is None and wanted.lhe is None and not wanted.hard:
-            raise UserError(
-                f"{where}: has neither process, hard nor lhe; give one, `resim processes` lists the library"
-            )
+        if wanted.process is None and wanted.lhe is None and not wanted.set:
+            raise UserError(f"{where}: has neither process, set nor lhe; give one, `resim processes` lists the library")
         if wanted.lhe is not None and not Path(wanted.lhe).is_file():
             raise UserError(f"{where}.lhe: there is no file {wanted.lhe}; give one that exists")
         if wanted.lhe is not None and wanted.process is not None:
-            raise UserError(f"{where}: has both process and lhe; keep one (hard says how resonances of the file decay)")
-        cuts = [name for name in wanted.hard if wanted.lhe and name.startswith("PhaseSpace:")]
+            raise UserError(f"{where}: has both process and lhe; keep one (set says how resonances of the file decay)")
+        cuts = [name for name in wanted.set if wanted.lhe and name.startswith("PhaseSpace:")]
         if cuts:
-            raise UserError(f"{where}.hard: {cuts[0]!r} does not act on events of a file; remove the line")
+            raise UserError(f"{where}.set: {cuts[0]!r} does not act on events of a file; remove the line")
         if pythia.ENERGY not in hard_settings(config, sample):
-            raise UserError(f"{where}.hard: {pythia.ENERGY} (GeV) is missing; set it in chain.hard")
+            raise UserError(f"{where}.set: {pythia.ENERGY} (GeV) is missing; set it in chain.hard")
 
 
 @lru_cache(maxsize=1)
@@ -300,7 +289,7 @@ def hard_settings(config: Config, sample: str) -> dict[str, Any]:
     """Lay the settings of a sample's hard process over those of its process, and these over what all samples share."""
     wanted = config.samples[sample]
     named = processes()[wanted.process] if wanted.process else {}
-    merged = {**config.chain.get("hard", {}), **named, **wanted.hard}
+    merged = {**config.chain.get("hard", {}), **named, **wanted.set}
     # cuts in phase space are for what Pythia itself makes, and it refuses some of them with a file
     return {name: v for name, v in merged.items() if not (wanted.lhe and name.startswith("PhaseSpace:"))}
 
@@ -317,24 +306,9 @@ def pool_recipe(config: Config) -> str:
     return pileup.recipe(pool_settings(config), config.pileup.events, config.seed)
 
 
-_CARD = ("detector", "card")  # which card is no field of it
-_CARDS: Mapping[str, type[BaseModel]] = {
-    "pileup": PileupSettings,
-    "detector": DetectorSettings,
-    "jets": JetSettings,
-}
-
-
 @lru_cache(maxsize=64)
 def _card(model: type[Any], settings: Settings, where: str = "settings") -> Any:
-    """Fill a settings model from dotted names, `ecal.stochastic: 0.1`."""
-    nested: dict[str, Any] = {}
-    for name, value in settings:
-        *path, last = name.split(".")
-        place = nested
-        for word in path:
-            place = place.setdefault(word, {})
-            if not isinstance(place, dict):
-                raise UserError(f"{where}: {name!r} goes into {word!r}, which has a value itself; keep one of the two")
-        place[last] = value
-    return detector_settings(nested, where) if model is DetectorSettings else parse(model, nested, where)
+    """Fill a settings model from dotted names; a detector's is laid over the card that it names."""
+    if model is DetectorSettings:
+        return detector_settings(nested(settings, where), where)
+    return card_of(model, settings, where)  # type: ignore[arg-type]

@@ -227,27 +227,3 @@ class Candidates:
         """Put pieces behind each other."""
         hadrons = Hadrons.join([piece.hadrons for piece in pieces])
         return cls(hadrons, Ragged.join([piece.candidates for piece in pieces]))
-
-
-@dataclass(frozen=True)
-class Objects:
-    """The jets matched to hard partons: the end of the chain, one row a jet that exists, sorted by `object`."""
-
-    object: I8
-    """8 * event + slot."""
-    columns: NDArray[np.float32]
-    """(n, len(JET_COLUMNS)) object-level quantities."""
-    constituents: Ragged = field(repr=False)
-    """One column, `features`: (offsets[-1], 15) float32, falling pT in each jet."""
-
-    def take(self, rows: NDArray[Any]) -> "Objects":
-        """Select objects by index or mask."""
-        return Objects(self.object[rows], self.columns[rows], self.constituents.take(rows))
-
-    @classmethod
-    def join(cls, pieces: "Sequence[Objects]") -> "Objects":
-        """Put the objects of different events together, sorted."""
-        objects = np.concatenate([piece.object for piece in pieces])
-        columns = np.concatenate([piece.columns for piece in pieces])
-        constituents = Ragged.join([piece.constituents for piece in pieces])
-        return cls(objects, columns, constituents).take(np.argsort(objects, kind="stable"))

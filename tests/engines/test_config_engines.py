@@ -96,7 +96,7 @@ def test_mistakes_in_a_sample() -> None:
     for sample, message in (
         ({"engine": "whol"}, r"samples.new.engine: there is no engine 'whol'"),
         ({"engine": "showers"}, r"samples.new.engine: 'showers' has input lhe; give one of input none"),
-        ({"engine": "whole", "process": "qcd"}, r"samples.new: has engine beside process, lhe or hard"),
+        ({"engine": "whole", "process": "qcd"}, r"samples.new: has engine beside process, lhe or set"),
     ):
         values = config()
         values["samples"]["new"] = {"events": 10, **sample}

@@ -56,7 +56,7 @@ class Made:
         return Hadrons.join([found[event] for event in sorted(found)])
 
 
-def _made(folder: Path, monkeypatch: pytest.MonkeyPatch, checkpoint: str) -> Made:
+def _made(folder: Path, monkeypatch: pytest.MonkeyPatch, checkpoint: str | None) -> Made:
     settings = config(checkpoint=checkpoint)
     pool = folder / "pool"
     make_pool(pool, lane.pool_settings(settings), settings.pileup.events, settings.seed)
@@ -78,10 +78,10 @@ def _made(folder: Path, monkeypatch: pytest.MonkeyPatch, checkpoint: str) -> Mad
     return Made(open_dataset(folder / "data"), pool, seen)
 
 
-@pytest.fixture(scope="module", params=["hard", "parton"])
+@pytest.fixture(scope="module", params=[None, "shower"], ids=["hard", "shower"])
 def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Made]:
     with pytest.MonkeyPatch.context() as monkeypatch:
-        yield _made(tmp_path_factory.mktemp(request.param), monkeypatch, request.param)
+        yield _made(tmp_path_factory.mktemp("made"), monkeypatch, request.param)
 
 
 @pytest.mark.parametrize("view", VIEWS)

@@ -118,7 +118,7 @@ def test_another_file_is_another_recipe(tmp_path: Path) -> None:
 
 def _config(path: Path) -> Config:
     values = small_config()
-    values["samples"] = {"hbb": {"events": 30, "lhe": str(path), "hard": DECAYS}}
+    values["samples"] = {"hbb": {"events": 30, "lhe": str(path), "set": DECAYS}}
     values["views"] = {"nominal": {}, "shower_seed": {"from": "shower"}}
     return parse(Config, values, "test")
 
@@ -327,8 +327,8 @@ def test_process_and_file_exclude_each_other() -> None:
     values["samples"]["qcd"]["lhe"] = path
     with pytest.raises(UserError, match=r"samples.qcd: has both process and lhe; keep one"):
         check_config(parse(Config, values, "test"), "test")
-    values["samples"]["qcd"] = {"events": 10, "lhe": path, "hard": {"PhaseSpace:pTHatMin": 300.0}}
+    values["samples"]["qcd"] = {"events": 10, "lhe": path, "set": {"PhaseSpace:pTHatMin": 300.0}}
     with pytest.raises(
-        UserError, match=r"samples.qcd.hard: 'PhaseSpace:pTHatMin' does not act on events of a file; rem"
+        UserError, match=r"samples.qcd.set: 'PhaseSpace:pTHatMin' does not act on events of a file; rem"
     ):
         check_config(parse(Config, values, "test"), "test")

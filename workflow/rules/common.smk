@@ -103,7 +103,7 @@ def listed(sample):
 
 
 # Only where some view has pile-up.
-POOL = ["results/pool.done"] if any(s.lane.has_pileup(v) for s in SIMULATIONS.values() for v in s.all_views) else []
+POOL = ["results/pool.done"] if any(s.lane.pool_recipe(v) for s in SIMULATIONS.values() for v in s.all_views) else []
 POOL_OPTION = "--pool results/pool" if POOL else ""
 STAMPS = [stamp for sample in SIMULATED for stamp in part_stamps(sample)]
 MANIFESTS = expand("results/data/{sample}/manifest.json", sample=TRAINED_ON)
