@@ -62,8 +62,8 @@ class Lane(ABC):
     """Settings that say which objects there are: the same for all views, so no view may change them."""
     fused: ClassVar[tuple[str, ...]] = ()
     """Stages that an engine runs in one call where no view cuts between them."""
-    by_event: ClassVar[tuple[str, ...]] = ()
-    """Stages that take an array of numbers, one an event, for a setting that is drawn; others take a number."""
+    by_event: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    """Stages that take an array, a number for each event, for some settings that are drawn; others take a number."""
     replaced: ClassVar[Mapping[tuple[str, str], tuple[str, ...]]] = {}
     """Kinds of engines (what one takes, what it gives) -> the stages that they stand in for."""
 

@@ -60,6 +60,10 @@ def _check_values(lane: type[Lane], stage: str, settings: Mapping[str, Any], whe
     draws = draws_of(frozen)
     if stage == lane.stages[0] and draws:
         raise UserError(f"{where}: {min(draws)!r} cannot be drawn, all views share the stage {stage!r}; give a number")
+    fixed = [name for name in draws if name not in lane.by_event.get(stage, draws)]
+    if fixed:
+        allowed = ", ".join(lane.by_event[stage])
+        raise UserError(f"{where}: {fixed[0]!r} cannot be drawn event by event; of {stage!r}: {allowed}")
     plain = dict(first_values(frozen))
     for changed in ({}, *({name: value} for name, draw in draws.items() for value in draw.options[1:])):
         lane.check(stage, plain | changed, where)

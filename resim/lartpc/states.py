@@ -3,9 +3,9 @@
 cm, µs, MeV, electrons. Axes as in edep-sim: x is the drift, y up, z the beam. A particle is named by its PDG id.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +33,8 @@ class _Block:
     """What all states have: events in ascending order, and columns that follow them."""
 
     event: I8
+    weights: ClassVar[Mapping[str, F8]] = {}
+    """By which events could be turned into others: there are none."""
 
     def take(self, rows: NDArray[Any]) -> Self:
         """Select events by index or mask."""

@@ -6,7 +6,6 @@ from pathlib import Path
 from resim.config import Config
 from resim.engines import SUFFIXES
 from resim.errors import UserError
-from resim.jets.lane import pool_recipe
 from resim.plan import check_config, check_workflow
 from resim.published import import_options
 from resim.simulate import Simulation, part_ranges
@@ -103,7 +102,8 @@ def listed(sample):
 
 
 # Only where some view has pile-up.
-POOL = ["results/pool.done"] if any(s.lane.pool_recipe(v) for s in SIMULATIONS.values() for v in s.all_views) else []
+POOL_RECIPES = {s.lane.pool_recipe(view) for s in SIMULATIONS.values() for view in s.all_views} - {None}
+POOL = ["results/pool.done"] if POOL_RECIPES else []
 POOL_OPTION = "--pool results/pool" if POOL else ""
 STAMPS = [stamp for sample in SIMULATED for stamp in part_stamps(sample)]
 MANIFESTS = expand("results/data/{sample}/manifest.json", sample=TRAINED_ON)

@@ -13,7 +13,7 @@ rule pool:
         runtime=60,
     params:
         config=RESOLVED,
-        recipe=pool_recipe(CONFIG),
+        recipe=sorted(POOL_RECIPES),
     message:
         "Generating collisions for pile-up ({threads} thread, {resources.mem_mb} MB, {resources.runtime} min)"
     shell:

@@ -1,0 +1,185 @@
+"""The LArTPC lane: binds its stages for the core."""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel
+
+from resim.chain import Settings, Stage, Step, View, settings_of
+from resim.config import Config
+from resim.errors import UserError
+from resim.keys import Stream, stream
+from resim.lane import Lane, Objects
+from resim.lartpc import charge, deposits, gun, pixels, readout, voxels
+from resim.lartpc.states import SEGMENT_COLUMNS, Deposits, Images, Primaries
+from resim.ragged import Ragged
+from resim.store import Checkpoint, Column, Schema
+from resim.store.tables import SLOTS
+from resim.typed import card_of, read_yaml
+
+_OBJECT_COLUMNS = (
+    Column("pdg", "", "PDG id of the primary"),
+    Column("kinetic_energy", "MeV", "of the primary"),
+    *(Column(f"vertex_{axis}", "cm", "where it starts; x drift, y up, z beam") for axis in "xyz"),
+    *(Column(f"direction_{axis}", "", "unit vector of its momentum") for axis in "xyz"),
+)
+_ENERGIES = ("escaped", "invisible")
+
+
+class _Stage:
+    """A stage that is one function of state, card, what events drew, and random numbers."""
+
+    def __init__(
+        self, run: Callable[[Any, Any, Mapping[str, NDArray[np.float64]], Stream], Any], card: type[BaseModel]
+    ) -> None:
+        self._run, self._card = run, card
+
+    def run(self, state: Any, settings: Settings, stream: Stream) -> Any:
+        """Run a block; settings that are arrays have a number for each event."""
+        drawn = {name: value for name, value in settings if isinstance(value, np.ndarray)}
+        card = card_of(self._card, tuple((name, value) for name, value in settings if name not in drawn))
+        return self._run(state, card, drawn, stream)
+
+
+class LArTPCLane(Lane):
+    """Particle gun, energy deposits, charge, pixels, readout, voxels."""
+
+    name = "lartpc"
+    stages = ("gun", "deposits", "charge", "pixels", "readout", "voxels")
+    kept = "deposits"
+    cards: ClassVar[Mapping[str, type[BaseModel]]] = {
+        "gun": gun.GunSettings,
+        "deposits": deposits.DepositSettings,
+        "charge": charge.ChargeSettings,
+        "pixels": pixels.PixelSettings,
+        "readout": readout.ReadoutSettings,
+        "voxels": voxels.VoxelSettings,
+    }
+    schema = Schema(voxels.IMAGE_COLUMNS, voxels.VOXEL_COLUMNS)
+    by_event: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "charge": charge.THROWN,
+        "pixels": pixels.THROWN,
+        "readout": readout.THROWN,
+    }
+    revisions: ClassVar[Mapping[str, int]] = dict.fromkeys(stages, 1)
+    packages = ("numpy", "numba", "scipy")
+
+    def __init__(self, config: Config, sample: str, pool: Path | None = None) -> None:
+        self._block_size = config.block_size
+        self.root_settings = gun_settings(config, sample)
+        self._stream = stream(config.seed, sample, self.stages[0])
+        self.runs: Mapping[str, Stage] = {
+            "deposits": _Stage(
+                lambda state, card, _, draws: deposits.deposit(state, card, draws), self.cards["deposits"]
+            ),
+            "charge": _Stage(charge.charge, self.cards["charge"]),
+            "pixels": _Stage(pixels.pixels, self.cards["pixels"]),
+            "readout": _Stage(readout.readout, self.cards["readout"]),
+            "voxels": _Stage(voxels.voxels, self.cards["voxels"]),
+        }
+        self.fused_runs = {}
+
+    def pool_recipe(self, view: View) -> str | None:
+        """Tell that no view draws from a pool."""
+        return None
+
+    def source(self, block: int) -> Primaries:
+        """Shoot a block of particles."""
+        events = np.arange(self._block_size, dtype=np.int64) + block * self._block_size
+        return gun.shoot(card_of(gun.GunSettings, settings_of(self.root_settings)), self._stream, events)
+
+    @staticmethod
+    def checkpoint(state: Primaries) -> Checkpoint:
+        """Lay the primaries out for the store."""
+        events = {"event": state.event, **_flat(state)}
+        return Checkpoint(events, np.zeros(len(state.event) + 1, np.int64), {}, (_EVENT, *_OBJECT_COLUMNS))
+
+    @staticmethod
+    def restore(checkpoint: Checkpoint) -> Primaries:
+        """Give the primaries back, to the bit."""
+        events = checkpoint.events
+        vectors = [np.stack([events[f"{what}_{axis}"] for axis in "xyz"], axis=1) for what in ("vertex", "direction")]
+        return Primaries(events["event"], events["pdg"], events["kinetic_energy"], *vectors)
+
+    def keep(self, state: Deposits) -> Checkpoint:
+        """Lay the deposits out for the store."""
+        events = {"event": state.event, **{name: getattr(state, name) for name in _ENERGIES}}
+        return Checkpoint(events, state.segments.offsets, state.segments.columns, _KEPT_COLUMNS)
+
+    def bring_back(self, checkpoint: Checkpoint, before: Primaries, settings: Settings) -> Deposits:
+        """Give the deposits back, for those of their events that are in the state before them."""
+        found = checkpoint.take(np.isin(checkpoint.events["event"], before.event))
+        primaries = before.take(np.isin(before.event, found.events["event"]))
+        energies = [found.events[name] for name in _ENERGIES]
+        return Deposits(found.events["event"], primaries, Ragged(found.offsets, found.particles), *energies)
+
+    def objects(self, state: Primaries) -> dict[str, NDArray[Any]]:
+        """Give the rows of the data set: an image an event."""
+        weight = np.ones(len(state.event))
+        return {"object": SLOTS * state.event, "event": state.event, "weight": weight, **_flat(state)}
+
+    @staticmethod
+    def object_column(name: str) -> Column:
+        """Describe a column of the rows."""
+        return next(column for column in _OBJECT_COLUMNS if column.name == name)
+
+    @staticmethod
+    def rows(state: Images) -> Objects:
+        """Give the images that hold a voxel."""
+        return voxels.objects(state)
+
+    @staticmethod
+    def check_path(path: Sequence[Step], where: str) -> None:
+        """Check nothing: stages need nothing of each other."""
+
+    @staticmethod
+    def check_sample(config: Config, sample: str, where: str) -> None:
+        """Check that a sample says what is shot.
+
+        Raises
+        ------
+        UserError
+            If its process is not in the library, or it has none and no particle.
+        """
+        wanted, library = config.samples[sample], particles()
+        for word in ("lhe", "engine"):
+            if getattr(wanted, word) is not None:
+                raise UserError(f"{where}.{word}: is for the lane jets; give process or set")
+        if wanted.process is not None and wanted.process not in library:
+            raise UserError(f"{where}.process: there is no {wanted.process!r}; the library has {', '.join(library)}")
+        if "particle" not in gun_settings(config, sample):
+            raise UserError(f"{where}: says of no particle; give process, `resim processes` lists the library")
+        card_of(gun.GunSettings, settings_of(gun_settings(config, sample)), f"{where}.set")
+
+
+def _flat(state: Primaries) -> dict[str, NDArray[Any]]:
+    """Give the primaries' columns by the names of the store."""
+    vectors = {"vertex": state.vertex, "direction": state.direction}
+    parts = {f"{what}_{axis}": values[:, i] for what, values in vectors.items() for i, axis in enumerate("xyz")}
+    return {"pdg": state.pdg, "kinetic_energy": state.kinetic_energy, **parts}
+
+
+_EVENT = Column("event", "", "event id")
+_SEGMENT_UNITS = {"pdg": "", "track": "", "energy": "MeV", "time": "µs"}
+_KEPT_COLUMNS = (
+    _EVENT,
+    *(Column(name, "MeV", f"{name} energy") for name in _ENERGIES),
+    *(Column(name, _SEGMENT_UNITS.get(name, "cm"), "of a segment") for name in SEGMENT_COLUMNS),
+)
+
+
+@lru_cache(maxsize=1)
+def particles() -> dict[str, dict[str, Any]]:
+    """Give the library of what the gun shoots: name -> settings."""
+    return read_yaml(Path(__file__).with_name("particles.yaml"))
+
+
+def gun_settings(config: Config, sample: str) -> dict[str, Any]:
+    """Lay the settings of a sample's gun over those of its particle, and these over what all samples share."""
+    wanted = config.samples[sample]
+    named = particles().get(wanted.process or "", {})
+    return {**config.chain.get("gun", {}), **named, **wanted.set}
