@@ -52,7 +52,7 @@ _SLOW = 8.0 / PROTON_MASS  # kinetic energy over mass below which Bethe's formul
 
 _HITS = 3.0  # mean number of transfers in a step that are drawn one by one
 _LEAST_HIT = 1e-3  # free electrons: not below the binding energies
-_HARD = 0.5  # mean number of single scatterings in a full step that are drawn one by one
+LARGE = 0.5  # mean number of single scatterings in a full step that are drawn one by one
 _SCREENING = (HBAR_C / (0.8853 * 0.529177e-8 * Z ** (-1 / 3))) ** 2  # (hbar / Thomas-Fermi radius)^2
 _NUCLEAR_SIZE = (1.27e-13 * 39.948**0.27 / HBAR_C) ** 2 / 12  # exponential charge: r^2 / 12
 
@@ -234,20 +234,19 @@ def _rutherford(species: int, kinetic: float) -> tuple[float, float]:
 
 
 @njit(cache=True)
-def scattering(species: int, kinetic: float, step: float) -> tuple[float, float, float, float]:
-    """Split single scatterings into many small and few large ones: about half a large one in a full step.
-
-    Returns
-    -------
-    soft, hard, limit, screening
-        Mean 1 - cos by small ones, per cm (electrons of the atom count, Z (Z + 1)); large ones, per cm; mu where they
-        begin; screening.
-    """
+def large_scatters(species: int, kinetic: float, step: float) -> tuple[float, float]:
+    """Give the mu from which single scatterings are drawn one by one, LARGE a full step, and the screening."""
     strength, screening = _rutherford(species, kinetic)
-    edge = 1 / (_HARD / (strength * step) + 1 / (1 + screening))
-    limit = edge - screening
-    soft = 2 * strength * (1 + 1 / Z) * (math.log(edge / screening) - limit / edge)
-    return soft, _HARD / step, limit, screening
+    return 1 / (LARGE / (strength * step) + 1 / (1 + screening)) - screening, screening
+
+
+@njit(cache=True)
+def small_scatters(species: int, kinetic: float, step: float) -> float:
+    """Give the mean 1 - cos by the others, per cm; the electrons of the atom count, Z (Z + 1)."""
+    strength, screening = _rutherford(species, kinetic)
+    limit = large_scatters(species, kinetic, step)[0]
+    edge = limit + screening
+    return 2 * strength * (1 + 1 / Z) * (math.log(edge / screening) - limit / edge)
 
 
 @njit(cache=True)

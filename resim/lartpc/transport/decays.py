@@ -1,4 +1,5 @@
 """Placeholder: what decays leaves its mass behind, invisible. To be replaced."""
+# ruff: noqa: ARG001
 
 from numba import njit
 

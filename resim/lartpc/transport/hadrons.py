@@ -1,4 +1,5 @@
 """Placeholder: no hadron interacts. To be replaced."""
+# ruff: noqa: ARG001
 
 import math
 

@@ -4,7 +4,7 @@ An event draws from its own counters, so its numbers depend on nothing but its k
 """
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from resim.lartpc.transport.argon import GRID_POINTS, LIGHT, grid_energy, grid_place
 from resim.lartpc.transport.charged import (
+    LARGE,
     MASS,
     SPECIES,
     beta_squared,
@@ -20,9 +21,10 @@ from resim.lartpc.transport.charged import (
     draw_delta,
     draw_loss,
     draw_scatter,
+    large_scatters,
     largest_transfer,
     poisson,
-    scattering,
+    small_scatters,
     species_of,
 )
 from resim.lartpc.transport.decays import at_rest, decay_in_flight
@@ -133,7 +135,7 @@ def make_tables(step: float, electron_cut: float, photon_cut: float) -> Tables:
             row = charged[s]
             row[_DELTA, i] = delta_rate(s, energy, electron_cut)
             row[_LOSS, i] = collision_loss(s, energy, electron_cut)
-            row[_SOFT, i] = scattering(s, energy, step)[0]
+            row[_SOFT, i] = small_scatters(s, energy, step)
             if s < 2:
                 row[_BREMS, i], row[_LOSS, i] = brems, row[_LOSS, i] + soft
             if s == 1:
@@ -247,10 +249,10 @@ def _step(work: _Work, tables: Tables, limits: Limits, draws: Draws) -> bool:
 
 @njit(cache=True)
 def _outside(p: F8, limits: Limits) -> bool:
+    out = False
     for i in range(3):
-        if p[_X + i] < limits.low[i] or p[_X + i] > limits.high[i]:
-            return True
-    return False
+        out |= p[_X + i] < limits.low[i] or p[_X + i] > limits.high[i]
+    return out
 
 
 @njit(cache=True)
@@ -328,12 +330,12 @@ def _charged(work: _Work, tables: Tables, limits: Limits, species: int, draws: D
     p, table = work.particle, tables.charged[species]
     kinetic = p[_ENERGY]
     if kinetic <= 0 or (species < 2 and kinetic <= limits.electron_cut):
-        return _stop(work, table, species, draws)
+        return _stop(work, table, draws)
     i, f = grid_place(kinetic)
     residual = _at(table[_RANGE], i, f)
     length = min(max(_SHARE * residual, _LAST[species]), limits.step)
     if length >= residual:
-        return _stop(work, table, species, draws)
+        return _stop(work, table, draws)
     flight = exponential(draws) / max(_fill_rates(work.rates, table, i, f, limits, p), 1e-30)
     happens = flight < length
     length = min(flight, length)
@@ -389,15 +391,15 @@ def _advance(p: F8, species: int, length: float, soft: float, step: float, draws
     small = soft * length * exponential(draws)
     cosine = 1 - small if small < 2 else 2 * uniform(draws) - 1
     _head(p, _bent(p, cosine, 2 * math.pi * uniform(draws)))
-    _, hard, limit, screening = scattering(species, p[_ENERGY], step)
-    for _ in range(poisson(hard * length, draws)):
+    limit, screening = large_scatters(species, p[_ENERGY], step)
+    for _ in range(poisson(LARGE * length / step, draws)):
         mu = draw_scatter(species, p[_ENERGY], limit, screening, draws)
         _head(p, _bent(p, 1 - 2 * mu, 2 * math.pi * uniform(draws)))
     _move(p, length - first)
 
 
 @njit(cache=True)
-def _stop(work: _Work, table: F8, species: int, draws: Draws) -> bool:
+def _stop(work: _Work, table: F8, draws: Draws) -> bool:
     """Leave the rest of the energy along the rest of the range; then annihilate, decay or be captured."""
     p, pdg = work.particle, int(work.particle[_PDG])
     if p[_ENERGY] > 0:
@@ -424,7 +426,7 @@ def _push_out(work: _Work, first: int, count: int, delay: float) -> None:
     pdg, kinetic, direction = work.out
     for i in range(first, count):
         turned = _turned(work.particle, direction[i, 0], direction[i, 1], direction[i, 2])
-        _push(work, pdg[i], kinetic[i], turned, delay)
+        _push(work, int(pdg[i]), kinetic[i], turned, delay)
 
 
 @njit(cache=True)

@@ -89,9 +89,9 @@ def draw_compton(energy: float, draws: Draws) -> tuple[float, float]:
 def draw_photoelectron(kinetic: float, draws: Draws) -> float:
     """Draw the cosine of a photoelectron (Sauter, K shell; sampled as in Penelope)."""
     gamma = 1 + kinetic / ELECTRON_MASS
-    beta = math.sqrt(1 - 1 / (gamma * gamma))
-    if gamma > 50:
+    if gamma > 50 or gamma < 1 + 1e-6:
         return 1.0
+    beta = math.sqrt(1 - 1 / (gamma * gamma))
     a = 1 / beta - 1
     b = 0.5 * beta * gamma * (gamma - 1) * (gamma - 2)
     top = 2 * (b + 1 / a)
