@@ -9,7 +9,8 @@ from pydantic import BaseModel, Field, model_validator
 
 from resim.keys import Stream
 from resim.lartpc.states import F8, SEGMENT_COLUMNS, Deposits, Primaries
-from resim.lartpc.transport.kernel import Limits, Tables, make_tables, total_energy, transport
+from resim.lartpc.transport.kernel import Limits, total_energy, transport
+from resim.lartpc.transport.tables import Tables, make_tables
 from resim.ragged import Ragged
 
 Triple = tuple[float, float, float]

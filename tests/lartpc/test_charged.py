@@ -23,8 +23,8 @@ from resim.lartpc.transport.argon import (
 from resim.lartpc.transport.charged import collision_loss, delta_rate, draw_delta, largest_transfer
 from resim.lartpc.transport.draws import draws_of
 from resim.lartpc.transport.electrons import brems_rate, draw_brems, radiative_loss
-from resim.lartpc.transport.kernel import make_tables
 from resim.lartpc.transport.particles import ELECTRON_MASS, MUON_MASS
+from resim.lartpc.transport.tables import make_tables
 from tests.lartpc.shots import fire
 
 ELECTRON, POSITRON, MUON, PROTON = 0, 1, 2, 4

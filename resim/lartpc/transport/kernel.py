@@ -10,32 +10,25 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from resim.lartpc.transport.argon import GRID_POINTS, LIGHT, grid_energy, grid_place
+from resim.lartpc.transport.argon import LIGHT, grid_place
 from resim.lartpc.transport.charged import (
     LARGE,
     MASS,
-    SPECIES,
     beta_squared,
-    collision_loss,
-    delta_rate,
     draw_delta,
     draw_loss,
     draw_scatter,
     large_scatters,
     largest_transfer,
     poisson,
-    small_scatters,
     species_of,
 )
 from resim.lartpc.transport.decays import at_rest, decay_in_flight
 from resim.lartpc.transport.draws import Draws, draws_of, exponential, isotropic, uniform
 from resim.lartpc.transport.electrons import (
-    annihilation_rate,
-    brems_rate,
     draw_annihilation,
     draw_brems,
     draw_opening,
-    radiative_loss,
 )
 from resim.lartpc.transport.hadrons import elastic, elastic_length, inelastic, inelastic_length
 from resim.lartpc.transport.particles import (
@@ -56,13 +49,11 @@ from resim.lartpc.transport.particles import (
     POSITRON,
 )
 from resim.lartpc.transport.photons import (
-    compton_rate,
     draw_compton,
     draw_pair,
     draw_photoelectron,
-    pair_rate,
-    photoelectric_rate,
 )
+from resim.lartpc.transport.tables import ANNIHILATION, BREMS, DELTA, LOSS, RANGE, SOFT, Tables
 
 F8 = NDArray[np.float64]
 Vector = tuple[float, float, float]
@@ -70,9 +61,7 @@ Vector = tuple[float, float, float]
 # Columns of a particle
 _ENERGY, _X, _Y, _Z, _UX, _UY, _UZ, _TIME, _TRACK, _PDG = range(10)
 _COLUMNS = 10
-# Columns of the table of charged particles, on the grid of energies: the first four are rates of what may happen
-_DELTA, _BREMS, _ANNIHILATION, _LOSS, _RANGE, _SOFT = range(6)
-# What may happen to a charged particle, in the order of the rates
+# What may happen to a charged particle, in the order of the rates, behind DELTA, BREMS and ANNIHILATION
 _ELASTIC, _INELASTIC, _DECAY = 3, 4, 5
 # Counters of a block and of an event
 _DEPTH, _SEGMENTS, _TRACKS, _STEPS = range(4)
@@ -98,15 +87,6 @@ class Limits(NamedTuple):
     high: F8
 
 
-class Tables(NamedTuple):
-    """Rates and losses on the grid of energies."""
-
-    charged: F8
-    """(species, 6, grid): delta rays, photons, annihilations (1/cm), loss (MeV/cm), range (cm), 1 - cos (1/cm)."""
-    photon: F8
-    """(3, grid): Compton, pairs, photoelectric (1/cm)."""
-
-
 class _Work(NamedTuple):
     """The arrays that a block of events is worked on with."""
 
@@ -120,39 +100,6 @@ class _Work(NamedTuple):
     sums: F8
     rates: F8
     out: tuple[NDArray[np.int32], F8, F8]
-
-
-@njit(cache=True)
-def make_tables(step: float, electron_cut: float, photon_cut: float) -> Tables:
-    """Fill the tables for some cuts (MeV) and longest step (cm)."""
-    charged, photon = np.zeros((SPECIES, 6, GRID_POINTS)), np.empty((3, GRID_POINTS))
-    for i in range(GRID_POINTS):
-        energy = grid_energy(i)
-        photon[0, i], photon[1, i] = compton_rate(energy), pair_rate(energy)
-        photon[2, i] = photoelectric_rate(energy)
-        brems, soft = brems_rate(energy, photon_cut), radiative_loss(energy, photon_cut)
-        for s in range(SPECIES):
-            row = charged[s]
-            row[_DELTA, i] = delta_rate(s, energy, electron_cut)
-            row[_LOSS, i] = collision_loss(s, energy, electron_cut)
-            row[_SOFT, i] = small_scatters(s, energy, step)
-            if s < 2:
-                row[_BREMS, i], row[_LOSS, i] = brems, row[_LOSS, i] + soft
-            if s == 1:
-                row[_ANNIHILATION, i] = annihilation_rate(energy)
-    for s in range(SPECIES):
-        _integrate(charged[s])
-    return Tables(charged, photon)
-
-
-@njit(cache=True)
-def _integrate(row: F8) -> None:
-    """Fill in the ranges: trapezia in the logarithm of the energy, the loss constant below the grid."""
-    row[_RANGE, 0] = grid_energy(0) / row[_LOSS, 0]
-    for i in range(1, GRID_POINTS):
-        low, high = grid_energy(i - 1), grid_energy(i)
-        mean = (low / row[_LOSS, i - 1] + high / row[_LOSS, i]) / 2
-        row[_RANGE, i] = row[_RANGE, i - 1] + mean * math.log(high / low)
 
 
 @njit(cache=True)
@@ -280,7 +227,7 @@ def _bent(p: F8, cosine: float, azimuth: float) -> Vector:
 def _head(p: F8, direction: Vector) -> None:
     """Give the particle a direction, made a unit vector again."""
     x, y, z = direction
-    norm = 1 / math.sqrt(x * x + y * y + z * z)
+    norm = 1 / math.sqrt(max(x * x + y * y + z * z, 1e-60))
     p[_UX], p[_UY], p[_UZ] = x * norm, y * norm, z * norm
 
 
@@ -332,7 +279,7 @@ def _charged(work: _Work, tables: Tables, limits: Limits, species: int, draws: D
     if kinetic <= 0 or (species < 2 and kinetic <= limits.electron_cut):
         return _stop(work, table, draws)
     i, f = grid_place(kinetic)
-    residual = _at(table[_RANGE], i, f)
+    residual = _at(table[RANGE], i, f)
     length = min(max(_SHARE * residual, _LAST[species]), limits.step)
     if length >= residual:
         return _stop(work, table, draws)
@@ -342,7 +289,7 @@ def _charged(work: _Work, tables: Tables, limits: Limits, species: int, draws: D
     mean = _mean_loss(table, i, f, kinetic, length, residual)
     lost = min(draw_loss(species, kinetic, mean, length, limits.electron_cut, draws), kinetic)
     start = (p[_X], p[_Y], p[_Z])
-    _advance(p, species, length, _at(table[_SOFT], i, f), limits.step, draws)
+    _advance(p, species, length, _at(table[SOFT], i, f), limits.step, draws)
     late = length / (LIGHT * math.sqrt(beta_squared(species, kinetic)))
     _record(work, start, length, lost, p[_TIME] + late / 2, int(p[_PDG]))
     p[_TIME] += late
@@ -360,10 +307,10 @@ def _at(row: F8, i: int, f: float) -> float:
 @njit(cache=True)
 def _mean_loss(table: F8, i: int, f: float, kinetic: float, length: float, residual: float) -> float:
     """Give the mean loss in a step; where it slows down much, with the loss half-way."""
-    loss = _at(table[_LOSS], i, f)
+    loss = _at(table[LOSS], i, f)
     if length > 0.02 * residual:
         i, f = grid_place(max(kinetic - loss * length / 2, kinetic / 2))
-        loss = _at(table[_LOSS], i, f)
+        loss = _at(table[LOSS], i, f)
     return loss * length
 
 
@@ -404,7 +351,7 @@ def _stop(work: _Work, table: F8, draws: Draws) -> bool:
     p, pdg = work.particle, int(work.particle[_PDG])
     if p[_ENERGY] > 0:
         i, f = grid_place(p[_ENERGY])
-        start, residual = (p[_X], p[_Y], p[_Z]), _at(table[_RANGE], i, f)
+        start, residual = (p[_X], p[_Y], p[_Z]), _at(table[RANGE], i, f)
         _move(p, residual)
         _record(work, start, residual, p[_ENERGY], p[_TIME], pdg)
         p[_ENERGY] = 0.0
@@ -437,11 +384,11 @@ def _interact(work: _Work, limits: Limits, species: int, draws: Draws) -> bool:
     while kind < _DECAY and left >= rates[kind]:
         left -= rates[kind]
         kind += 1
-    if kind == _DELTA:
+    if kind == DELTA:
         return _delta(work, species, limits.electron_cut, draws)
-    if kind == _BREMS:
+    if kind == BREMS:
         return _brems(work, limits.photon_cut, draws)
-    if kind == _ANNIHILATION:
+    if kind == ANNIHILATION:
         return _annihilate(work, draws)
     return _hadronic(work, kind, draws)
 
