@@ -24,7 +24,7 @@ from resim.lartpc.transport.charged import collision_loss, delta_rate, draw_delt
 from resim.lartpc.transport.draws import draws_of
 from resim.lartpc.transport.electrons import brems_rate, draw_brems, radiative_loss
 from resim.lartpc.transport.particles import ELECTRON_MASS, MUON_MASS
-from resim.lartpc.transport.tables import make_tables
+from resim.lartpc.transport.tables import RANGE, make_tables
 from tests.lartpc.shots import fire
 
 ELECTRON, POSITRON, MUON, PROTON = 0, 1, 2, 4
@@ -58,7 +58,7 @@ def test_ranges() -> None:
     for species, ranges in ((MUON, MUON_RANGE), (PROTON, PROTON_RANGE)):
         for energy, reference in ranges.items():
             i, f = grid_place(float(energy))
-            row = tables.charged[species, 4]
+            row = tables.charged[species, RANGE]
             assert (row[i] + f * (row[i + 1] - row[i])) * DENSITY == pytest.approx(reference, rel=0.01)
 
 
