@@ -86,18 +86,19 @@ _N_ENERGY = np.array(
      200, 250, 300, 350, 400, 500, 600, 700, 800, 1e3, 1.5e3, 2e3, 3e3, 5e3, 1e4, 2e4, 5e4]
 )
 _N_TOTAL = _SIZE * np.array(
-    [800, 1500, 2500, 3000, 3300, 3400, 3400, 3300, 3200, 3000, 2800, 2650, 2400, 2180, 2115, 2220, 2300, 2365,
-     2360, 2280, 2180, 2000, 1805, 1650, 1500, 1340, 1140, 990, 890, 790, 770, 773, 787, 800, 830, 870, 905, 930, 965, 990,
-     1002, 990, 965, 925, 892, 860]
+    [800, 1500, 2500, 3000, 3300, 3400, 3400, 3300, 3200, 3000, 2800, 2650, 2400, 2180, 2115, 2220, 2300,
+     2365, 2360, 2280, 2180, 2000, 1805, 1650, 1500, 1340, 1140, 990, 890, 790, 770, 773, 787, 800, 830, 870,
+     905, 930, 965, 990, 1002, 990, 965, 925, 892, 860]
 )
 _N_REACTION = _SIZE * np.array(
-    [0, 0, 0, 0, 0, 250, 750, 1050, 1250, 1350, 1380, 1380, 1330, 1240, 1125, 1045, 980, 925, 880, 825, 770, 680, 640,
-     620, 615, 600, 580, 565, 560, 550, 535, 530, 540, 550, 570, 595, 610, 615, 622, 629, 630, 620, 607, 592,
-     587, 580]
+    [0, 0, 0, 0, 0, 250, 750, 1050, 1250, 1350, 1380, 1380, 1330, 1240, 1125, 1045, 980, 925, 880, 825, 770,
+     680, 640, 620, 615, 600, 580, 565, 560, 550, 535, 530, 540, 550, 570, 595, 610, 615, 622, 629, 630, 620,
+     607, 592, 587, 580]
 )
 _P_REACTION = _SIZE * np.array(
-    [0, 0, 0, 0, 0, 0, 0, 0, 120, 250, 370, 480, 630, 770, 900, 935, 895, 835, 800, 750, 715, 640, 605, 590, 588, 573,
-     555, 543, 540, 535, 530, 530, 540, 550, 570, 595, 610, 615, 622, 629, 630, 620, 607, 592, 587, 580]
+    [0, 0, 0, 0, 0, 0, 0, 0, 120, 250, 370, 480, 630, 770, 900, 935, 895, 835, 800, 750, 715, 640, 605, 590,
+     588, 573, 555, 543, 540, 535, 530, 530, 540, 550, 570, 595, 610, 615, 622, 629, 630, 620, 607, 592, 587,
+     580]
 )
 # fmt: on
 _P_ELASTIC = np.where(_N_ENERGY < 5, 0.0, np.minimum(_N_TOTAL - _P_REACTION, 1410.0))
@@ -256,14 +257,17 @@ def absorb(pdg: int, kinetic: float, draws: Draws, out: Out) -> Ended:
     alike = uniform(draws) < 0.85
     first = PROTON if pdg == PI_PLUS else NEUTRON
     second = first if alike else (NEUTRON if first == PROTON else PROTON)
-    one_energy, one = bound_nucleon(draws)
-    two_energy, two = bound_nucleon(draws)
-    total = kinetic + PION_MASS + one_energy + two_energy
-    momentum = add(scale(ALONG_Z, momentum_of(kinetic, PION_MASS)), add(one, two))
-    energy, along = two_bodies(total, momentum, NUCLEON_MASS, NUCLEON_MASS, isotropic(draws), 1.0, 0.0)
-    put(out, 0, first, energy - NUCLEON_MASS, along)
-    put(out, 1, second, total - energy - NUCLEON_MASS, add(momentum, scale(along, -1.0)))
-    return finish(out, 2, kinetic + PION_MASS, False, draws)
+    for _ in range(_TRIES):
+        one_energy, one = bound_nucleon(draws)
+        two_energy, two = bound_nucleon(draws)
+        total = kinetic + PION_MASS + one_energy + two_energy
+        momentum = add(scale(ALONG_Z, momentum_of(kinetic, PION_MASS)), add(one, two))
+        energy, along = two_bodies(total, momentum, NUCLEON_MASS, NUCLEON_MASS, isotropic(draws), 1.0, 0.0)
+        if min(energy, total - energy) - NUCLEON_MASS >= FERMI_ENERGY:
+            put(out, 0, first, energy - NUCLEON_MASS, along)
+            put(out, 1, second, total - energy - NUCLEON_MASS, add(momentum, scale(along, -1.0)))
+            return finish(out, 2, kinetic + PION_MASS, False, draws)
+    return finish(out, 0, kinetic + PION_MASS, False, draws)
 
 
 @njit(cache=True)
