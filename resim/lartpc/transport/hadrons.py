@@ -82,8 +82,8 @@ _PI_PLUS_REACTION = _SIZE * np.array(
 # Nucleons: Barashenkov from 14 MeV; below, by hand. Neutrons follow the average course of evaluated data for 40Ar,
 # good to 20-30 % only, without resonances; protons fall to nothing at the Coulomb barrier.
 _N_ENERGY = np.array(
-    [0.01, 0.1, 0.5, 1, 1.6, 2, 3, 4, 5, 6, 7, 8, 10, 14, 20, 25, 30, 35, 40, 45, 50, 60, 70, 80, 90, 100, 120, 140, 160,
-     200, 250, 300, 350, 400, 500, 600, 700, 800, 1e3, 1.5e3, 2e3, 3e3, 5e3, 1e4, 2e4, 5e4]
+    [0.01, 0.1, 0.5, 1, 1.6, 2, 3, 4, 5, 6, 7, 8, 10, 14, 20, 25, 30, 35, 40, 45, 50, 60, 70, 80, 90, 100, 120, 140,
+     160, 200, 250, 300, 350, 400, 500, 600, 700, 800, 1e3, 1.5e3, 2e3, 3e3, 5e3, 1e4, 2e4, 5e4]
 )
 _N_TOTAL = _SIZE * np.array(
     [800, 1500, 2500, 3000, 3300, 3400, 3400, 3300, 3200, 3000, 2800, 2650, 2400, 2180, 2115, 2220, 2300,
