@@ -19,7 +19,7 @@ from resim.lartpc.transport.particles import MUON, MUON_MASS, PROTON, PROTON_MAS
 _ENDS = ("x_start", "y_start", "z_start", "x_end", "y_end", "z_end")
 _NEW = {"event": "event_id", "track": "traj_id", "pdg": "pdg_id", "parent": "parent_id"}
 _OLD = {"event": "eventID", "track": "trackID", "pdg": "pdgId", "parent": "parentID"}
-_REFERENCE = Path("/work/shared/reference/lartpc/segments.npz")
+_REFERENCE = Path(__file__).parents[3] / "shared/reference/lartpc/segments.npz"
 
 
 def _segments(names: dict[str, str], n: int = 30) -> NDArray[Any]:
@@ -129,7 +129,7 @@ def test_what_is_wrong_with_a_file_is_said(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="there is no such file"):
         read_edep(tmp_path / "none.h5")
     (tmp_path / "text.h5").write_text("no")
-    with pytest.raises(UserError, match="neither HDF5 nor named .root"):
+    with pytest.raises(UserError, match=r"neither HDF5 nor named \.root"):
         read_edep(tmp_path / "text.h5")
     with pytest.raises(UserError, match=r"no data set segments \(in old files: tracks\), but trajectories"):
         read_edep(_write(path, trajectories=_trajectories(_NEW)))
@@ -182,5 +182,5 @@ def test_other_root_files_are_refused(tmp_path: Path) -> None:
         read_edep(path)
     with uproot.recreate(path) as file:
         file["EDepSimEvents"] = {"EventId": np.arange(3)}
-    with pytest.raises(UserError, match="tree EDepSimEvents has no branch Primaries.Position"):
+    with pytest.raises(UserError, match=r"tree EDepSimEvents has no branch Primaries\.Position"):
         read_edep(path)
