@@ -83,7 +83,7 @@ def test_muon_of_a_pion() -> None:
 
 @pytest.mark.parametrize(("pdg", "life"), [(ANTIMUON, 2.197), (PI_PLUS, 0.02603), (MUON, 0.537)])
 def test_mean_life_at_rest(pdg: int, life: float) -> None:
-    """PDG; mu- in argon 0.537 +- 0.032 µs (Bertin 1973, in Suzuki et al., PRC 35 (1987) 2212)."""
+    """PDG; mu- in argon 0.537 +- 0.032 µs (quoted by Suzuki et al., PRC 35 (1987) 2212)."""
     draws, out = _draws(), rows()
     delays = [at_rest(pdg, draws, out)[3] for _ in range(4000)]
     assert np.mean(delays) == pytest.approx(life, rel=0.06)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from resim.keys import stream
 from resim.lartpc.transport.draws import Draws, draws_of
@@ -43,14 +44,16 @@ def _draws(event: int = 0) -> Draws:
     return draws_of(stream(1, "hadrons", "test").key, event)
 
 
-def _reactions(pdg: int, kinetic: float, n: int) -> Iterator[tuple[list[tuple[int, float, np.ndarray]], float, float]]:  # type: ignore[type-arg]
+def _reactions(
+    pdg: int, kinetic: float, n: int
+) -> Iterator[tuple[list[tuple[int, float, NDArray[np.float64]]], float, float]]:
     draws, out = _draws(), rows()
     for _ in range(n):
         count, local, invisible = inelastic(pdg, kinetic, draws, out)
         yield _secondaries(out, count), local, invisible
 
 
-def _secondaries(out: Out, count: int) -> list[tuple[int, float, np.ndarray]]:  # type: ignore[type-arg]
+def _secondaries(out: Out, count: int) -> list[tuple[int, float, NDArray[np.float64]]]:
     return [(int(out[0][i]), float(out[1][i]), out[2][i].copy()) for i in range(count)]
 
 

@@ -30,7 +30,7 @@ LIGHT = 29979.2458  # cm/µs
 MICHEL_END = (MUON_MASS**2 + ELECTRON_MASS**2) / (2 * MUON_MASS)  # 52.83 MeV, total energy of the electron
 MUON_OF_PION = (PION_MASS - MUON_MASS) ** 2 / (2 * PION_MASS)  # 4.12 MeV, kinetic
 
-# mu- in argon: 0.537 +- 0.032 µs (Bertin et al., PRA 7 (1973) 462; in table II of Suzuki, Measday, Roalsvig, PRC 35
+# mu- in argon: 0.537 +- 0.032 µs (measured in 1973, as quoted by Suzuki, Measday, Roalsvig, PRC 35
 # (1987) 2212). Of the free decay rate 98 % are left in the atom (Huff factor). Capture has the rest, 76 %.
 CAPTURE_LIFE, HUFF = 0.537, 0.98
 DECAY_SHARE = HUFF * CAPTURE_LIFE / MUON_LIFE
