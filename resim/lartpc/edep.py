@@ -1,0 +1,284 @@
+"""Energy deposits that edep-sim (Geant4) made: its ROOT files, and the HDF5 files that its dumpTree scripts write.
+
+Both become `Primaries` and `Deposits` in cm, µs and MeV. Events are numbered as in the file. The primary is the first
+trajectory without a parent; in files without trajectories (larnd-sim needs none) it is not known, and the
+particle of the first segment stands for it: kinetic energy is then what was deposited, direction that of the segment.
+What left the volume and what ionised nothing is not in such files: both are 0.
+
+Positions are cm in the HDF5 files (their vertices, which some write in mm, are not read). No ROOT file of edep-sim was
+at hand to test with; the layout is that of its headers, and HDF5 is the better choice: it needs no Python objects.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import awkward as ak
+import h5py
+import numpy as np
+import uproot
+from numpy.typing import NDArray
+
+from resim.errors import UserError
+from resim.lartpc.states import F8, I8, Deposits, Primaries
+from resim.lartpc.transport import particles
+from resim.ragged import Ragged, offsets_of
+
+_TREE = "EDepSimEvents"
+_TABLES = ("segments", "tracks")
+# What a field is called now, and in the files of 2023 and before.
+_EVENT, _TRACK, _PDG = ("event_id", "eventID"), ("traj_id", "trackID"), ("pdg_id", "pdgId")
+_PARENT, _MOMENTUM, _POSITION = ("parent_id", "parentID"), ("pxyz_start",), ("xyz_start",)
+_ENDS = ("x_start", "y_start", "z_start", "x_end", "y_end", "z_end")
+_AXES = ("fX", "fY", "fZ")
+_BRANCHES = {
+    "EventId": "np",
+    "Primaries.Position": "ak",
+    "Trajectories.ParentId": "ak",
+    "Trajectories.PDGCode": "ak",
+    "Trajectories.InitialMomentum": "ak",
+    "SegmentDetectors": "np",
+}
+"""What is read, and as what: NumPy's are Python objects, for uproot has no columns for a map of detectors."""
+_MASSES = {
+    particles.ELECTRON: particles.ELECTRON_MASS,
+    particles.PHOTON: 0.0,
+    particles.MUON: particles.MUON_MASS,
+    particles.PI_PLUS: particles.PION_MASS,
+    particles.PI_ZERO: particles.PI_ZERO_MASS,
+    particles.PROTON: particles.PROTON_MASS,
+    particles.NEUTRON: particles.NEUTRON_MASS,
+}
+
+
+@dataclass(frozen=True)
+class _Segments:
+    """Rows of all events, in the order of the file: event, track, pdg (n,); ends (n, 6) cm; energy, length, time."""
+
+    event: I8
+    track: I8
+    pdg: I8
+    ends: F8
+    energy: F8
+    length: F8
+    time: F8
+
+
+@dataclass(frozen=True)
+class _Tracks:
+    """Trajectories: event, parent, pdg (n,), momentum (n, 3) MeV, position (n, 3) cm."""
+
+    event: I8
+    parent: I8
+    pdg: I8
+    momentum: F8
+    position: F8
+
+
+def read_edep(path: Path, events: Sequence[int] | None = None) -> Deposits:
+    """Read the energy deposits of a file of edep-sim.
+
+    Parameters
+    ----------
+    path
+        `.root`, as edep-sim writes it, or HDF5, as its dumpTree scripts do.
+    events
+        Ids of the events wanted; all if not given. They come in ascending order.
+
+    Raises
+    ------
+    UserError
+        If the file is neither, lacks a table or a field, has numbers that are none, or not the events asked for.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: there is no such file; give one that edep-sim or its dumpTree wrote")
+    segments, tracks = _read_root(path) if path.suffix == ".root" else _read_hdf5(path)
+    _check(path, segments)
+    there = np.unique(segments.event if tracks is None else np.concatenate([segments.event, tracks.event]))
+    wanted = there if events is None else np.unique(np.asarray(events, dtype=np.int64))
+    missing = np.setdiff1d(wanted, there)
+    if len(missing):
+        raise UserError(f"{path}: has no event {missing[0]}; it has {len(there)} events{_range(there)}")
+    return _deposits(path, segments, tracks, wanted)
+
+
+def _range(ids: I8) -> str:
+    return f", {ids[0]} to {ids[-1]}" if len(ids) else ""
+
+
+def _check(path: Path, segments: _Segments) -> None:
+    """Refuse what no simulation can mean."""
+    numbers = {"position": segments.ends, "energy": segments.energy, "length": segments.length, "time": segments.time}
+    for name, values in numbers.items():
+        bad = np.flatnonzero(~np.isfinite(values.reshape(len(values), -1)).all(axis=1))
+        if len(bad):
+            raise UserError(f"{path}: {name} of segment {bad[0]} is not a number; write the file again")
+    negative = np.flatnonzero(segments.energy < 0)
+    if len(negative):
+        raise UserError(f"{path}: energy of segment {negative[0]} is negative; write the file again")
+
+
+def _deposits(path: Path, segments: _Segments, tracks: _Tracks | None, events: I8) -> Deposits:
+    """Sort segments by event, and put the primaries beside."""
+    rows = np.flatnonzero(np.isin(segments.event, events))
+    rows = rows[np.argsort(segments.event[rows], kind="stable")]
+    offsets = offsets_of(np.bincount(np.searchsorted(events, segments.event[rows]), minlength=len(events)))
+    chord = np.linalg.norm(segments.ends[:, 3:] - segments.ends[:, :3], axis=1)
+    columns: dict[str, NDArray[Any]] = {
+        "pdg": segments.pdg[rows].astype(np.int32),
+        "track": segments.track[rows].astype(np.int32),
+        **{name: segments.ends[rows, i].astype(np.float32) for i, name in enumerate(_ENDS)},
+        "length": np.maximum(segments.length, chord)[rows].astype(np.float32),
+        "energy": segments.energy[rows].astype(np.float32),
+        "time": segments.time[rows].astype(np.float32),
+    }
+    primaries = _guessed(segments, rows, offsets, events) if tracks is None else _primaries(path, tracks, events)
+    none = np.zeros(len(events))
+    return Deposits(events, primaries, Ragged(offsets, columns), none, none.copy())
+
+
+def _primaries(path: Path, tracks: _Tracks, events: I8) -> Primaries:
+    """Take the first trajectory of each event that has no parent (-1; in old files and ROOT, also 0)."""
+    orphans = np.flatnonzero(tracks.parent < 0)
+    ids, first = np.unique(tracks.event[orphans], return_index=True)
+    missing = np.setdiff1d(events, ids)
+    if len(missing):
+        raise UserError(f"{path}: event {missing[0]} has no primary trajectory; simulate with primaries saved")
+    rows = orphans[first[np.searchsorted(ids, events)]]
+    momentum = tracks.momentum[rows]
+    size = np.linalg.norm(momentum, axis=1)
+    unknown = [int(pdg) for pdg in np.unique(tracks.pdg[rows]) if abs(pdg) not in _MASSES]
+    if unknown:
+        raise UserError(
+            f"{path}: primary of PDG id {unknown[0]}; e, gamma, mu, pi, p and n (and their anti-particles) do"
+        )
+    if not np.isfinite(momentum).all() or not np.isfinite(tracks.position[rows]).all():
+        raise UserError(f"{path}: momentum or position of a primary is not a number; write the file again")
+    mass = np.array([_MASSES[abs(int(pdg))] for pdg in tracks.pdg[rows]])
+    direction = np.where(size[:, None] > 0, momentum / np.maximum(size, 1e-30)[:, None], [0.0, 0.0, 1.0])
+    kinetic = np.hypot(size, mass) - mass
+    return Primaries(events, tracks.pdg[rows].astype(np.int32), kinetic, tracks.position[rows], direction)
+
+
+def _guessed(segments: _Segments, rows: I8, offsets: I8, events: I8) -> Primaries:
+    """Let the first segment of an event stand for the primary."""
+    first = rows[offsets[:-1]]
+    ends = segments.ends[first]
+    along = ends[:, 3:] - ends[:, :3]
+    size = np.linalg.norm(along, axis=1)[:, None]
+    direction = np.where(size > 0, along / np.maximum(size, 1e-30), [0.0, 0.0, 1.0])
+    energy = np.add.reduceat(segments.energy[rows], offsets[:-1]) if len(events) else np.zeros(0)
+    return Primaries(events, segments.pdg[first].astype(np.int32), energy, ends[:, :3], direction)
+
+
+def _field(path: Path, table: Any, where: str, names: Sequence[str]) -> Any:
+    """Give a field of a table under the first of its names that is there."""
+    for name in names:
+        if name in (table.dtype.names or ()):
+            return table[name]
+    raise UserError(f"{path}: {where} has no field {' or '.join(names)}; it must be what edep-sim's dumpTree writes")
+
+
+def _read_hdf5(path: Path) -> tuple[_Segments, _Tracks | None]:
+    try:
+        with h5py.File(path, "r") as file:
+            tables = {name: file[name][()] for name in (*_TABLES, "trajectories") if name in file}
+            there = ", ".join(file) or "nothing"
+    except OSError as error:
+        raise UserError(f"{path}: is neither HDF5 nor named .root; give a file of edep-sim or its dumpTree") from error
+    name = next((name for name in _TABLES if name in tables), None)
+    if name is None:
+        raise UserError(f"{path}: has no data set segments (in old files: tracks), but {there}; give a dumpTree file")
+    return _hdf5_segments(path, tables[name], name), _hdf5_tracks(path, tables)
+
+
+def _hdf5_segments(path: Path, table: Any, name: str) -> _Segments:
+    """Take the fields of the segments: cm, µs, MeV already; dx is the chord."""
+
+    def field(*names: str) -> NDArray[Any]:
+        return np.asarray(_field(path, table, name, names))
+
+    return _Segments(
+        field(*_EVENT).astype(np.int64),
+        field(*_TRACK).astype(np.int64),
+        field(*_PDG).astype(np.int64),
+        np.stack([field(end) for end in _ENDS], axis=1).astype(np.float64),
+        field("dE").astype(np.float64),
+        field("dx").astype(np.float64),
+        field("t0").astype(np.float64),
+    )
+
+
+def _hdf5_tracks(path: Path, tables: Mapping[str, Any]) -> _Tracks | None:
+    """Take the trajectories, if they are there."""
+    if "trajectories" not in tables:
+        return None
+    table = tables["trajectories"]
+
+    def field(names: Sequence[str]) -> NDArray[Any]:
+        return np.asarray(_field(path, table, "trajectories", names))
+
+    return _Tracks(
+        field(_EVENT).astype(np.int64),
+        field(_PARENT).astype(np.int64),
+        field(_PDG).astype(np.int64),
+        field(_MOMENTUM).astype(np.float64).reshape(-1, 3),
+        field(_POSITION).astype(np.float64).reshape(-1, 3),
+    )
+
+
+def _read_root(path: Path) -> tuple[_Segments, _Tracks]:
+    """Read the tree of edep-sim (its io/TG4*.h): mm and ns there, the rest as here."""
+    try:
+        with uproot.open(path) as file:
+            if _TREE not in file:
+                raise UserError(f"{path}: has no tree {_TREE}; give a file that edep-sim wrote")
+            branches = {key.split("/")[-1]: branch for key, branch in file[_TREE].iteritems()}
+            missing = [name for name in _BRANCHES if name not in branches]
+            if missing:
+                raise UserError(f"{path}: tree {_TREE} has no branch {missing[0]}; give a file that edep-sim wrote")
+            values = {name: branches[name].array(library=library) for name, library in _BRANCHES.items()}
+    except (OSError, ValueError, uproot.DeserializationError) as error:
+        raise UserError(
+            f"{path}: cannot be read ({type(error).__name__}); convert it with edep-sim's dumpTree"
+        ) from error
+    events = np.asarray(values["EventId"], dtype=np.int64)
+    return _root_segments(events, values["SegmentDetectors"], values["Trajectories.PDGCode"]), _root_tracks(
+        events, values
+    )
+
+
+def _root_segments(events: I8, detectors: Any, pdg: ak.Array) -> _Segments:
+    """Flatten the segments of all sensitive detectors; a segment's track is the first that contributed to it."""
+    rows = []
+    for event, maps, ids in zip(events, detectors, pdg, strict=True):
+        for hit in (hit for hits in maps.values() for hit in hits):
+            track = int(hit.member("Contrib")[0])
+            start, stop = _four(hit.member("Start")), _four(hit.member("Stop"))
+            length, energy = hit.member("TrackLength"), hit.member("EnergyDeposit")
+            rows.append((event, track, ids[track], *start[:3], *stop[:3], energy, length, (start[3] + stop[3]) / 2))
+    table = np.array(rows, dtype=np.float64).reshape(-1, 12)
+    event, track, kind = (table[:, i].astype(np.int64) for i in range(3))
+    return _Segments(event, track, kind, table[:, 3:9] / 10, table[:, 9], table[:, 10] / 10, table[:, 11] / 1e3)
+
+
+def _four(vector: Any) -> tuple[float, float, float, float]:
+    """Take a TLorentzVector apart."""
+    place = vector.member("fP")
+    return place.member("fX"), place.member("fY"), place.member("fZ"), vector.member("fE")
+
+
+def _root_tracks(events: I8, values: Mapping[str, Any]) -> _Tracks:
+    """Flatten the trajectories; they start where the event's first vertex is, which is so for the primaries."""
+    parent, momentum = values["Trajectories.ParentId"], values["Trajectories.InitialMomentum"]["fP"]
+    vertex = ak.firsts(values["Primaries.Position"])["fP"]
+    counts = ak.to_numpy(ak.num(parent))
+    position = np.stack([ak.to_numpy(ak.fill_none(vertex[axis], np.nan)) for axis in _AXES], axis=1) / 10
+    return _Tracks(
+        np.repeat(events, counts),
+        ak.to_numpy(ak.flatten(parent)).astype(np.int64),
+        ak.to_numpy(ak.flatten(values["Trajectories.PDGCode"])).astype(np.int64),
+        np.stack([ak.to_numpy(ak.flatten(momentum[axis])) for axis in _AXES], axis=1),
+        np.repeat(position, counts, axis=0),
+    )

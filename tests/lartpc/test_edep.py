@@ -1,0 +1,186 @@
+"""Files of edep-sim, written here in the schema of its dumpTree (old and new names), become deposits.
+
+No file of edep-sim itself is at hand, and uproot cannot write its classes: of the ROOT reader only the refusals run.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+import uproot
+from numpy.typing import NDArray
+
+from resim.errors import UserError
+from resim.lartpc.edep import read_edep
+from resim.lartpc.transport.particles import MUON, MUON_MASS, PROTON, PROTON_MASS
+
+_ENDS = ("x_start", "y_start", "z_start", "x_end", "y_end", "z_end")
+_NEW = {"event": "event_id", "track": "traj_id", "pdg": "pdg_id", "parent": "parent_id"}
+_OLD = {"event": "eventID", "track": "trackID", "pdg": "pdgId", "parent": "parentID"}
+_REFERENCE = Path(__file__).parents[3] / "shared/reference/lartpc/segments.npz"
+
+
+def _segments(names: dict[str, str], n: int = 30) -> NDArray[Any]:
+    """Make straight tracks of three events, numbered 7, 3, 5, in mixed order."""
+    fields: list[tuple[str, str]] = [(names["event"], "u4"), (names["track"], "u4"), (names["pdg"], "i4")]
+    fields += [(name, "f4") for name in (*_ENDS, "dx", "dE", "dEdx")] + [("t0", "f8")]
+    table: NDArray[Any] = np.zeros(n, dtype=fields)
+    step = np.arange(n)
+    table[names["event"]] = np.array([7, 3, 5])[step % 3]
+    table[names["track"]] = step % 2
+    table[names["pdg"]] = np.where(step % 2 == 0, MUON, 11)
+    for axis, (start, end) in enumerate(zip(_ENDS[:3], _ENDS[3:], strict=True)):
+        table[start], table[end] = step + axis, step + axis + 0.1
+    table["dx"], table["dE"], table["t0"] = np.sqrt(0.03), 0.25 + step, step / 1e3
+    return table
+
+
+def _trajectories(names: dict[str, str]) -> NDArray[Any]:
+    """Make a primary of each event and a daughter of it before it."""
+    fields: list[Any] = [(names["event"], "u4"), (names["track"], "u4"), (names["parent"], "i4"), (names["pdg"], "i4")]
+    table: NDArray[Any] = np.zeros(6, dtype=[*fields, ("pxyz_start", "f4", (3,)), ("xyz_start", "f4", (3,))])
+    table[names["event"]] = [3, 3, 5, 5, 7, 7]
+    table[names["parent"]] = [0, -1] * 3
+    table[names["pdg"]] = [11, MUON, 11, MUON, 11, PROTON]
+    table["pxyz_start"][1::2] = [[0, 0, 100], [300, 0, 400], [0, -600, 0]]
+    table["xyz_start"][1::2] = [[1, 2, 3], [4, 5, 6], [7, 8, 9]]
+    return table
+
+
+def _write(path: Path, **tables: NDArray[Any]) -> Path:
+    with h5py.File(path, "w") as file:
+        for name, table in tables.items():
+            file[name] = table
+    return path
+
+
+@pytest.mark.parametrize(("names", "table"), [(_NEW, "segments"), (_OLD, "tracks"), (_OLD, "segments")])
+def test_hdf5_of_both_ages(tmp_path: Path, names: dict[str, str], table: str) -> None:
+    written = _segments(names)
+    path = _write(tmp_path / "edep.h5", **{table: written, "trajectories": _trajectories(names)})
+    deposits = read_edep(path)
+    assert deposits.event.tolist() == [3, 5, 7]
+    assert np.diff(deposits.segments.offsets).tolist() == [10, 10, 10]
+    mine = written[written[names["event"]] == 5]
+    segments = deposits.segments.between(1, 2)
+    assert segments["energy"].tolist() == mine["dE"].tolist()
+    assert segments["z_end"].tolist() == mine["z_end"].tolist()
+    assert segments["track"].tolist() == mine[names["track"]].tolist()
+    assert segments["pdg"].tolist() == mine[names["pdg"]].tolist()
+    assert np.allclose(segments["time"], mine["t0"])
+    assert np.all(segments["length"] >= np.float32(np.sqrt(0.03)) - 1e-6)
+    assert {name: column.dtype for name, column in segments.columns.items() if name in ("pdg", "energy")} == {
+        "pdg": np.int32,
+        "energy": np.float32,
+    }
+
+
+def test_primaries_come_from_the_trajectories(tmp_path: Path) -> None:
+    path = _write(tmp_path / "edep.h5", segments=_segments(_NEW), trajectories=_trajectories(_NEW))
+    primaries = read_edep(path).primaries
+    assert primaries.pdg.tolist() == [MUON, MUON, PROTON]
+    kinetic = [np.hypot(100, MUON_MASS) - MUON_MASS, np.hypot(500, MUON_MASS) - MUON_MASS]
+    assert np.allclose(primaries.kinetic_energy, [*kinetic, np.hypot(600, PROTON_MASS) - PROTON_MASS])
+    assert np.allclose(primaries.direction, [[0, 0, 1], [0.6, 0, 0.8], [0, -1, 0]])
+    assert primaries.vertex.tolist() == [[1, 2, 3], [4, 5, 6], [7, 8, 9]]
+
+
+def test_an_event_without_deposits_stays(tmp_path: Path) -> None:
+    segments = _segments(_NEW)
+    path = _write(tmp_path / "edep.h5", segments=segments[segments["event_id"] != 5], trajectories=_trajectories(_NEW))
+    assert np.diff(read_edep(path).segments.offsets).tolist() == [10, 0, 10]
+
+
+def test_without_trajectories_the_first_segment_stands_for_the_primary(tmp_path: Path) -> None:
+    written = _segments(_NEW)
+    deposits = read_edep(_write(tmp_path / "edep.h5", segments=written), [5, 3])
+    assert deposits.event.tolist() == [3, 5]
+    assert deposits.primaries.pdg.tolist() == [11, MUON]
+    assert np.allclose(deposits.primaries.direction, 1 / np.sqrt(3))
+    sums = [written["dE"][written["event_id"] == event].sum() for event in (3, 5)]
+    assert np.allclose(deposits.primaries.kinetic_energy, sums)
+
+
+@pytest.mark.skipif(not _REFERENCE.exists(), reason="the reference segments of another simulator are not at hand")
+def test_reference_segments(tmp_path: Path) -> None:
+    with np.load(_REFERENCE) as columns:
+        table: NDArray[Any] = np.zeros(len(columns["dE"]), dtype=[(n, columns[n].dtype) for n in columns])
+        for name in columns:
+            table[name] = columns[name]
+    deposits = read_edep(_write(tmp_path / "edep.h5", tracks=table))
+    assert len(deposits.event) == 6
+    sums = np.add.reduceat(deposits.segments["energy"].astype(float), deposits.segments.offsets[:-1])
+    expected = [table["dE"][table["eventID"] == event].astype(float).sum() for event in range(6)]
+    assert np.allclose(sums, expected, rtol=1e-12)
+
+
+def _without(table: NDArray[Any], name: str) -> NDArray[Any]:
+    kept = [field for field in table.dtype.names or () if field != name]
+    small: NDArray[Any] = np.zeros(len(table), dtype=[(field, table.dtype[field]) for field in kept])
+    for field in kept:
+        small[field] = table[field]
+    return small
+
+
+def test_what_is_wrong_with_a_file_is_said(tmp_path: Path) -> None:
+    good, path = _segments(_NEW), tmp_path / "edep.h5"
+    with pytest.raises(UserError, match="there is no such file"):
+        read_edep(tmp_path / "none.h5")
+    (tmp_path / "text.h5").write_text("no")
+    with pytest.raises(UserError, match=r"neither HDF5 nor named \.root"):
+        read_edep(tmp_path / "text.h5")
+    with pytest.raises(UserError, match=r"no data set segments \(in old files: tracks\), but trajectories"):
+        read_edep(_write(path, trajectories=_trajectories(_NEW)))
+    with pytest.raises(UserError, match="segments has no field dE;"):
+        read_edep(_write(path, segments=_without(good, "dE")))
+    with pytest.raises(UserError, match="segments has no field pdg_id or pdgId"):
+        read_edep(_write(path, segments=_without(good, "pdg_id")))
+    with pytest.raises(UserError, match="trajectories has no field pxyz_start"):
+        read_edep(_write(path, segments=good, trajectories=_without(_trajectories(_NEW), "pxyz_start")))
+    with pytest.raises(UserError, match="has no event 4; it has 3 events, 3 to 7"):
+        read_edep(_write(path, segments=good), [3, 4])
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("dE", np.nan, "energy of segment 11 is not a number"),
+        ("dE", -1.0, "energy of segment 11 is negative"),
+        ("y_end", np.inf, "position of segment 11 is not a number"),
+        ("t0", np.nan, "time of segment 11 is not a number"),
+    ],
+)
+def test_bad_numbers_are_refused(tmp_path: Path, field: str, value: float, message: str) -> None:
+    table = _segments(_NEW)
+    table[field][11] = value
+    with pytest.raises(UserError, match=message):
+        read_edep(_write(tmp_path / "edep.h5", segments=table))
+
+
+def test_bad_primaries_are_refused(tmp_path: Path) -> None:
+    path, table = tmp_path / "edep.h5", _trajectories(_NEW)
+    with pytest.raises(UserError, match="event 5 has no primary trajectory"):
+        read_edep(_write(path, segments=_segments(_NEW), trajectories=table[table["event_id"] != 5]))
+    table["pdg_id"][3] = 321
+    with pytest.raises(UserError, match="primary of PDG id 321"):
+        read_edep(_write(path, segments=_segments(_NEW), trajectories=table))
+    table["pdg_id"][3], table["pxyz_start"][3] = MUON, np.nan
+    with pytest.raises(UserError, match="momentum or position of a primary is not a number"):
+        read_edep(_write(path, segments=_segments(_NEW), trajectories=table))
+
+
+def test_other_root_files_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "edep.root"
+    path.write_text("no")
+    with pytest.raises(UserError, match="cannot be read"):
+        read_edep(path)
+    with uproot.recreate(path) as file:
+        file["other"] = {"x": np.arange(3)}
+    with pytest.raises(UserError, match="has no tree EDepSimEvents"):
+        read_edep(path)
+    with uproot.recreate(path) as file:
+        file["EDepSimEvents"] = {"EventId": np.arange(3)}
+    with pytest.raises(UserError, match=r"tree EDepSimEvents has no branch Primaries\.Position"):
+        read_edep(path)
