@@ -110,7 +110,7 @@ def box(dedx: float, alpha: float, beta: float) -> float:
     return max(0.0, math.log(alpha + xi) / xi)
 
 
-def charge(deposits: Deposits, card: ChargeSettings, drawn: Drawn, stream: Stream) -> Charge:
+def charge(deposits: Deposits, card: ChargeSettings, drawn: Drawn, stream: Stream) -> Charge:  # noqa: ARG001 - a stage
     """Drift the electrons of all segments in a drift volume to its anode; nothing is random.
 
     Parameters
@@ -132,8 +132,8 @@ def charge(deposits: Deposits, card: ChargeSettings, drawn: Drawn, stream: Strea
     constants = (card.density, 1e6 / card.ionisation, card.point_dedx, card.recombination == "box")
     table = tuple(segments[name] for name in (*_ENDS, "length", "energy", "time"))
     offsets, kept, columns = _drift(segments.offsets, table, layout, conditions, velocity, constants)
-    ends = [segments[name][kept] for name in _ENDS]
-    clouds = Ragged(offsets, dict(zip(CLOUD_COLUMNS, (*ends, *columns), strict=True)))
+    copied = [segments[name][kept] for name in (*_ENDS, "energy")]
+    clouds = Ragged(offsets, dict(zip(CLOUD_COLUMNS, (*copied, *columns), strict=True)))
     return Charge(deposits.event, deposits, clouds, velocity)
 
 

@@ -52,7 +52,7 @@ class Geometry(NamedTuple):
     """Ticks of the readout window."""
 
     def pixel(self, plane: I8, column: I8, row: I8) -> I8:
-        """Number pixels: column (along the beam) fastest, then row (upwards), then plane, as larnd-sim does."""
+        """Give the numbers of pixels: column (along the beam) fastest, then row (upwards), then plane, as larnd-sim."""
         return column + self.columns * (row + self.rows * plane)
 
     def place(self, pixel: I8) -> tuple[I8, F8, F8]:
