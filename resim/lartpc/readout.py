@@ -13,15 +13,19 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 from pydantic import BaseModel, Field, model_validator
+from scipy.special import log_ndtr
 
 from resim.keys import Stream, four
 from resim.lartpc.charge import Drawn, event_values
 from resim.lartpc.geometry import TICK, Geometry
 from resim.lartpc.states import F8, HIT_COLUMNS, I4, I8, Hits, Pixels
-from resim.lartpc.transport.draws import Draws, normal, uniform
+from resim.lartpc.transport.draws import Draws, exponential, normal
 from resim.ragged import Ragged
 
-_FAR = 6.5  # standard deviations at which noise is taken as decided: 4e-11
+_FAR = 5.0  # standard deviations of noise that are taken as decided: 3e-7 of the ticks
+_STEPS = 200  # entries of the table of hazards in a standard deviation
+_HAZARDS = -log_ndtr(np.linspace(-_FAR, _FAR, round(2 * _FAR * _STEPS) + 1))
+_CERTAIN = 1e9
 _PLACES = 20  # bits for the draws of one pixel
 
 
@@ -103,6 +107,8 @@ class _Pixel(NamedTuple):
     reset: int
     busy: int
     window: int
+    hazards: F8
+    """Of a trigger in a tick, by standard deviations that the sum lacks, from -_FAR to _FAR."""
 
 
 def readout(state: Pixels, card: ReadoutSettings, drawn: Drawn, layout: Geometry, stream: Stream) -> Hits:
@@ -130,6 +136,7 @@ def readout(state: Pixels, card: ReadoutSettings, drawn: Drawn, layout: Geometry
         ticks,
         (stream.key, stream.child("dead").key),
         dead,
+        _HAZARDS,
     )
     adc = card.model_copy(update={"gain": 1.0}).adc(electrons * values.gain[row] / 1000)
     keep = adc > np.rint(card.pedestal)
@@ -151,6 +158,7 @@ def _trigger(
     ticks: tuple[float, int, int, int, int, int, bool],
     keys: tuple[NDArray[np.uint64], NDArray[np.uint64]],
     dead: NDArray[np.bool_],
+    hazards: F8,
 ) -> tuple[I8, I8, I8, F8, I8]:
     """Give offsets of the hits by event, and their pixel, tick of the trigger, electrons, and row of the event."""
     pixels, first, length = table
@@ -181,6 +189,7 @@ def _trigger(
             reset,
             busy,
             window,
+            hazards,
         )
         words[2], begin = np.uint64(events[row]), tick_offsets[row]
         for i in range(pixel_offsets[row], pixel_offsets[row + 1]):
@@ -218,24 +227,30 @@ def _is_dead(pixel: int, fraction: float, key: NDArray[np.uint64]) -> bool:
 def _hits(wave: NDArray[np.float32], first: int, s: _Pixel, draws: Draws, found_tick: I8, found_charge: F8) -> int:
     """Run a pixel through its ticks; fill in triggers and values, and give their number.
 
-    `wave` is its charge from tick `first` on; before and after it, only noise is compared with the threshold.
+    `wave` is its charge from tick `first` on; before and after it, only noise is compared with the threshold. The
+    tick of a trigger comes from one exponential number, used up by the hazards of the ticks: exact, and one draw
+    instead of one a tick.
     """
     stop, count, free, t = first + len(wave), 0, 0, 0
-    summed, buffered = s.reset_noise * normal(draws), 0.0
+    summed, buffered, patience = s.reset_noise * normal(draws), 0.0, exponential(draws)
     if summed + wave.sum() < s.threshold - _FAR * s.trigger_noise:
         return 0
     while t < s.window and count < len(found_tick):
         if t < first or (t >= stop and buffered < 1):
-            until = first if t < first else s.window
-            t = max(t, free) + _wait(s.threshold - summed, s.trigger_noise, draws)
-            if t >= until:
+            t, until = max(t, free), first if t < first else s.window
+            hazard = _hazard(s.threshold - summed, s.trigger_noise, s.hazards)
+            if t >= until or patience >= hazard * (until - t):
+                patience -= hazard * max(until - t, 0)
                 t = until
                 continue
+            t += int(patience / hazard)
         else:
             buffered += wave[t - first] if t < stop else 0.0
             summed += buffered * s.passed
             buffered -= buffered * s.passed
-            if t < free or not _reached(s.threshold - summed, s.trigger_noise, draws):
+            if t >= free:
+                patience -= _hazard(s.threshold - summed, s.trigger_noise, s.hazards)
+            if t < free or patience >= 0:
                 t += 1
                 continue
         trigger = t
@@ -249,33 +264,17 @@ def _hits(wave: NDArray[np.float32], first: int, s: _Pixel, draws: Draws, found_
             found_tick[count], found_charge[count] = trigger, value
             count += 1
             free = t + max(s.busy - 1, 0)
-        summed, buffered = s.reset_noise * normal(draws), 0.0
+        summed, buffered, patience = s.reset_noise * normal(draws), 0.0, exponential(draws)
     return count
 
 
 @njit(cache=True)
-def _chance(missing: float, noise: float) -> float:
-    """Give the probability that Gaussian noise makes up for missing charge; 0 or 1 where it is as good as decided."""
+def _hazard(missing: float, noise: float, hazards: F8) -> float:
+    """Give -log of the probability that Gaussian noise does not make up for missing charge in a tick."""
     if missing > _FAR * noise:
         return 0.0
     if missing <= -_FAR * noise:
-        return 1.0
-    return 0.5 * math.erfc(missing / (noise * math.sqrt(2.0)))
-
-
-@njit(cache=True)
-def _reached(missing: float, noise: float, draws: Draws) -> bool:
-    """Decide whether a tick triggers; draws only where noise may decide."""
-    chance = _chance(missing, noise)
-    if chance == 0.0 or chance == 1.0:
-        return chance == 1.0
-    return uniform(draws) < chance
-
-
-@njit(cache=True)
-def _wait(missing: float, noise: float, draws: Draws) -> int:
-    """Give the number of ticks without trigger while the charge stays: geometric, one draw instead of one a tick."""
-    chance = _chance(missing, noise)
-    if chance == 0.0 or chance == 1.0:
-        return 0 if chance == 1.0 else 1 << 40
-    return int(math.log1p(-uniform(draws)) / math.log1p(-chance))
+        return _CERTAIN
+    place = (missing / noise + _FAR) * _STEPS
+    i = min(int(place), len(hazards) - 2)
+    return hazards[i] + (place - i) * (hazards[i + 1] - hazards[i])
