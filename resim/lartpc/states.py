@@ -23,6 +23,11 @@ SEGMENT_COLUMNS: dict[str, type] = {
         ("x_start", "y_start", "z_start", "x_end", "y_end", "z_end", "length", "energy", "time"), np.float32
     ),
 }
+CLOUD_COLUMNS: dict[str, type] = {
+    **dict.fromkeys(("x_start", "y_start", "z_start", "x_end", "y_end", "z_end", "energy", "electrons"), np.float32),
+    "plane": np.int32,
+    **dict.fromkeys(("drift_time", "arrival", "sigma_long", "sigma_trans"), np.float32),
+}
 PIXEL_COLUMNS: dict[str, type] = {"pixel": np.int64, "first": np.int32, "ticks": np.int32}
 HIT_COLUMNS: dict[str, type] = {"pixel": np.int64, "time": np.float32, "adc": np.float32}
 VOXEL_COLUMNS: dict[str, type] = dict.fromkeys(("x", "y", "z", "adc", "charge"), np.float32)
@@ -89,9 +94,9 @@ class Deposits(_Block):
 class Charge(_Block):
     """Electrons that arrive at the anodes.
 
-    `clouds` columns, one for each segment that drifts somewhere: start and end (cm) as the segment's, electrons (at the
-    anode), plane (int32, number of the anode), drift_time (µs, of the middle), arrival (µs), sigma_long and sigma_trans
-    (cm).
+    `clouds` columns (`CLOUD_COLUMNS`), one row for each segment that drifts somewhere: start, end (cm) and energy (MeV)
+    as the segment's, electrons (at the anode), plane (number of the anode), drift_time (µs, of the middle), arrival (µs
+    after the event's time), sigma_long and sigma_trans (cm).
     """
 
     deposits: Deposits

@@ -1,0 +1,280 @@
+"""Self-triggered pixels: threshold, noise, integration, digitisation, as LArPix and larnd-sim do. Electrons, mV, ticks.
+
+A pixel adds up its charge from a Gaussian beginning (reset noise), behind a buffer that passes it on exponentially. In
+each tick the sum plus its noise is compared with the threshold plus the discriminator's; from the tick that reaches it,
+`hold` more are added, the value is digitised, the pixel is reset. Only pixels that charge arrives at are looked at:
+a hit of noise alone, on a pixel without charge, is not made.
+"""
+
+import math
+from typing import NamedTuple, Self
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+from pydantic import BaseModel, Field, model_validator
+from scipy.special import log_ndtr
+
+from resim.keys import Stream, four
+from resim.lartpc.charge import Drawn, event_values
+from resim.lartpc.geometry import TICK, Geometry
+from resim.lartpc.states import F8, HIT_COLUMNS, I4, I8, Hits, Pixels
+from resim.lartpc.transport.draws import Draws, exponential, normal
+from resim.ragged import Ragged
+
+_FAR = 5.0  # standard deviations of noise that are taken as decided: 3e-7 of the ticks
+_STEPS = 200  # entries of the table of hazards in a standard deviation
+_HAZARDS = -log_ndtr(np.linspace(-_FAR, _FAR, round(2 * _FAR * _STEPS) + 1))
+_CERTAIN = 1e9
+_PLACES = 20  # bits for the draws of one pixel
+
+
+class ReadoutSettings(BaseModel, extra="forbid", frozen=True, allow_inf_nan=False):
+    """The electronics of a pixel; defaults are larnd-sim's for ND-LAr."""
+
+    threshold: float = Field(7000.0, gt=0, description="charge at which a pixel triggers, electrons")
+    gain: float = Field(4.0, gt=0, description="mV for 1,000 electrons")
+    v_pedestal: float = Field(580.0, description="voltage without charge, mV")
+    v_cm: float = Field(288.0, description="voltage of ADC count 0, mV")
+    v_ref: float = Field(1300.0, description="voltage at which the counts end, mV")
+    adc_counts: int = Field(256, ge=2, le=2**24, description="number of ADC counts")
+    reset_noise: float = Field(900.0, ge=0, description="spread of the charge after a reset, electrons")
+    uncorrelated_noise: float = Field(500.0, ge=0, description="spread from tick to tick, and of a value, electrons")
+    discriminator_noise: float = Field(650.0, ge=0, description="spread of the threshold, electrons")
+    trigger_noise: bool = Field(
+        True, description="whether the last two take part in every tick's decision; larnd-sim-jax: no"
+    )
+    rise_time: float = Field(0.1, ge=0, description="time constant of the buffer, µs; 0: none, as in larnd-sim-jax")
+    hold: int = Field(18, ge=0, description="ticks of integration after the trigger: 3 and the ADC's hold delay of 15")
+    reset: int = Field(1, ge=0, description="ticks of a reset, whose charge is lost")
+    busy: int = Field(9, ge=0, description="ticks after a hit without a trigger; larnd-sim-jax: 0")
+    latency: int = Field(
+        -1, description="ticks from the trigger to the time of the hit: 19 to the end of the hold, less 2 µs"
+    )
+    max_hits: int = Field(10, ge=1, description="most hits of a pixel in an event")
+    dead_fraction: float = Field(
+        0.0, ge=0, le=1, description="share of dead pixels; which they are is drawn once for all events"
+    )
+    dead_pixels: tuple[int, ...] = Field((), description="numbers of further dead pixels")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.v_ref <= self.v_cm:
+            raise ValueError(f"v_ref {self.v_ref} must be above v_cm {self.v_cm}")
+        return self
+
+    @property
+    def pedestal(self) -> float:
+        """Give the ADC counts of no charge, not rounded."""
+        return (self.v_pedestal - self.v_cm) * self.adc_counts / (self.v_ref - self.v_cm)
+
+    def charge(self, adc: F8) -> F8:
+        """Turn ADC counts into charge, ke: the inverse of the digitisation."""
+        return (adc / self.adc_counts * (self.v_ref - self.v_cm) + self.v_cm - self.v_pedestal) / self.gain
+
+    def adc(self, charge: F8) -> F8:
+        """Digitise charge, ke."""
+        counts = np.maximum(charge * self.gain + self.v_pedestal - self.v_cm, 0)
+        return np.minimum(np.rint(counts * self.adc_counts / (self.v_ref - self.v_cm)), self.adc_counts - 1)
+
+
+THROWN = "threshold", "gain", "reset_noise", "uncorrelated_noise", "discriminator_noise", "dead_fraction"
+"""Fields of the card that may be drawn event by event."""
+
+
+class _Values(NamedTuple):
+    """The fields `THROWN`, (n,) each."""
+
+    threshold: F8
+    gain: F8
+    reset_noise: F8
+    uncorrelated_noise: F8
+    discriminator_noise: F8
+    dead_fraction: F8
+
+
+class _Pixel(NamedTuple):
+    """What the loop over ticks needs of the card, and of an event's values."""
+
+    threshold: float
+    reset_noise: float
+    value_noise: float
+    discriminator_noise: float
+    trigger_noise: float
+    passed: float
+    """Share of its charge that the buffer passes on in a tick."""
+    hold: int
+    reset: int
+    busy: int
+    window: int
+    hazards: F8
+    """Of a trigger in a tick, by standard deviations that the sum lacks, from -_FAR to _FAR."""
+
+
+def readout(state: Pixels, card: ReadoutSettings, drawn: Drawn, layout: Geometry, stream: Stream) -> Hits:
+    """Run the electronics of all pixels with charge.
+
+    Parameters
+    ----------
+    drawn
+        Values event by event of fields in `THROWN`; other names are left to other stages.
+    stream
+        Noise belongs to an event and a pixel in it, whatever the other pixels do; dead pixels are those of the stream.
+    """
+    values = _Values(*event_values(card, drawn, THROWN, len(state.event)))
+    passed = 1 - math.exp(-TICK / card.rise_time) if card.rise_time > 0 else 1.0
+    ticks = (passed, card.hold, card.reset, card.busy, layout.ticks, card.max_hits, card.trigger_noise)
+    dead = np.isin(state.pixels["pixel"], np.array(card.dead_pixels, dtype=np.int64))
+    table = tuple(state.pixels[name] for name in ("pixel", "first", "ticks"))
+    offsets, pixel, tick, electrons, row = _trigger(
+        state.event,
+        state.pixels.offsets,
+        state.charge.offsets,
+        table,
+        state.charge["charge"],
+        values,
+        ticks,
+        (stream.key, stream.child("dead").key),
+        dead,
+        _HAZARDS,
+    )
+    adc = card.model_copy(update={"gain": 1.0}).adc(electrons * values.gain[row] / 1000)
+    keep = adc > np.rint(card.pedestal)
+    kept = np.concatenate([[0], np.cumsum(keep)])[offsets]
+    times = (tick[keep] + card.latency) * TICK
+    columns = {"pixel": pixel[keep], "time": times, "adc": adc[keep]}
+    hits = {name: columns[name].astype(dtype) for name, dtype in HIT_COLUMNS.items()}
+    return Hits(state.event, state.source, Ragged(kept, hits))
+
+
+@njit(cache=True)
+def _trigger(
+    events: I8,
+    pixel_offsets: I8,
+    tick_offsets: I8,
+    table: tuple[I8, I4, I4],
+    charge: NDArray[np.float32],
+    values: _Values,
+    ticks: tuple[float, int, int, int, int, int, bool],
+    keys: tuple[NDArray[np.uint64], NDArray[np.uint64]],
+    dead: NDArray[np.bool_],
+    hazards: F8,
+) -> tuple[I8, I8, I8, F8, I8]:
+    """Give offsets of the hits by event, and their pixel, tick of the trigger, electrons, and row of the event."""
+    pixels, first, length = table
+    passed, hold, reset, busy, window, max_hits, noisy = ticks
+    offsets = np.zeros(len(events) + 1, np.int64)
+    room = max(256, len(pixels))
+    pixel, tick, electrons, rows = (
+        np.empty(room, np.int64),
+        np.empty(room, np.int64),
+        np.empty(room),
+        np.empty(room, np.int64),
+    )
+    words = np.zeros(5, np.uint64)
+    words[0], words[1] = keys[0][0], keys[0][1]
+    draws = (words, np.empty(4))
+    found_tick, found_charge, end = np.empty(max_hits, np.int64), np.empty(max_hits), 0
+    for row in range(len(events)):
+        own, discriminator = values.uncorrelated_noise[row], values.discriminator_noise[row]
+        both = math.sqrt(own * own + discriminator * discriminator) if noisy else 0.0
+        settings = _Pixel(
+            values.threshold[row],
+            values.reset_noise[row],
+            own,
+            discriminator,
+            both,
+            passed,
+            hold,
+            reset,
+            busy,
+            window,
+            hazards,
+        )
+        words[2], begin = np.uint64(events[row]), tick_offsets[row]
+        for i in range(pixel_offsets[row], pixel_offsets[row + 1]):
+            wave = charge[begin : begin + length[i]]
+            begin += length[i]
+            if dead[i] or _is_dead(pixels[i], values.dead_fraction[row], keys[1]):
+                continue
+            words[3], words[4] = np.uint64(pixels[i]) << np.uint64(_PLACES), np.uint64(4)
+            count = _hits(wave, first[i], settings, draws, found_tick, found_charge)
+            if end + count > len(pixel):
+                size = 2 * (end + count)
+                pixel, tick, rows = _longer(pixel, size), _longer(tick, size), _longer(rows, size)
+                electrons = _longer(electrons, size)
+            for j in range(count):
+                pixel[end], tick[end], electrons[end], rows[end] = pixels[i], found_tick[j], found_charge[j], row
+                end += 1
+        offsets[row + 1] = end
+    return offsets, pixel[:end], tick[:end], electrons[:end], rows[:end]
+
+
+@njit(cache=True)
+def _longer(old: I8, size: int) -> I8:
+    new = np.empty(size, old.dtype)
+    new[: len(old)] = old
+    return new
+
+
+@njit(cache=True)
+def _is_dead(pixel: int, fraction: float, key: NDArray[np.uint64]) -> bool:
+    """Say whether a pixel is dead by the key, which is the same in all events."""
+    return fraction > 0 and four(key[0], key[1], np.uint64(0), np.uint64(pixel))[0] < fraction
+
+
+@njit(cache=True)
+def _hits(wave: NDArray[np.float32], first: int, s: _Pixel, draws: Draws, found_tick: I8, found_charge: F8) -> int:
+    """Run a pixel through its ticks; fill in triggers and values, and give their number.
+
+    `wave` is its charge from tick `first` on; before and after it, only noise is compared with the threshold. The
+    tick of a trigger comes from one exponential number, used up by the hazards of the ticks: exact, and one draw
+    instead of one a tick.
+    """
+    stop, count, free, t = first + len(wave), 0, 0, 0
+    summed, buffered, patience = s.reset_noise * normal(draws), 0.0, exponential(draws)
+    if summed + wave.sum() < s.threshold - _FAR * s.trigger_noise:
+        return 0
+    while t < s.window and count < len(found_tick):
+        if t < first or (t >= stop and buffered < 1):
+            t, until = max(t, free), first if t < first else s.window
+            hazard = _hazard(s.threshold - summed, s.trigger_noise, s.hazards)
+            if t >= until or patience >= hazard * (until - t):
+                patience -= hazard * max(until - t, 0)
+                t = until
+                continue
+            t += int(patience / hazard)
+        else:
+            buffered += wave[t - first] if t < stop else 0.0
+            summed += buffered * s.passed
+            buffered -= buffered * s.passed
+            if t >= free:
+                patience -= _hazard(s.threshold - summed, s.trigger_noise, s.hazards)
+            if t < free or patience >= 0:
+                t += 1
+                continue
+        trigger = t
+        for t in range(trigger + 1, trigger + 1 + s.hold):
+            buffered += wave[t - first] if first <= t < stop else 0.0
+            summed += buffered * s.passed
+            buffered -= buffered * s.passed
+        t = trigger + 1 + s.hold + s.reset
+        value = summed + s.value_noise * normal(draws)
+        if value >= s.threshold + s.discriminator_noise * normal(draws):
+            found_tick[count], found_charge[count] = trigger, value
+            count += 1
+            free = t + max(s.busy - 1, 0)
+        summed, buffered, patience = s.reset_noise * normal(draws), 0.0, exponential(draws)
+    return count
+
+
+@njit(cache=True)
+def _hazard(missing: float, noise: float, hazards: F8) -> float:
+    """Give -log of the probability that Gaussian noise does not make up for missing charge in a tick."""
+    if missing > _FAR * noise:
+        return 0.0
+    if missing <= -_FAR * noise:
+        return _CERTAIN
+    place = (missing / noise + _FAR) * _STEPS
+    i = min(int(place), len(hazards) - 2)
+    return hazards[i] + (place - i) * (hazards[i + 1] - hazards[i])

@@ -1,0 +1,144 @@
+"""From hits to sparse images: positions from pixel and drift time, cells of a grid, numbers of an image. cm, µs, ke.
+
+As in the published converter the drift velocity is always the nominal one, whatever the field was, and the event's time
+is known: a field that is off stretches or shrinks the image along the drift. There is no correction for the lifetime.
+"""
+
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, Field
+
+from resim.lartpc.charge import drift_velocity
+from resim.lartpc.geometry import Geometry
+from resim.lartpc.readout import ReadoutSettings
+from resim.lartpc.states import F8, I8, VOXEL_COLUMNS, Hits, Images
+from resim.ragged import Ragged, offsets_of, row_of
+
+NOMINAL_VELOCITY = float(drift_velocity(0.5, 87.17))  # cm/µs
+
+VOXEL_FEATURES: tuple[tuple[str, str, str], ...] = (
+    ("x", "cm", "middle of the cell along the drift, with the nominal drift velocity"),
+    ("y", "cm", "middle of the cell upwards"),
+    ("z", "cm", "middle of the cell along the beam"),
+    ("adc", "", "ADC counts; of several hits their charge's, on one pedestal"),
+    ("charge", "ke", "charge by the nominal electronics, 1,000 electrons"),
+)
+
+IMAGE_COLUMNS: tuple[tuple[str, str, str], ...] = (
+    ("n_voxels", "", "cells of the image"),
+    ("n_hits", "", "hits before they are put into cells"),
+    ("charge", "ke", "charge of all cells, not corrected for the lifetime"),
+    ("charge_max", "ke", "charge of the strongest cell; NaN for an empty image, as all that follow on the image"),
+    ("x_mean", "cm", "centre of charge along the drift"),
+    ("y_mean", "cm", "centre of charge upwards"),
+    ("z_mean", "cm", "centre of charge along the beam"),
+    ("x_extent", "cm", "from the first to the last cell along the drift"),
+    ("y_extent", "cm", "from the first to the last cell upwards"),
+    ("z_extent", "cm", "from the first to the last cell along the beam"),
+    ("deposited", "MeV", "energy left in the argon"),
+    ("escaped", "MeV", "energy that left the argon's volume"),
+    ("active", "", "share of the deposited energy in drift volumes; NaN where none is deposited"),
+    ("contained", "", "1 where all charge is in drift volumes and nothing escaped, else 0"),
+)
+
+
+class VoxelSettings(BaseModel, extra="forbid", frozen=True, allow_inf_nan=False):
+    """The grid of the image."""
+
+    size: float | None = Field(None, gt=0, description="edge of a cell, cm; null: the pitch of the pixels")
+    merge: Literal["sum", "first"] = Field(
+        "sum", description="hits of one cell: their charge is summed, or the first in time is kept and the rest is lost"
+    )
+
+
+def positions(state: Hits, layout: Geometry) -> tuple[F8, F8, F8]:
+    """Give x, y, z of all hits, cm."""
+    plane, y, z = layout.place(state.hits["pixel"])
+    x = layout.anode[plane] + layout.away[plane] * state.hits["time"] * NOMINAL_VELOCITY
+    return x, y, z
+
+
+def voxels(state: Hits, card: VoxelSettings, electronics: ReadoutSettings, layout: Geometry) -> Images:
+    """Put hits into the cells of a grid whose corner is at 0, 0, 0.
+
+    Parameters
+    ----------
+    electronics
+        The nominal ones: what turns counts into charge knows nothing of what was thrown.
+    """
+    size = card.size or layout.pitch
+    cells = [np.floor(values / size).astype(np.int64) for values in positions(state, layout)]
+    rows = row_of(state.hits.offsets)
+    order = np.lexsort((state.hits["time"], *cells[::-1], rows)) if card.merge == "first" else _ordered(rows, cells)
+    new = np.ones(len(order), dtype=bool)
+    if len(order):
+        new[1:] = np.any([np.diff(values[order]) != 0 for values in (rows, *cells)], axis=0)
+    starts = np.flatnonzero(new)
+    adc = state.hits["adc"][order].astype(np.float64)
+    if card.merge == "sum" and len(starts):
+        adc = np.add.reduceat(adc, starts) - (np.diff(starts, append=len(adc)) - 1) * electronics.pedestal
+    else:
+        adc = adc[starts]
+    found = order[starts]
+    columns = dict(zip("xyz", ((values[found] + 0.5) * size for values in cells), strict=True))
+    columns |= {"adc": adc, "charge": electronics.charge(adc)}
+    offsets = offsets_of(np.bincount(rows[found], minlength=len(state.event)))
+    return Images(
+        state.event, state, Ragged(offsets, {n: columns[n].astype(dtype) for n, dtype in VOXEL_COLUMNS.items()})
+    )
+
+
+def _ordered(rows: I8, cells: list[I8]) -> I8:
+    """Sort by event, x, y, z, keeping the order of what is equal: by one number where it fits 63 bits."""
+    spans = [int(np.ptp(values)) + 1 if len(values) else 1 for values in cells]
+    if float(rows.max(initial=0) + 1) * spans[0] * spans[1] * spans[2] > 2.0**62:
+        return np.lexsort((*cells[::-1], rows))
+    place = rows.copy()
+    for values, span in zip(cells, spans, strict=True):
+        place = place * span + (values - values.min(initial=np.iinfo(np.int64).max))
+    return np.argsort(place, kind="stable")
+
+
+def image_columns(images: Images) -> NDArray[np.float32]:
+    """Describe images, (n, len(IMAGE_COLUMNS))."""
+    deposits = images.source.source.deposits
+    n, offsets, voxel = len(images.event), images.voxels.offsets, images.voxels
+    row, charge = row_of(offsets), voxel["charge"].astype(np.float64)
+    summed = np.bincount(row, charge, minlength=n)
+    values = {
+        "n_voxels": np.diff(offsets),
+        "n_hits": np.diff(images.source.hits.offsets),
+        "charge": summed,
+        "charge_max": _by_row(np.maximum, charge, offsets),
+        "deposited": _sums(deposits.segments, "energy"),
+        "escaped": deposits.escaped,
+    }
+    with np.errstate(invalid="ignore", divide="ignore"):
+        for axis in "xyz":
+            position = voxel[axis].astype(np.float64)
+            values[f"{axis}_mean"] = np.bincount(row, charge * position, minlength=n) / summed
+            values[f"{axis}_extent"] = _by_row(np.maximum, position, offsets) - _by_row(np.minimum, position, offsets)
+        values["active"] = _active(images) / values["deposited"]
+    inside = np.isclose(_active(images), values["deposited"], rtol=1e-9)
+    values["contained"] = inside & (deposits.escaped <= 0)
+    return np.stack([np.asarray(values[name], dtype=np.float32) for name, _, _ in IMAGE_COLUMNS], axis=1)
+
+
+def _sums(table: Ragged, name: str) -> F8:
+    return np.bincount(row_of(table.offsets), table[name].astype(np.float64), minlength=len(table))
+
+
+def _active(images: Images) -> F8:
+    """Give the energy an event that is deposited in drift volumes, MeV."""
+    return _sums(images.source.source.clouds, "energy")
+
+
+def _by_row(operation: np.ufunc, values: F8, offsets: I8) -> F8:
+    """Reduce the values of each row; NaN where there is none."""
+    result = np.full(len(offsets) - 1, np.nan)
+    filled = np.diff(offsets) > 0
+    if filled.any():
+        result[filled] = operation.reduceat(values, offsets[:-1][filled])
+    return result

@@ -1,0 +1,165 @@
+"""Charge is shared among pixels as diffusion says, and induces the published current."""
+
+import math
+
+import numpy as np
+import pytest
+
+from resim.keys import stream
+from resim.lartpc.charge import ChargeSettings, charge
+from resim.lartpc.geometry import geometry
+from resim.lartpc.pixels import LENGTH, PixelSettings, pixels, response
+from resim.lartpc.states import Pixels
+from tests.lartpc.handmade import Segment, deposits, segment, track
+
+LAYOUT = geometry("ndlar")
+STREAM = stream(1, "muon", "pixels")
+EVENTS = [
+    track((10, 0, 462), (1, 2, 3), 6.0),
+    [],
+    track((-20, 30, 470), (1, -1, 0.3), 4.0),
+    [segment((5, 5, 450), energy=1.0)],
+    track((40, -20, 440), (0.1, 1, 1), 3.0, dedx=15.0),
+]
+
+
+def induced(events: list[list[Segment]], card: PixelSettings | None = None, **changes: float) -> Pixels:
+    state = charge(deposits(events), ChargeSettings(**changes), {}, STREAM)
+    return pixels(state, card or PixelSettings(), LAYOUT, STREAM)
+
+
+def same(one: Pixels, other: Pixels) -> bool:
+    names = one.pixels.columns
+    return (
+        np.array_equal(one.pixels.offsets, other.pixels.offsets)
+        and np.array_equal(one.charge["charge"], other.charge["charge"])
+        and all(np.array_equal(one.pixels[name], other.pixels[name]) for name in names)
+    )
+
+
+def test_response_at_the_centre() -> None:
+    """One time constant of 0.679 µs, up to 2.948 µs: each tick by hand, and the whole of it."""
+    mine = response(np.zeros(1), np.zeros(1), np.zeros(1))[0]
+    edges = np.minimum((np.arange(LENGTH + 1) - 0.5) * 0.1, 2.948)
+    wanted = np.diff(np.exp((edges - 2.948) / 0.679))
+    assert np.allclose(mine, wanted / wanted.sum(), atol=1e-6)
+
+
+def test_response_off_the_centre() -> None:
+    """At (0.1, 0.2) cm the polynomials are, by hand: a 0.91477, b 0.25349 µs, c 2.45581 µs, up to 3.2737 µs."""
+    a, b, c, end = 0.91477, 0.25349, 2.45581, 3.2737
+    fine = (np.arange(200_000) + 0.5) * 1e-4 - 15
+    current = np.where(fine < end, a * np.exp((fine - end) / b) / b + (1 - a) * np.exp((fine - end) / c) / c, 0)
+    wanted, _ = np.histogram(fine, (np.arange(LENGTH + 1) - 0.5) * 0.1, weights=current)
+    mine = response(np.array([0.1]), np.array([0.2]), np.zeros(1))[0]
+    assert np.allclose(mine, wanted / wanted.sum(), atol=3e-4)
+
+
+def test_diffusion_widens_the_response_and_keeps_its_mean() -> None:
+    centre = np.zeros(2)
+    sharp, wide = response(centre, centre, np.array([0.0, 0.3]))
+    ticks = np.arange(LENGTH) * 0.1
+    assert sharp.sum() == pytest.approx(1)
+    assert wide.sum() == pytest.approx(1)
+    means = sharp @ ticks, wide @ ticks
+    variances = [shape @ (ticks - mean) ** 2 for shape, mean in zip((sharp, wide), means, strict=True)]
+    assert means[1] == pytest.approx(means[0], abs=0.01)
+    assert variances[1] - variances[0] == pytest.approx(0.3**2, rel=0.1)
+
+
+def test_no_charge_is_lost_inside() -> None:
+    state = induced(EVENTS)
+    n = len(EVENTS)
+    row = np.repeat(np.arange(n), np.diff(state.charge.offsets))
+    found = np.bincount(row, state.charge["charge"], minlength=n)
+    clouds = state.source.clouds
+    made = np.bincount(np.repeat(np.arange(n), np.diff(clouds.offsets)), clouds["electrons"], minlength=n)
+    assert np.allclose(found, made, rtol=1e-5)
+
+
+@pytest.mark.parametrize("sigmas", [0.0, 0.5, 1.0, -1.0])
+def test_diffusion_shares_charge_between_pixels(sigmas: float) -> None:
+    """A line along the drift, some sigmas from the border of two pixels: shares as the Gaussian has them."""
+    row, column = 400, 128
+    border = float(LAYOUT.low[30, 1] + row * LAYOUT.pitch)
+    z = float(LAYOUT.low[30, 2] + (column + 0.5) * LAYOUT.pitch)
+    sigma = math.sqrt(2 * 8.8e-6 * 40 / 0.159645)
+    line = track((10.2, border + sigmas * sigma, z), (1, 0, 0), 0.4, dedx=20.0)
+    state = induced([line], PixelSettings(point_electrons=200))
+    above = state.pixels["pixel"] // LAYOUT.columns % LAYOUT.rows >= row
+    sums = np.add.reduceat(state.charge["charge"], np.concatenate([[0], np.cumsum(state.pixels["ticks"])[:-1]]))
+    assert sums[above].sum() / sums.sum() == pytest.approx(0.5 * math.erfc(-sigmas / math.sqrt(2)), abs=0.015)
+
+
+def test_points_as_coarse_as_the_default_share_like_fine_ones() -> None:
+    state, fine = induced(EVENTS[:1]), induced(EVENTS[:1], PixelSettings(point_electrons=50))
+    totals = [
+        dict(
+            zip(
+                s.pixels["pixel"],
+                np.add.reduceat(s.charge["charge"], np.cumsum(s.pixels["ticks"]) - s.pixels["ticks"]),
+                strict=True,
+            )
+        )
+        for s in (state, fine)
+    ]
+    strong = [pixel for pixel, value in totals[1].items() if value > 7000]
+    ratio = np.array([totals[0].get(pixel, 0) / totals[1][pixel] for pixel in strong])
+    assert len(strong) > 10
+    assert np.std(ratio) < 0.05
+
+
+def test_current_ends_where_charge_arrives() -> None:
+    """Above the centre of a pixel, by default, at the time of arrival; a later deposit gives the same, later."""
+    z, y = float(LAYOUT.low[30, 2] + 100.5 * LAYOUT.pitch), float(LAYOUT.low[30, 1] + 300.5 * LAYOUT.pitch)
+    place = (20.0, y, z)
+    now = induced([[segment(place)]], diffusion_trans=0.0, diffusion_long=0.0)
+    late = induced([[segment(place, time=3.0)]], diffusion_trans=0.0, diffusion_long=0.0)
+    arrival = 30.4 / 0.159645 / 0.1
+    end = now.pixels["first"][0] + np.flatnonzero(now.charge["charge"] > 1).max()
+    assert len(now.pixels["pixel"]) == 1
+    assert abs(end - arrival) <= 2
+    assert late.pixels["first"][0] - now.pixels["first"][0] == 30
+    assert np.array_equal(late.charge["charge"], now.charge["charge"])
+
+
+def test_what_comes_after_the_window_is_lost() -> None:
+    late = induced([[segment((20, 0, 462), time=400.0)], [segment((20, 0, 462))]])
+    assert np.diff(late.pixels.offsets).tolist()[0] == 0
+    assert np.diff(late.pixels.offsets).tolist()[1] > 0
+    cut = induced([[segment((0.1, 0, 462), time=6.0)]])  # its last microseconds come after 320 µs
+    assert 0 < cut.charge["charge"].sum() < 0.9 * cut.source.clouds["electrons"].sum()
+    assert (cut.pixels["first"] + cut.pixels["ticks"]).max() == LAYOUT.ticks
+
+
+def test_charge_that_diffuses_over_the_edge_is_lost() -> None:
+    edge = float(LAYOUT.high[30, 2])
+    state = induced([track((5, 0, edge), (0, 1, 0), 4.0)])
+    share = state.charge["charge"].sum() / state.source.clouds["electrons"].sum()
+    assert share == pytest.approx(0.5, abs=0.03)
+
+
+def test_events_alone_and_in_blocks_are_the_same_bits() -> None:
+    whole = induced(EVENTS)
+    for row in range(len(EVENTS)):
+        source = charge(deposits([EVENTS[row]], first=row), ChargeSettings(), {}, STREAM)
+        assert same(pixels(source, PixelSettings(), LAYOUT, STREAM), whole.take(np.array([row])))
+    order = np.array([3, 0, 4])
+    assert same(pixels(whole.source.take(order), PixelSettings(), LAYOUT, STREAM), whole.take(order))
+
+
+def test_pixels_rise_in_an_event() -> None:
+    state = induced(EVENTS)
+    row = np.repeat(np.arange(len(EVENTS)), np.diff(state.pixels.offsets))
+    assert np.all(np.diff(state.pixels["pixel"])[np.diff(row) == 0] > 0)
+
+
+def test_another_stream_diffuses_otherwise() -> None:
+    state = induced(EVENTS)
+    other = pixels(state.source, PixelSettings(), LAYOUT, stream(1, "muon", "pixels", replica=1))
+    assert not same(state, other)
+
+
+def test_nothing_gives_nothing() -> None:
+    assert len(induced([]).pixels) == 0
+    assert induced([[], [segment((51.05, 0, 462))]]).charge["charge"].size == 0
