@@ -154,9 +154,10 @@ def jet_pt_auc(store: Store, task: Task, config: Config) -> PtAuc | None:
 
     None where there are not two classes, and in lanes without jets.
     """
-    index, labels = store.index, labels_of(store, task)
+    index = store.index
     if index.pt is None or len(task.members) != 2:
         return None
+    labels = labels_of(store, task)
     rows = np.flatnonzero(index.present["nominal"] & labels.member)
     weights = bootstrap_weights(index, rows, config.evaluation.bootstrap, config.training.seed)
     auc = metrics.roc(index.pt[rows].astype(np.float64), labels.value[rows], weights).auc()

@@ -46,7 +46,7 @@ class Merge(NamedTuple):
     """(N,) the coarser cell of each."""
     corner: Tensor
     """(N,) where in it."""
-    count: int
+    cells: int
 
 
 class ConvNeXt(SparseEncoder):
@@ -62,10 +62,8 @@ class ConvNeXt(SparseEncoder):
         self.width, self.grid, self.kernel, self.recompute = widths[-1], config.grid, config.kernel, config.recompute
         self.embed, self.norm_embed = nn.Linear(len(_SEEN), widths[0]), nn.LayerNorm(widths[0], _EPSILON)
         self.halve = nn.ModuleList(Halve(fine, coarse) for fine, coarse in pairwise(widths))
-        self.stages = nn.ModuleList(
-            nn.ModuleList(Block(width, config.kernel**3) for _ in range(depth))
-            for width, depth in zip(widths, depths, strict=True)
-        )
+        stages = (Stage(width, depth, config.kernel**3) for width, depth in zip(widths, depths, strict=True))
+        self.stages = nn.ModuleList(stages)
         self.norm = nn.LayerNorm(self.width, _EPSILON)
         initialise(self, generator)
         for module in self.modules():
@@ -82,8 +80,7 @@ class ConvNeXt(SparseEncoder):
             if number:
                 coarse, merge = merged(level.key)
                 x, level = self.halve[number - 1](x, merge), self._level(coarse, len(present_BP))
-            for block in stage:
-                x = run(block, x, level.near, level.images, recompute=self.recompute)
+            x = stage(x, level, recompute=self.recompute)
         return self.norm(pooled(x, level.images))
 
     def _level(self, key: Tensor, images: int) -> Level:
@@ -115,8 +112,22 @@ class Halve(nn.Module):
     def forward(self, x_NC: Tensor, merge: Merge) -> Tensor:
         """Give a row for each coarser cell; a corner that is not occupied is zero."""
         x_NC = self.norm(x_NC)
-        empty = x_NC.new_zeros(CORNERS * merge.count, x_NC.shape[1])
-        return self.mix(torch.index_copy(empty, 0, CORNERS * merge.cell + merge.corner, x_NC).view(merge.count, -1))
+        empty = x_NC.new_zeros(CORNERS * merge.cells, x_NC.shape[1])
+        return self.mix(torch.index_copy(empty, 0, CORNERS * merge.cell + merge.corner, x_NC).view(merge.cells, -1))
+
+
+class Stage(nn.Module):
+    """Blocks at one resolution."""
+
+    def __init__(self, width: int, depth: int, steps: int) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(Block(width, steps) for _ in range(depth))
+
+    def forward(self, x_NC: Tensor, level: Level, *, recompute: bool) -> Tensor:
+        """Keep the shape."""
+        for block in self.blocks:
+            x_NC = run(block, x_NC, level.near, level.images, recompute=recompute)
+        return x_NC
 
 
 class Block(nn.Module):

@@ -156,7 +156,7 @@ def image_of(key_N: Tensor) -> Tensor:
 def coarser(key_N: Tensor) -> tuple[Tensor, Tensor]:
     """Give the keys of cells of twice the edge, (N,), and in which of their eight corners the cells are, (N,)."""
     place = key_N & _PLACE_BITS
-    corner = sum((place >> shift * _BITS & 1) << shift for shift in range(3))
+    corner = (key_N >> 2 * _BITS - 2 & 4) | (key_N >> _BITS - 1 & 2) | (key_N & 1)
     return (key_N - place) | (place >> 1 & _HALVED), corner
 
 
