@@ -111,9 +111,9 @@ class Halve(nn.Module):
 
     def forward(self, x_NC: Tensor, merge: Merge) -> Tensor:
         """Give a row for each coarser cell; a corner that is not occupied is zero."""
-        x_NC = self.norm(x_NC)
+        x_NC, at = self.norm(x_NC), CORNERS * merge.cell + merge.corner
         empty = x_NC.new_zeros(CORNERS * merge.cells, x_NC.shape[1])
-        return self.mix(torch.index_copy(empty, 0, CORNERS * merge.cell + merge.corner, x_NC).view(merge.cells, -1))
+        return self.mix(torch.index_copy(empty, 0, at, x_NC).view(merge.cells, self.mix.in_features))
 
 
 class Stage(nn.Module):
