@@ -26,7 +26,7 @@ from torch import nn
 from resim.store import Place
 from training.cli import data_folders
 from training.config import LoaderConfig, TrainingConfig, load
-from training.data.features import PT
+from training.data.jets import PT
 from training.data.loader import Batch, Loader
 from training.data.make import bucketed
 from training.encoders import make_encoder

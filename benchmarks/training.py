@@ -16,7 +16,7 @@ from resim.store import Place, open_dataset, write_manifest, write_part
 from resim.store.part import Part, read_objects, schema_of
 from resim.store.tables import SLOTS
 from training.config import TrainingConfig
-from training.data.features import FEATURES
+from training.data.jets import FEATURES
 from training.meter import Meter
 from training.pretrain import contrastive_loader, open_store
 

@@ -79,8 +79,7 @@ def compare(
     }
     views = view_prices(store, config.training.trained_on)
     check_tasks(store, config.training)
-    two_classes = {name: task for name, task in config.training.tasks.items() if len(task.members) == 2}
-    pt_auc = {name: jet_pt_auc(store, task, config) for name, task in two_classes.items()}
+    pt_auc = {name: auc for name, task in config.training.tasks.items() if (auc := jet_pt_auc(store, task, config))}
     separations = [s for a, b in combinations(methods, 2) for s in separate(a, methods[a], b, methods[b])]
     benefits = [row for results in methods.values() for row in benefits_of(results)]
     return Comparison(
@@ -102,7 +101,7 @@ def compare(
         + labelled_pretraining(methods)
         + unknown_prices(views)
         + few_above_threshold(benefits),
-        reading=reading(benefits, separations),
+        reading=reading(benefits, separations, store.lane.objects),
     )
 
 
@@ -150,9 +149,15 @@ def _ms_per_event(own: Sequence[CostRecord]) -> dict[str, float]:
     return {record.stage: 1000 * record.cpu_s / record.events for record in own if record.events}
 
 
-def jet_pt_auc(store: Store, task: Task, config: Config) -> PtAuc:
-    """Measure how well jet pT alone tells two classes apart, whichever side is higher: it should not."""
-    index, labels = store.index, labels_of(store, task)
+def jet_pt_auc(store: Store, task: Task, config: Config) -> PtAuc | None:
+    """Measure how well jet pT alone tells two classes apart, whichever side is higher: it should not.
+
+    None where there are not two classes, and in lanes without jets.
+    """
+    index = store.index
+    if index.pt is None or len(task.members) != 2:
+        return None
+    labels = labels_of(store, task)
     rows = np.flatnonzero(index.present["nominal"] & labels.member)
     weights = bootstrap_weights(index, rows, config.evaluation.bootstrap, config.training.seed)
     auc = metrics.roc(index.pt[rows].astype(np.float64), labels.value[rows], weights).auc()
@@ -362,8 +367,11 @@ def few_above_threshold(benefits: Sequence[Benefit]) -> list[str]:
     return found
 
 
-def reading(benefits: Sequence[Benefit], separations: Sequence[Separation]) -> list[str]:
-    """Tell in words what the intervals say of the methods in the main task, on nominal and on the other views."""
+def reading(benefits: Sequence[Benefit], separations: Sequence[Separation], objects: str) -> list[str]:
+    """Tell in words what the intervals say of the methods in the main task, on nominal and on the other views.
+
+    `objects` says what is judged: jets, images.
+    """
     nominal = next(b for b in benefits if b.view == "nominal")
     told: list[str] = []
     for figure, on_nominal in product(SEPARATED_BY, (True, False)):
@@ -376,7 +384,7 @@ def reading(benefits: Sequence[Benefit], separations: Sequence[Separation]) -> l
             )  # fmt: skip
     held = " and ".join(f"{n} {name}" for name, n in nominal.objects.items())
     told.append(
-        f"The test sample of {nominal.task} holds {held} jets. "
+        f"The test sample of {nominal.task} holds {held} {objects}. "
         f"Of {len(separations)} differences, {sum(s.separated for s in separations)} leave out 0 at 95 %; "
         f"if all methods were equal, chance alone would make it about {round((1 - CONFIDENCE) * len(separations))}."
     )

@@ -102,13 +102,31 @@ class Task(_Section):
         return self
 
 
+class VoxelAugmentConfig(_Section):
+    """Generic augmentations of a sparse image (arXiv:2502.07724); off, or 0, takes one out of those that are drawn."""
+
+    drawn: int = Field(3, ge=1, le=16, description="how many are drawn, with replacement, and done one after another")
+    identity: bool = Field(True, description="nothing at all is one of those that are drawn")
+    rotate: Literal["any", "drift", "off"] = Field(
+        "any", description="about the charge-weighted centre; any: about any axis; drift: about the drift's, x"
+    )
+    translate: float = Field(
+        25.0, ge=0, le=1000, description="cm; shift of the image along each axis, uniform in +- this"
+    )
+    drop: float = Field(0.1, ge=0, lt=1, description="probability of a voxel to be left out")
+    scale: float = Field(0.25, ge=0, le=1, description="charge times 1 + Gaussian noise of this width, one an image")
+    scale_voxels: float = Field(0.25, ge=0, le=1, description="the same, one a voxel")
+    shift_voxels: float = Field(0.3, ge=0, le=100, description="cm; Gaussian noise on each coordinate of a voxel")
+
+
 class AugmentConfig(_Section):
-    """Generic augmentations of a jet in the manner of JetCLR (arXiv:2108.04253)."""
+    """Generic augmentations: of a jet in the manner of JetCLR (arXiv:2108.04253), and under `voxels` of an image."""
 
     rotate: bool = Field(True, description="rotate in eta-phi about the pT-weighted centre, by any angle")
     translate: float = Field(0.2, ge=0, le=2, description="shift of the jet in eta and in phi, uniform in +- this")
     smear: float = Field(0.1, ge=0, le=10, description="GeV; eta and phi get Gaussian noise of width smear / pT")
     splits: int = Field(8, ge=0, le=64, description="at most so many constituents split into two collinear ones")
+    voxels: VoxelAugmentConfig = Field(VoxelAugmentConfig(), description="of the lane lartpc, which reads it alone")
 
 
 class EncoderShape(NamedTuple):
@@ -126,20 +144,42 @@ SIZES: dict[Size, EncoderShape] = {
 }
 
 
+class StageShape(NamedTuple):
+    """How large the stages of a convolutional network are; each but the first has half the resolution."""
+
+    widths: tuple[int, ...]
+    depths: tuple[int, ...]
+
+
+STAGES: dict[Size, StageShape] = {
+    "small": StageShape((16, 32, 64), (1, 1, 1)),
+    "base": StageShape((48, 96, 192, 384), (2, 2, 6, 2)),  # ConvNeXt V2 Femto (arXiv:2301.00808)
+    "large": StageShape((96, 192, 384, 768), (3, 3, 9, 3)),  # ConvNeXt V2 Tiny
+}
+
+
 class EncoderConfig(_Section):
     """The network over constituents."""
 
-    kind: Literal["plain", "part", "rs3l"] = Field(
+    kind: Literal["plain", "part", "rs3l", "convnext", "patches"] = Field(
         "plain",
-        description="plain: transformer that takes the mean; part: transformer that also sees each pair's kT, momentum "
-        "sharing, distance and mass, and pools by attention; rs3l: dynamic edge convolutions as published",
+        description="plain: transformer that takes the mean; of jets also part: transformer that also sees each pair's "
+        "kT, momentum sharing, distance and mass, and pools by attention; rs3l: dynamic edge convolutions as "
+        "published; of images also convnext: sparse convolutions; patches: plain over cubes of voxels",
     )
-    constituents: int = Field(32, ge=2, le=512, description="hardest constituents kept; time grows with it")
-    size: Size = Field("small", description="of plain and part: small, base or large; the next three take its values")
+    constituents: int = Field(
+        32, ge=2, le=4096, description="constituents kept, the hardest or of highest charge; time grows with it"
+    )
+    size: Size = Field(
+        "small", description="of all but rs3l: small, base or large; the next three, not of convnext, take its values"
+    )
     width: int | None = Field(None, ge=4, le=2048, description="numbers a constituent is embedded in")
     layers: int | None = Field(None, ge=1, le=24, description="transformer blocks")
     heads: int | None = Field(None, ge=1, le=32, description="attention heads; `width` must be a multiple of them")
     outputs: int = Field(8, ge=2, le=2048, description="of rs3l: numbers a jet is described by; published: 8, 128, 512")
+    grid: float = Field(0.38, gt=0, le=100, description="cm, of convnext and patches: edge of a voxel; a pixel's pitch")
+    kernel: Literal[3, 5] = Field(3, description="of convnext: voxels along an edge of the convolutions")
+    patch: int = Field(8, ge=1, le=256, description="of patches: voxels along an edge of a cube")
     recompute: bool = Field(
         False,
         description="compute activations again in the backward pass: less memory, half as much time again; same result",
@@ -158,6 +198,9 @@ class EncoderConfig(_Section):
         if self.kind == "rs3l" and (self.width or self.layers or self.heads or self.size != "small"):
             why = "kind rs3l has the layers of its publication; leave size, width, layers and heads out"
             raise ValueError(f"{why}, or for a method take back those of training.encoder: size small, the others null")
+        if self.kind == "convnext" and (self.width or self.layers or self.heads):
+            why = "kind convnext has the layers of its size; leave width, layers and heads out"
+            raise ValueError(f"{why}, or for a method take back those of training.encoder: all null")
         return self
 
 
@@ -375,7 +418,7 @@ class TrainingConfig(_Section):
         changes = self.methods[method].model_dump(exclude_defaults=True)
         told = self.model_dump() | {"methods": {method: {"kind": changes.pop("kind")}}}
         told["tasks"] = {name: told["tasks"][name] for name in changes.pop("tasks", self.tasks)}
-        told |= {name: told[name] | new if isinstance(new, dict) else new for name, new in changes.items()}
+        told |= {name: _changed(getattr(self, name), new) for name, new in changes.items()}
         return parse(TrainingConfig, told, where, f"training.methods.{method}")
 
     def kind(self, method: str) -> Kind:
@@ -401,6 +444,14 @@ class TrainingConfig(_Section):
     def trained_on(self) -> list[str]:
         """The views that any method may see."""
         return list(dict.fromkeys([*self.views, *(v for m in self.methods.values() for v in m.views or ())]))
+
+
+def _changed(section: Any, new: Any) -> Any:
+    """Put what is new in the place of fields of a section, and of the sections in it, as plain values."""
+    if not (isinstance(section, BaseModel) and isinstance(new, dict)):
+        return new
+    inner = {name: _changed(getattr(section, name, None), value) for name, value in new.items()}
+    return section.model_dump() | inner
 
 
 class EvaluationConfig(_Section):

@@ -21,7 +21,6 @@ from tqdm import tqdm
 from resim.errors import UserError
 from training import metrics
 from training.config import Config, Task
-from training.data.features import Normalisation
 from training.data.fetch import Index, Source, Store
 from training.data.loader import in_order
 from training.data.plan import Rows
@@ -30,6 +29,7 @@ from training.figures import Scored, quality, shift
 from training.fit import History
 from training.heldout import HeldOutSet
 from training.keys import uniform_by_id
+from training.lanes import Normalisation
 from training.provenance import provenance
 from training.results import Cosine, EvaluationResult, Replicated, RocCurve, ViewFigures, Weighting
 from training.tasks import labels_of

@@ -50,11 +50,12 @@ def open_held_out(folders: Mapping[str, Place], store: Store, config: Config) ->
     Raises
     ------
     UserError
-        If a sample is missing, in no test set, or not made for testing alone, or a set's name or samples do not fit.
+        If a sample is missing, in no test set, or not made for testing alone or of another lane, or a set's name or
+        samples do not fit.
     """
     sets = config.evaluation.test_sets
     _check_names(folders, store, config)
-    opened = {name: _open(name, folder, config) for name, folder in folders.items()}
+    opened = {name: _open(name, folder, store, config) for name, folder in folders.items()}
     return [_test_set(name, stand_ins, opened, store.index) for name, stand_ins in sets.items()]
 
 
@@ -74,10 +75,13 @@ def _check_names(folders: Mapping[str, Place], store: Store, config: Config) -> 
                 raise UserError(f"evaluation.test_sets.{name}: {sample!r} is no sample of --data; allowed: {has}")
 
 
-def _open(name: str, folder: Place, config: Config) -> tuple[Store, Rows]:
+def _open(name: str, folder: Place, trained_on: Store, config: Config) -> tuple[Store, Rows]:
     """Open a held-out sample by itself: it has the views that its engine allows, not those of the others."""
     settings = config.training
     store = Store({name: folder}, settings.encoder.constituents, settings.loader.group)
+    if store.lane is not trained_on.lane:
+        why = f"is of the lane {store.lane.name}, and --data of {trained_on.lane.name}"
+        raise UserError(f"--held-out {name}={folder}: {why}; give one of the same lane")
     index = store.index
     if (index.split != index.split_code("test")).any():
         why = "holds objects of other splits than test, so it was not held out"

@@ -21,9 +21,7 @@ from torch import Tensor, nn
 
 from resim.errors import UserError
 from resim.store import Place, open_dataset
-from training.augment.jetclr import augment
 from training.config import Config, PretrainConfig, Task, TrainingConfig
-from training.data.features import INPUTS, Normalisation
 from training.data.fetch import Source, Store, held_if_small
 from training.data.loader import Batch, Loader, rows_of
 from training.data.plan import Rows
@@ -33,6 +31,7 @@ from training.encoders.transformer import head
 from training.files import is_first, load_checkpoint, save_checkpoint
 from training.fit import History, Run, be_deterministic, fit
 from training.keys import torch_generator
+from training.lanes import Normalisation, lane_with
 from training.losses import objective
 from training.meter import Meter
 from training.provenance import Result, made_before, origin_of, provenance, record, record_cost
@@ -46,7 +45,7 @@ _VALIDATION_OBJECTS = 2048  # settle the loss to a per cent, and stay small besi
 
 @dataclass(frozen=True)
 class Trained:
-    """A trained encoder with all that is needed to use it on stored jets."""
+    """A trained encoder with all that is needed to use it on stored objects."""
 
     encoder: Encoder
     normalisation: Normalisation
@@ -90,11 +89,13 @@ def open_store(folders: Mapping[str, Place], config: TrainingConfig) -> Store:
     Raises
     ------
     UserError
-        If a view does not exist or was not made for the train split, or a sample has the test split alone.
+        If a view does not exist or was not made for the train split, a sample has the test split alone, or the encoder
+        is of another lane.
     """
     for name, folder in folders.items():
         _refuse_held_out(name, folder)
     store = Store(folders, config.encoder.constituents, config.loader.group)
+    store.lane.check(config.encoder)
     allowed = [view for view in store.views if "train" in store.splits_of(view)]
     for view in {"nominal": 0, **dict.fromkeys(config.views)}:
         if view not in allowed:
@@ -179,7 +180,7 @@ def contrastive_loader(store: Store, config: TrainingConfig, method: str, seed_i
         batch=config.pretrain.batch,
         key=(config.seed, "pretrain", seed_index),
         meter=meter,
-        augment=partial(augment, config=config.augment) if kind.augmented else None,
+        augment=partial(store.lane.augment, config=config.augment) if kind.augmented else None,
         pairs=config.pairs,
     )
 
@@ -236,7 +237,7 @@ def normalisation_of(store: Store, config: TrainingConfig) -> Normalisation:
     if not len(rows):
         raise UserError("the data sets hold no object of the train split in view 'nominal'; simulate more events")
     step = max(1, len(rows) // _NORMALISATION_OBJECTS)
-    return Normalisation.measured(store.read("nominal", rows[::step]))
+    return Normalisation.measured(store.lane, store.read("nominal", rows[::step]))
 
 
 def cost_of(run: Run, history: History) -> dict[str, float]:
@@ -259,10 +260,11 @@ def cost_of(run: Run, history: History) -> dict[str, float]:
 def load_trained(path: Path) -> tuple[Trained, dict[str, Any]]:
     """Load an encoder from its checkpoint, with the checkpoint itself."""
     content = load_checkpoint(path, FORMAT, VERSION, EncoderFile)
-    if tuple(content["inputs"]) != INPUTS:
+    lane = lane_with(content["inputs"])
+    if lane is None:
         raise UserError(f"{path}: was trained on other inputs ({', '.join(content['inputs'])}); train it anew")
     settings = Config.model_validate(content["config"]).training
-    normalisation = Normalisation(content["mean"].numpy(), content["width"].numpy())
+    normalisation = Normalisation(lane, content["mean"].numpy(), content["width"].numpy())
     encoder = make_encoder(settings.encoder, normalisation, torch.Generator())
     load_layers(encoder, content["encoder"], str(path))
     fields = {name: content[name] for name in ("method", "seed_index", "cost")}
@@ -310,7 +312,7 @@ def _checkpoint(trained: Trained, projection: nn.Module, config: Config, store: 
         "version": VERSION,
         "method": trained.method,
         "seed_index": trained.seed_index,
-        "inputs": list(INPUTS),
+        "inputs": list(trained.normalisation.lane.inputs),
         "mean": torch.from_numpy(trained.normalisation.mean),
         "width": torch.from_numpy(trained.normalisation.width),
         "encoder": trained.encoder.state_dict(),

@@ -76,7 +76,7 @@ def provenance(config: Config, store: Store, method: str = "", held_out: Sequenc
     """Collect digests of config and data, and versions; the digests are of what one method is told, or all are."""
     methods = [method] if method else list(config.training.methods)
     return Provenance(
-        training_digest=_digest({name: config.training.settings_of(name) for name in methods}),
+        training_digest=_digest({name: store.lane.own(config.training.settings_of(name)) for name in methods}),
         evaluation_digest=_digest({name: config.judging_of(name) for name in methods}),
         seed=config.training.seed,
         data=store.digests(),

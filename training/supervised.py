@@ -20,10 +20,8 @@ from pydantic import Strict
 from torch import Tensor, nn
 
 from resim.errors import UserError
-from training.augment.jetclr import augment
 from training.config import Config, Task, TrainingConfig
 from training.dann import Adversarial
-from training.data.features import INPUTS, Normalisation
 from training.data.fetch import Index, Store
 from training.data.loader import Batch, Loader
 from training.data.plan import Key, Rows
@@ -36,6 +34,7 @@ from training.fit import History, Run, be_deterministic, fit, place
 from training.heldout import HeldOutSet
 from training.keys import torch_generator
 from training.labels import labelled_rows
+from training.lanes import Normalisation
 from training.losses.ranks import gathered
 from training.meter import Meter
 from training.methods import KINDS, Kind
@@ -184,7 +183,7 @@ def save(path: Path, trained: Supervised, config: Config, store: Store) -> None:
         "version": VERSION,
         "method": trained.method,
         "seed_index": trained.seed_index,
-        "inputs": list(INPUTS),
+        "inputs": list(trained.normalisation.lane.inputs),
         "mean": torch.from_numpy(trained.normalisation.mean),
         "width": torch.from_numpy(trained.normalisation.width),
         "classifiers": [
@@ -223,7 +222,7 @@ def load_for(path: Path, config: Config, store: Store, method: str, seed_index: 
     if _contenders_in(content) != contenders(config):
         has = ", ".join(f"{fraction:g}" for fraction in sorted({of.fraction for of in _contenders_in(content)}))
         raise UserError(f"{path}: was trained at the label fractions {has}; run `resim-train supervised` again")
-    normalisation = Normalisation(content["mean"].numpy(), content["width"].numpy())
+    normalisation = Normalisation(store.lane, content["mean"].numpy(), content["width"].numpy())
     classifiers, n_labels = {}, {}
     for of, each in zip(contenders(config), content["classifiers"], strict=True):
         classifiers[of] = Classifier(config, config.training.tasks[of.task], normalisation, seed_index)
@@ -322,7 +321,7 @@ def loader_of(
         batch=settings.supervised.batch,
         key=key,
         meter=meter,
-        augment=partial(augment, config=settings.augment) if kind.augmented else None,
+        augment=partial(store.lane.augment, config=settings.augment) if kind.augmented else None,
         pairs=settings.pairs,
         single=True,
     )

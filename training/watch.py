@@ -20,11 +20,11 @@ import torch
 from numpy.typing import NDArray
 
 from training.config import Task, TrainingConfig
-from training.data.features import Normalisation
 from training.data.fetch import Store
 from training.data.loader import Jets, in_order
 from training.encoders import Encoder
 from training.figures import Scored, quality
+from training.lanes import Normalisation
 from training.tasks import Labels, labels_of
 
 COLLAPSED = 0.1

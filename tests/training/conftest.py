@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 from resim.store import Column, ObjectTable, Schema, ViewTable, write_manifest, write_part
-from training.data.features import ETA, FEATURES, PHI, PT, E, completed
+from training.data.jets import ETA, FEATURES, PHI, PT, E, completed
 from training.keys import generator
 
 VIEWS = ("nominal", "shower_seed", "fsr_mur_2", "fsr_mur_half", "rehadronized", "redetected", "vincia")
@@ -88,7 +88,7 @@ def write_toy(
             for stage in ("shower", "detector")
         ]
         attributes = {
-            "sample": sample, "lane": "toy", "first": int(ids[0]), "stop": int(ids[-1]) + 1, "block_size": BLOCK,
+            "sample": sample, "lane": "jets", "first": int(ids[0]), "stop": int(ids[-1]) + 1, "block_size": BLOCK,
             "recipes": dict.fromkeys(names, "toy"), "splits": list(SPLITS), "seed": 0, "cost": cost, **ATTRIBUTES,
         }  # fmt: skip
         parts.append(write_part(folder, objects, views, SCHEMA, attributes).path)

@@ -330,7 +330,7 @@ def test_the_reading_names_winners_and_what_is_open() -> None:
         "c": [_evaluation("c", s, 0.8 + 0.001 * s, quiet) for s in range(3)],
     }
     separations = [s for x, y in (("a", "b"), ("b", "c")) for s in separate(x, methods[x], y, methods[y])]
-    told = reading([row for results in methods.values() for row in benefits_of(results)], separations)
+    told = reading([row for results in methods.values() for row in benefits_of(results)], separations, "jets")
     assert told[0].startswith("t, auc, 1 of the labels, nominal: a is better than b by 0.09")
     assert told[1] == "t, auc, 1 of the labels, nominal: the intervals cannot separate b/c."
     assert told[-1].startswith("The test sample of t holds 9 qcd and 9 hbb jets. Of 2 differences, 1 leave out 0")

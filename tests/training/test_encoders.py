@@ -10,9 +10,10 @@ from torch import Tensor
 
 from resim.errors import UserError
 from training.config import SIZES, EncoderConfig
-from training.data.features import INPUTS, Normalisation
+from training.data.jets import INPUTS
 from training.encoders import Encoder, make_encoder
 from training.encoders.encoder import load_layers
+from training.lanes import JETS, Normalisation
 
 SMALL: dict[str, Any] = {"width": 16, "heads": 2, "layers": 2}
 KINDS: dict[str, dict[str, Any]] = {
@@ -21,7 +22,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "rs3l": {"kind": "rs3l", "outputs": 16},
 }
 NORMALISATION = Normalisation(
-    np.linspace(-1, 1, len(INPUTS), dtype=np.float32), np.linspace(0.2, 1, len(INPUTS), dtype=np.float32)
+    JETS, np.linspace(-1, 1, len(INPUTS), dtype=np.float32), np.linspace(0.2, 1, len(INPUTS), dtype=np.float32)
 )
 
 

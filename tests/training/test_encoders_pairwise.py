@@ -9,10 +9,11 @@ from torch import Tensor
 
 from tests.training.conftest import toy_jets
 from training.config import EncoderConfig
-from training.data.features import ETA, INPUTS, PHI, PT, Normalisation, wrapped
+from training.data.jets import ETA, INPUTS, PHI, PT, wrapped
 from training.encoders.pairwise import ANGLE_MIN, pairwise, standardised
 from training.encoders.part import ParT
 from training.keys import generator
+from training.lanes import JETS, Normalisation
 
 
 def _coordinates(seed: int) -> Tensor:
@@ -76,7 +77,7 @@ def test_identical_directions_have_the_floor_of_angles() -> None:
 def test_the_encoder_has_the_momenta_back_from_standardised_inputs() -> None:
     """What adds to the attention scores is the pair perceptron of the features of the stored columns themselves."""
     jets = toy_jets(6, generator("pairs"), two_prongs=True, width=12)
-    normalisation = Normalisation.measured(jets)
+    normalisation = Normalisation.measured(JETS, jets)
     values, present = (torch.from_numpy(x) for x in normalisation(jets))
     encoder = ParT(EncoderConfig(kind="part", width=16, heads=2), normalisation, torch.Generator().manual_seed(0))
     jets = jets[:, : present.shape[1]]
@@ -104,7 +105,7 @@ def test_pairs_reach_the_output() -> None:
     """With the pair perceptron at zero the network is another one."""
     values = torch.randn(3, 8, len(INPUTS), generator=torch.Generator().manual_seed(0))
     present = torch.ones(3, 8, dtype=torch.bool)
-    normalisation = Normalisation(np.zeros(len(INPUTS), np.float32), np.ones(len(INPUTS), np.float32))
+    normalisation = Normalisation(JETS, np.zeros(len(INPUTS), np.float32), np.ones(len(INPUTS), np.float32))
     encoder = ParT(EncoderConfig(kind="part", width=16, heads=2), normalisation, torch.Generator().manual_seed(0))
     before = encoder(values, present)
     torch.nn.init.zeros_(encoder.pair.down.weight)

@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from resim.errors import UserError
 from tests.training.conftest import toy_jets
-from training.data.features import PT
+from training.data.jets import PT
 from training.encoders import load_rs3l
 from training.encoders.rs3l import NEIGHBOURS, EdgeConvolution, nearest
 from training.keys import generator

@@ -2,9 +2,10 @@ import numpy as np
 import pytest
 
 from tests.training.conftest import toy_jets
-from training.data.features import DR, ETA, INPUTS, PHI, PT, RELE, RELPT, E, Normalisation, completed, inputs
 from training.data.fetch import pad
+from training.data.jets import DR, ETA, INPUTS, PHI, PT, RELE, RELPT, E, completed, inputs
 from training.keys import generator
+from training.lanes import JETS, Normalisation
 
 
 @pytest.fixture
@@ -39,13 +40,13 @@ def test_turning_the_detector_about_the_beam_changes_no_input(jets: np.ndarray) 
 
 
 def test_normalised_inputs_have_mean_zero_and_width_one(jets: np.ndarray) -> None:
-    values, present = Normalisation.measured(jets)(jets)
+    values, present = Normalisation.measured(JETS, jets)(jets)
     assert values[present][:, :9].mean(axis=0) == pytest.approx(0, abs=1e-4)
     assert values[present][:, :9].std(axis=0) == pytest.approx(1, abs=1e-4)
 
 
 def test_columns_of_padding_alone_are_cut_off(jets: np.ndarray) -> None:
-    normalisation = Normalisation.measured(jets)
+    normalisation = Normalisation.measured(JETS, jets)
     padded = np.pad(jets, ((0, 0), (0, 30), (0, 0)))
     for wide, narrow in zip(normalisation(padded), normalisation(jets), strict=True):
         np.testing.assert_array_equal(wide, narrow)

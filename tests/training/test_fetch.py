@@ -8,8 +8,8 @@ from resim.errors import UserError
 from resim.store import open_dataset
 from tests.training.conftest import SPLITS, VIEWS, write_toy
 from training.config import Task
-from training.data.features import FEATURES, PT
 from training.data.fetch import Memory, Store, held_if_small, prefetched
+from training.data.jets import FEATURES, PT
 from training.labels import labelled_rows
 from training.tasks import labels_of
 

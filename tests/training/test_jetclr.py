@@ -4,7 +4,7 @@ import pytest
 from tests.training.conftest import toy_jets
 from training.augment.jetclr import augment, rotated, smeared, split, translated
 from training.config import AugmentConfig
-from training.data.features import DR, ETA, PHI, PT, RELE, RELPT, E, completed, wrapped
+from training.data.jets import DR, ETA, PHI, PT, RELE, RELPT, E, completed, wrapped
 from training.keys import Draws, generator
 
 

@@ -1,7 +1,7 @@
 import torch
 
 from training.config import EncoderConfig
-from training.data.features import INPUTS
+from training.data.jets import INPUTS
 from training.encoders.transformer import Transformer
 
 

@@ -1,6 +1,6 @@
 """Generic jet augmentations in the manner of JetCLR (Dillon et al., arXiv:2108.04253, section 3).
 
-Each function takes constituents (B, P, F) as stored (see `training.data.features`), returns new ones, and leaves
+Each function takes constituents (B, P, F) as stored (see `training.data.jets`), returns new ones, and leaves
 relpt, rele and dr to be recomputed; `augment` does all of them. Masses and pT of constituents are kept when eta moves,
 so energies follow. What a constituent is (charge, impact parameters, flags) is kept, also by both halves of a split
 one: only the momentum flow is augmented.
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.config import AugmentConfig
-from training.data.features import ETA, PHI, PT, E, FloatArray, completed, wrapped
+from training.data.jets import ETA, PHI, PT, E, FloatArray, completed, wrapped
 from training.keys import Draws
 
 _WIDEST = 0.4  # half the radius of a jet

@@ -14,9 +14,9 @@ from tqdm import tqdm
 
 from resim.errors import UserError
 from resim.store import Dataset, Part, Place, StoredView, open_dataset
-from training.data.features import FEATURES, FloatArray
 from training.data.plan import Rows
 from training.keys import generator
+from training.lanes import FloatArray, common_lane
 
 T = TypeVar("T")
 
@@ -37,8 +37,8 @@ class Index:
     """(N,) undoes the flattening of the spectrum; its scale differs from sample to sample."""
     present: dict[str, NDArray[np.bool_]]
     """View -> (N,)."""
-    pt: NDArray[np.float32]
-    """(N,) GeV, jet pT in the nominal view."""
+    pt: NDArray[np.float32] | None
+    """(N,) what should not tell classes apart, in the nominal view: jet pT, GeV; None in lanes without."""
 
     def rows(self, split: str, views: Sequence[str]) -> Rows:
         """Give the rows of a split that are present in at least one of the views, ascending."""
@@ -94,15 +94,15 @@ class Store:
     folders
         Sample name -> folder or URL of its data set.
     constituents
-        P, how many of the hardest constituents to keep.
+        P, how many constituents to keep: the hardest, or what the lane goes by.
     group
         Rows closer than this are read in one piece.
 
     Raises
     ------
     UserError
-        If a folder holds another sample than its name says, a view is missing in a sample, a constituent feature is
-        missing, or samples number their splits differently.
+        If a folder holds another sample than its name says, samples are of several lanes or an unknown one, a view is
+        missing in a sample, a constituent feature is missing, or samples number their splits differently.
     """
 
     def __init__(self, folders: Mapping[str, Place], constituents: int, group: int) -> None:
@@ -111,6 +111,7 @@ class Store:
             if dataset.sample != name:  # labels go by the name
                 raise UserError(f"--data {name}={folders[name]}: holds the sample {dataset.sample!r}; name it so")
         self.parts: list[Part] = [part for dataset in self.datasets.values() for part in dataset.parts]
+        self.lane = common_lane({name: d.parts[0].attributes.get("lane") for name, d in self.datasets.items()})
         self.views = _common_views(self.datasets)
         self._constituents, self._group = constituents, group
         self._views: dict[tuple[int, str], StoredView] = {}
@@ -151,13 +152,13 @@ class Store:
 
     def read(self, view: str, rows: Rows) -> FloatArray:
         """Give the leading constituents (len(rows), P, F) of ascending rows; zeros where absent."""
-        jets = np.zeros((len(rows), self._constituents, len(FEATURES)), dtype=np.float32)
+        objects = np.zeros((len(rows), self._constituents, len(self.lane.features)), dtype=np.float32)
         part_of = np.searchsorted(self._starts, rows, side="right") - 1
         pieces = np.flatnonzero((np.diff(part_of, prepend=-1) != 0) | (np.diff(rows, prepend=-1) >= self._group))
         for start, stop in pairwise([*pieces, len(rows)]):
             part = int(part_of[start])
-            jets[start:stop] = self._read_piece(part, view, rows[start:stop] - self._starts[part])
-        return jets
+            objects[start:stop] = self._read_piece(part, view, rows[start:stop] - self._starts[part])
+        return objects
 
     def _read_piece(self, part: int, view: str, rows: Rows) -> FloatArray:
         """Read rows of one part from the first to the last in one go; of other columns nothing is read or kept."""
@@ -165,16 +166,26 @@ class Store:
         offsets = stored.offsets[rows[0] : rows[-1] + 2]
         wanted = slice(int(offsets[0]), int(offsets[-1]))
         constituents = stored.part.read_array(f"views/{view}/constituents", wanted, stored.constituents)
-        names = _constituent_names(stored)
-        columns = None if names == FEATURES else [names.index(name) for name in FEATURES]
-        return pad(constituents, offsets - offsets[0], rows - rows[0], self._constituents, columns)
+        names, features, offsets = _constituent_names(stored), self.lane.features, offsets - offsets[0]
+        if self.lane.strongest is not None:
+            by = names.index(features[self.lane.strongest])
+            constituents, offsets = strongest(constituents, offsets, self._constituents, by)
+        columns = None if names == features else [names.index(name) for name in features]
+        return pad(constituents, offsets, rows - rows[0], self._constituents, columns)
 
     def _view(self, part: int, name: str) -> StoredView:
         """Open a view of a part, once: opening costs as much as reading a group."""
         if (part, name) not in self._views:
             stored = self._views[part, name] = self.parts[part].view(name)
-            _check_view(stored)
+            _check_view(stored, self.lane.features)
         return self._views[part, name]
+
+    def _matched(self) -> NDArray[np.float32] | None:
+        """Read what should not tell classes apart."""
+        if self.lane.matched is None:
+            return None
+        views = (self._view(part, "nominal") for part in range(len(self.parts)))
+        return np.concatenate([_column_alone(view, self.lane.matched) for view in views])
 
     def _index(self) -> Index:
         tables = [part.objects() for part in self.parts]
@@ -188,7 +199,7 @@ class Store:
             sample=sample,
             split=np.concatenate([table["split"] for table in tables]).astype(np.int64),
             present={v: np.concatenate([self._view(i, v).present for i in range(len(self.parts))]) for v in self.views},
-            pt=np.concatenate([_jet_pt(self._view(part, "nominal")) for part in range(len(self.parts))]),
+            pt=self._matched(),
             **{name: np.concatenate([table[name] for table in tables]) for name in ("object", "event", "weight")},
         )
 
@@ -207,10 +218,23 @@ class Memory:
         return held[np.searchsorted(self._rows, rows)]
 
 
-def held_if_small(source: Source, views: Sequence[str], rows: Rows, constituents: int, megabytes: int) -> Source:
+def held_if_small(store: Store, views: Sequence[str], rows: Rows, constituents: int, megabytes: int) -> Source:
     """Hold rows in memory if they need no more than `megabytes`, else leave them to be read from the parts."""
-    needed = len(views) * len(rows) * constituents * len(FEATURES) * 4
-    return Memory(source, views, rows) if needed <= megabytes * 2**20 else source
+    needed = len(views) * len(rows) * constituents * len(store.lane.features) * 4
+    return Memory(store, views, rows) if needed <= megabytes * 2**20 else store
+
+
+def strongest(
+    constituents: FloatArray, offsets: NDArray[np.int64], most: int, column: int
+) -> tuple[FloatArray, NDArray[np.int64]]:
+    """Keep of each row at most so many constituents, the largest in a column, in the order in which they are."""
+    counts = np.diff(offsets)
+    if counts.max(initial=0) <= most:
+        return constituents, offsets
+    row = np.repeat(np.arange(len(counts)), counts)
+    falling = np.lexsort((-constituents[:, column], row))  # stable: of equal ones the first
+    kept = np.sort(falling[np.arange(len(row)) - offsets[row] < most])
+    return constituents[kept], np.concatenate([[0], np.cumsum(np.minimum(counts, most))])
 
 
 def pad(
@@ -218,7 +242,7 @@ def pad(
 ) -> FloatArray:
     """Copy the first `width` constituents of each row into a (len(rows), width, F) array padded with zeros.
 
-    Constituents are stored by falling pT: the first are the hardest.
+    Jets have theirs by falling pT: the first are the hardest.
     """
     starts = offsets[rows]
     counts = np.minimum(offsets[rows + 1] - starts, width)
@@ -264,23 +288,23 @@ def prefetched(items: Generator[T, None, None], depth: int = 2) -> Generator[T, 
         thread.join()
 
 
-def _jet_pt(view: StoredView) -> NDArray[np.float32]:
-    """Read the jets' pT and let go of the other columns: they need more than all that is kept of an object."""
-    pt = view.column("pt").copy()
+def _column_alone(view: StoredView, name: str) -> NDArray[np.float32]:
+    """Read a column and let go of the others: they need more than all that is kept of an object."""
+    column = view.column(name).copy()
     del view.columns
-    return pt
+    return column
 
 
 def _constituent_names(view: StoredView) -> tuple[str, ...]:
     return tuple(column.name for column in view.constituent_columns)
 
 
-def _check_view(view: StoredView) -> None:
+def _check_view(view: StoredView, features: tuple[str, ...]) -> None:
     """Refuse a view that lacks features, or whose rows are not the part's objects; the digests do not tell of that."""
     where, objects = f"{view.part.place}: view {view.name!r}", len(view)
-    missing = [feature for feature in FEATURES if feature not in _constituent_names(view)]
+    missing = [feature for feature in features if feature not in _constituent_names(view)]
     if missing:
-        need = f"training needs all of {', '.join(FEATURES)}"
+        need = f"training needs all of {', '.join(features)}"
         raise UserError(f"{where} lacks the constituent features {', '.join(missing)}; {need}")
     rows = {"present": len(view.present), "offsets": len(view.offsets) - 1}
     for array, found in rows.items():

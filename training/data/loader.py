@@ -13,12 +13,12 @@ from torch.utils.data import DataLoader
 
 from resim.errors import UserError
 from training.config import LoaderConfig, PairsConfig
-from training.data.features import Normalisation
 from training.data.fetch import Index, Source, prefetched
 from training.data.make import Augment, Inputs, Made, Maker, Order
 from training.data.packed import Packed
 from training.data.plan import Key, Load, Plan, Rows, choose_pairs
 from training.keys import torch_generator, uniform_by_id
+from training.lanes import Normalisation
 from training.meter import Meter
 
 _Fetched = tuple[Order, list[NDArray[np.float32]]]

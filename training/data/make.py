@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from resim.errors import UserError
-from training.data.features import FloatArray, Normalisation
 from training.data.fetch import Source
 from training.data.packed import Packed
 from training.data.plan import Key, Load, Rows
 from training.keys import Draws
+from training.lanes import FloatArray, Normalisation
 from training.meter import Meter
 
 Augment = Callable[[FloatArray, Draws], FloatArray]

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +25,7 @@ def attended(present_BP: Tensor) -> Tensor:
     return (present_BP | ~present_BP.any(dim=1, keepdim=True))[:, None, None, :]
 
 
-def run(layer: Callable[..., Tensor], *inputs: Tensor, recompute: bool) -> Tensor:
+def run(layer: Callable[..., Tensor], *inputs: Any, recompute: bool) -> Tensor:
     """Apply a layer; with `recompute` keep its inputs alone and compute the rest again in the backward pass."""
     if recompute and torch.is_grad_enabled():
         return checkpoint(layer, *inputs, use_reentrant=False, preserve_rng_state=False)  # the layers draw nothing

@@ -10,10 +10,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from training.config import EncoderConfig
-from training.data.features import INPUTS, Normalisation
+from training.data.jets import INPUTS
 from training.encoders.encoder import Encoder, attended, initialise, run
 from training.encoders.pairwise import pairwise, standardised
 from training.encoders.transformer import Block
+from training.lanes import Normalisation
 
 _POOLING_BLOCKS = 2  # as published
 _MOMENTUM = [INPUTS.index(name) for name in ("log_pt", "deta", "dphi")]

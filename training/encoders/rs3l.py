@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from resim.errors import UserError
-from training.data.features import FEATURES
+from training.data.jets import FEATURES
 from training.encoders.encoder import Encoder, initialise, load_layers, run
 
 NEIGHBOURS = 24
@@ -96,7 +96,7 @@ def _precise(x: Tensor) -> Tensor:
 def load_rs3l(path: Path | str) -> RS3L:
     """Load a published checkpoint, with any number of outputs; code in the file is never run.
 
-    The network takes the fifteen features as they are stored (`training.data.features.FEATURES`), zero-padded,
+    The network takes the fifteen features as they are stored (`training.data.jets.FEATURES`), zero-padded,
     (B, P, 15), and a mask (B, P) of present constituents, and gives (B, outputs), not normalised.
 
     Raises

@@ -4,8 +4,6 @@ Arrays of constituents are named by their axes: B jets, P constituents (zero-pad
 `FEATURES`. A constituent is there where its pT is positive. Momenta in GeV, lengths in mm, angles in radians.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -96,32 +94,3 @@ def inputs(x_BPF: FloatArray) -> FloatArray:
     values = np.concatenate([np.stack(columns, axis=2), x_BPF[:, :, CHARGE, None], x_BPF[:, :, FLAGS]], axis=2)
     values[x_BPF[:, :, PT] <= 0] = 0
     return values
-
-
-@dataclass(frozen=True)
-class Normalisation:
-    """Mean and width of each input over the constituents of the nominal train jets; 0 and 1 where not scaled."""
-
-    mean: FloatArray
-    width: FloatArray
-
-    @classmethod
-    def measured(cls, x_BPF: FloatArray) -> "Normalisation":
-        """Measure from stored features."""
-        mean, width = np.zeros(len(INPUTS)), np.ones(len(INPUTS))
-        rows = inputs(x_BPF)[x_BPF[:, :, PT] > 0][:, :SCALED].astype(np.float64)
-        mean[:SCALED], deviation = rows.mean(axis=0), rows.std(axis=0)
-        width[:SCALED] = np.where(deviation > 0, deviation, 1)
-        return cls(mean.astype(np.float32), width.astype(np.float32))
-
-    def __call__(self, x_BPF: FloatArray) -> tuple[FloatArray, NDArray[np.bool_]]:
-        """Turn stored features into standardised inputs and the mask of present constituents.
-
-        Columns that are padding in the whole batch are cut off: they would cost time and change nothing.
-        """
-        present = x_BPF[:, :, PT] > 0
-        longest = max(1, int(present.sum(axis=1).max(initial=0)))
-        x_BPF, present = x_BPF[:, :longest], present[:, :longest]
-        values = (inputs(x_BPF) - self.mean) / self.width
-        values[~present] = 0
-        return values, np.ascontiguousarray(present)
