@@ -293,7 +293,7 @@ def import_(
 
 @app.command()
 def check(config: ConfigPath) -> None:
-    """Check a config, every Pythia setting included, without running anything."""
+    """Check a config, every setting of every stage included, without running anything."""
     from resim.config import load_config
     from resim.plan import check_config
 
@@ -323,11 +323,11 @@ def chain(
 
 
 @app.command()
-def processes() -> None:
-    """List the hard processes that a sample can name."""
-    from resim.jets.lane import processes as library
+def processes(lane: Annotated[Literal["jets", "lartpc"], typer.Option(help="Of which lane.")] = "jets") -> None:
+    """List the processes that a sample can name: hard ones, or what the gun shoots."""
+    from resim.plan import lane_of
 
-    for name, settings in library().items():
+    for name, settings in lane_of(lane).library().items():
         print(f"{name:12s} {', '.join(f'{key}={value}' for key, value in settings.items())}")
 
 

@@ -159,6 +159,11 @@ class Lane(ABC):
 
     @staticmethod
     @abstractmethod
+    def library() -> Mapping[str, Mapping[str, Any]]:
+        """Give the settings of the first stage that a sample can name with `process`."""
+
+    @staticmethod
+    @abstractmethod
     def check_path(path: Sequence[Step], where: str) -> None:
         """Check what the settings of a view's stages need of each other.
 

@@ -12,9 +12,9 @@ from resim.lane import Lane
 from resim.published import check_source, source_paths, source_views
 
 
-def lane_of(config: Config) -> type[Lane]:
-    """Give the lane of a config; its engines are loaded now, and those of others never."""
-    if config.lane == "jets":
+def lane_of(name: str) -> type[Lane]:
+    """Give a lane; its engines are loaded now, and those of others never."""
+    if name == "jets":
         from resim.jets.lane import JetsLane
 
         return JetsLane
@@ -31,7 +31,7 @@ def check_config(config: Config, where: str) -> None:
     UserError
         In one line, for the first mistake.
     """
-    lane = lane_of(config)
+    lane = lane_of(config.lane)
     for stage, settings in config.chain.items():
         if stage not in lane.stages:
             raise UserError(
@@ -147,7 +147,7 @@ def plan_views(config: Config, sample: str | None = None) -> list[View]:
     Up to its cut a view is its base, nominal if it names none; from there on it has the settings of its base, changed.
     Where an engine makes the whole events of the sample, views that are cut within it are left out.
     """
-    lane = lane_of(config)
+    lane = lane_of(config.lane)
     nominal = tuple(Step(stage, settings_of(config.chain.get(stage, {})), NOMINAL) for stage in lane.stages[1:])
     source = config.samples[sample].engine if sample else None
     if source:

@@ -74,7 +74,7 @@ class Simulation:
     @cached_property
     def lane(self) -> Lane:
         """The lane, bound to the sample."""
-        return lane_of(self.config)(self.config, self.sample, self.pool)
+        return lane_of(self.config.lane)(self.config, self.sample, self.pool)
 
     @cached_property
     def all_views(self) -> list[View]:

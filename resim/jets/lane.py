@@ -228,6 +228,11 @@ class JetsLane(Lane):
                 raise UserError(f"{where}: {name!r} does not act on the stage {stage!r}; it belongs to {allowed[0]!r}")
 
     @staticmethod
+    def library() -> Mapping[str, Mapping[str, Any]]:
+        """Give the library of hard processes."""
+        return processes()
+
+    @staticmethod
     def check_path(path: Sequence[Step], where: str) -> None:
         """Check what the settings of a view's stages need of each other.
 

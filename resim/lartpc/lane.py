@@ -1,7 +1,6 @@
 """The LArTPC lane: binds its stages for the core."""
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,11 +14,12 @@ from resim.errors import UserError
 from resim.keys import Stream, stream
 from resim.lane import Lane, Objects
 from resim.lartpc import charge, deposits, gun, pixels, readout, voxels
+from resim.lartpc.geometry import geometry
 from resim.lartpc.states import SEGMENT_COLUMNS, Deposits, Images, Primaries
 from resim.ragged import Ragged
 from resim.store import Checkpoint, Column, Schema
 from resim.store.tables import SLOTS
-from resim.typed import card_of, read_yaml
+from resim.typed import card_of
 
 _OBJECT_COLUMNS = (
     Column("pdg", "", "PDG id of the primary"),
@@ -30,13 +30,14 @@ _OBJECT_COLUMNS = (
 _ENERGIES = ("escaped", "invisible")
 
 
+Run = Callable[[Any, Any, Mapping[str, NDArray[np.float64]], Stream], Any]
+
+
 class _Stage:
     """A stage that is one function of state, card, what events drew, and random numbers."""
 
-    def __init__(
-        self, run: Callable[[Any, Any, Mapping[str, NDArray[np.float64]], Stream], Any], card: type[BaseModel]
-    ) -> None:
-        self._run, self._card = run, card
+    def __init__(self, card: type[BaseModel], run: Run) -> None:
+        self._card, self._run = card, run
 
     def run(self, state: Any, settings: Settings, stream: Stream) -> Any:
         """Run a block; settings that are arrays have a number for each event."""
@@ -59,10 +60,13 @@ class LArTPCLane(Lane):
         "readout": readout.ReadoutSettings,
         "voxels": voxels.VoxelSettings,
     }
-    schema = Schema(voxels.IMAGE_COLUMNS, voxels.VOXEL_COLUMNS)
+    schema = Schema(
+        tuple(Column(*column) for column in voxels.IMAGE_COLUMNS),
+        tuple(Column(*column) for column in voxels.VOXEL_FEATURES),
+    )
+    common = ("geometry",)
     by_event: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "charge": charge.THROWN,
-        "pixels": pixels.THROWN,
         "readout": readout.THROWN,
     }
     revisions: ClassVar[Mapping[str, int]] = dict.fromkeys(stages, 1)
@@ -72,15 +76,15 @@ class LArTPCLane(Lane):
         self._block_size = config.block_size
         self.root_settings = gun_settings(config, sample)
         self._stream = stream(config.seed, sample, self.stages[0])
-        self.runs: Mapping[str, Stage] = {
-            "deposits": _Stage(
-                lambda state, card, _, draws: deposits.deposit(state, card, draws), self.cards["deposits"]
-            ),
-            "charge": _Stage(charge.charge, self.cards["charge"]),
-            "pixels": _Stage(pixels.pixels, self.cards["pixels"]),
-            "readout": _Stage(readout.readout, self.cards["readout"]),
-            "voxels": _Stage(voxels.voxels, self.cards["voxels"]),
+        layout = geometry(card_of(charge.ChargeSettings, settings_of(config.chain.get("charge", {}))).geometry)
+        functions: dict[str, Run] = {
+            "deposits": lambda state, card, _, draws: deposits.deposit(state, card, draws),
+            "charge": charge.charge,
+            "pixels": lambda state, card, _, draws: pixels.pixels(state, card, layout, draws),
+            "readout": lambda state, card, drawn, draws: readout.readout(state, card, drawn, layout, draws),
+            "voxels": lambda state, card, *_: voxels.voxels(state, card, layout),
         }
+        self.runs: Mapping[str, Stage] = {stage: _Stage(self.cards[stage], run) for stage, run in functions.items()}
         self.fused_runs = {}
 
     def pool_recipe(self, view: View) -> str | None:
@@ -129,8 +133,23 @@ class LArTPCLane(Lane):
 
     @staticmethod
     def rows(state: Images) -> Objects:
-        """Give the images that hold a voxel."""
-        return voxels.objects(state)
+        """Give the images that hold a voxel; without one there is nothing to be seen of an event."""
+        filled = np.flatnonzero(np.diff(state.voxels.offsets))
+        seen = state.take(filled)
+        features = np.stack([seen.voxels[name] for name, _, _ in voxels.VOXEL_FEATURES], axis=1)
+        constituents = Ragged(seen.voxels.offsets, {"features": features})
+        return Objects(SLOTS * seen.event, voxels.image_columns(seen), constituents)
+
+    @staticmethod
+    def library() -> Mapping[str, Mapping[str, Any]]:
+        """Give what the gun can be told to shoot by one name."""
+        return gun.library()
+
+    @classmethod
+    def check(cls, stage: str, settings: Mapping[str, Any], where: str) -> None:
+        """Check the settings of a stage; the gun's are whole only where they are laid together, for a sample."""
+        if stage != cls.stages[0]:
+            super().check(stage, settings, where)
 
     @staticmethod
     def check_path(path: Sequence[Step], where: str) -> None:
@@ -145,7 +164,7 @@ class LArTPCLane(Lane):
         UserError
             If its process is not in the library, or it has none and no particle.
         """
-        wanted, library = config.samples[sample], particles()
+        wanted, library = config.samples[sample], gun.library()
         for word in ("lhe", "engine"):
             if getattr(wanted, word) is not None:
                 raise UserError(f"{where}.{word}: is for the lane jets; give process or set")
@@ -172,14 +191,8 @@ _KEPT_COLUMNS = (
 )
 
 
-@lru_cache(maxsize=1)
-def particles() -> dict[str, dict[str, Any]]:
-    """Give the library of what the gun shoots: name -> settings."""
-    return read_yaml(Path(__file__).with_name("particles.yaml"))
-
-
 def gun_settings(config: Config, sample: str) -> dict[str, Any]:
     """Lay the settings of a sample's gun over those of its particle, and these over what all samples share."""
     wanted = config.samples[sample]
-    named = particles().get(wanted.process or "", {})
+    named = gun.library().get(wanted.process or "", {})
     return {**config.chain.get("gun", {}), **named, **wanted.set}
