@@ -20,8 +20,8 @@ def test_moliere_radius(showers: Deposits) -> None:
     s = showers.segments
     radius = np.hypot((s["x_start"] + s["x_end"]) / 2, (s["y_start"] + s["y_end"]) / 2)
     share = [s["energy"][radius < k * MOLIERE_RADIUS].sum() / s["energy"].sum() for k in (1, 2)]
-    assert share[0] == pytest.approx(0.90, abs=0.03)
-    assert share[1] == pytest.approx(0.95, abs=0.02)
+    assert share[0] == pytest.approx(0.90, rel=0.1)
+    assert share[1] == pytest.approx(0.95, rel=0.05)
 
 
 def test_longitudinal_profile(showers: Deposits) -> None:
