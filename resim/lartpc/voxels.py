@@ -4,7 +4,7 @@ As in the published converter the drift velocity is always the nominal one, what
 is known: a field that is off stretches or shrinks the image along the drift. There is no correction for the lifetime.
 """
 
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -107,7 +107,7 @@ def image_columns(images: Images) -> NDArray[np.float32]:
     n, offsets, voxel = len(images.event), images.voxels.offsets, images.voxels
     row, charge = row_of(offsets), voxel["charge"].astype(np.float64)
     summed = np.bincount(row, charge, minlength=n)
-    values = {
+    values: dict[str, NDArray[Any]] = {
         "n_voxels": np.diff(offsets),
         "n_hits": np.diff(images.source.hits.offsets),
         "charge": summed,
