@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field
 
 from resim.lartpc.charge import drift_velocity
 from resim.lartpc.geometry import Geometry
-from resim.lartpc.readout import ReadoutSettings
+from resim.lartpc.readout import Digitisation
 from resim.lartpc.states import F8, I8, VOXEL_COLUMNS, Hits, Images
 from resim.ragged import Ragged, offsets_of, row_of
 
@@ -51,6 +51,9 @@ class VoxelSettings(BaseModel, extra="forbid", frozen=True, allow_inf_nan=False)
     merge: Literal["sum", "first"] = Field(
         "sum", description="hits of one cell: their charge is summed, or the first in time is kept and the rest is lost"
     )
+    calibration: Digitisation = Field(
+        Digitisation(), description="what counts are turned into charge by; it knows nothing of what was thrown"
+    )
 
 
 def positions(state: Hits, layout: Geometry) -> tuple[F8, F8, F8]:
@@ -60,14 +63,8 @@ def positions(state: Hits, layout: Geometry) -> tuple[F8, F8, F8]:
     return x, y, z
 
 
-def voxels(state: Hits, card: VoxelSettings, electronics: ReadoutSettings, layout: Geometry) -> Images:
-    """Put hits into the cells of a grid whose corner is at 0, 0, 0.
-
-    Parameters
-    ----------
-    electronics
-        The nominal ones: what turns counts into charge knows nothing of what was thrown.
-    """
+def voxels(state: Hits, card: VoxelSettings, layout: Geometry) -> Images:
+    """Put hits into the cells of a grid whose corner is at 0, 0, 0."""
     size = card.size or layout.pitch
     cells = [np.floor(values / size).astype(np.int64) for values in positions(state, layout)]
     rows = row_of(state.hits.offsets)
@@ -78,12 +75,12 @@ def voxels(state: Hits, card: VoxelSettings, electronics: ReadoutSettings, layou
     starts = np.flatnonzero(new)
     adc = state.hits["adc"][order].astype(np.float64)
     if card.merge == "sum" and len(starts):
-        adc = np.add.reduceat(adc, starts) - (np.diff(starts, append=len(adc)) - 1) * electronics.pedestal
+        adc = np.add.reduceat(adc, starts) - (np.diff(starts, append=len(adc)) - 1) * card.calibration.pedestal
     else:
         adc = adc[starts]
     found = order[starts]
     columns = dict(zip("xyz", ((values[found] + 0.5) * size for values in cells), strict=True))
-    columns |= {"adc": adc, "charge": electronics.charge(adc)}
+    columns |= {"adc": adc, "charge": card.calibration.charge(adc)}
     offsets = offsets_of(np.bincount(rows[found], minlength=len(state.event)))
     return Images(
         state.event, state, Ragged(offsets, {n: columns[n].astype(dtype) for n, dtype in VOXEL_COLUMNS.items()})

@@ -31,7 +31,7 @@ NAMES = [name for name, _, _ in IMAGE_COLUMNS]
 def imaged(events: list[list[Segment]], card: VoxelSettings | None = None, **changes: float) -> Images:
     state = charge(deposits(events), ChargeSettings(**changes), {}, STREAM)
     hits = readout(pixels(state, PixelSettings(), LAYOUT, STREAM), ELECTRONICS, {}, LAYOUT, STREAM)
-    return voxels(hits, card or VoxelSettings(), ELECTRONICS, LAYOUT)
+    return voxels(hits, card or VoxelSettings(), LAYOUT)
 
 
 def hits_of(events: list[list[tuple[int, float, float]]]) -> Hits:
@@ -48,7 +48,7 @@ def test_nominal_velocity() -> None:
 
 def test_a_hit_lies_in_its_cell() -> None:
     hits = hits_of([[(SPOT, 100.0, 120.0)]])
-    image = voxels(hits, VoxelSettings(), ELECTRONICS, LAYOUT).voxels
+    image = voxels(hits, VoxelSettings(), LAYOUT).voxels
     there = [float(values[0]) for values in positions(hits, LAYOUT)]
     assert there[0] == pytest.approx(50.4 - 15.9645, abs=1e-3)
     assert there[1:] == pytest.approx([-148.613 + 400.5 * 0.38, 462.36 - 48.64 + 128.5 * 0.38])
@@ -59,8 +59,8 @@ def test_a_hit_lies_in_its_cell() -> None:
 def test_hits_of_one_cell() -> None:
     """Counts of a sum stand on one pedestal, so that they turn into the summed charge."""
     hits = hits_of([[(SPOT, 100.0, 120.0), (SPOT, 100.1, 90.0), (SPOT, 150.0, 100.0)]])
-    summed = voxels(hits, VoxelSettings(), ELECTRONICS, LAYOUT).voxels
-    first = voxels(hits, VoxelSettings(merge="first"), ELECTRONICS, LAYOUT).voxels
+    summed = voxels(hits, VoxelSettings(), LAYOUT).voxels
+    first = voxels(hits, VoxelSettings(merge="first"), LAYOUT).voxels
     assert len(summed["x"]) == len(first["x"]) == 2
     alone = ELECTRONICS.charge(np.array([120.0, 90.0, 100.0]))
     assert summed["charge"].tolist() == pytest.approx([alone[2], alone[0] + alone[1]], rel=1e-5)
@@ -70,7 +70,7 @@ def test_hits_of_one_cell() -> None:
 
 def test_size_of_the_cells() -> None:
     hits = hits_of([[(SPOT, 100.0, 120.0), (SPOT + 1, 100.0, 90.0)]])
-    coarse = voxels(hits, VoxelSettings(size=5.0), ELECTRONICS, LAYOUT).voxels
+    coarse = voxels(hits, VoxelSettings(size=5.0), LAYOUT).voxels
     assert len(coarse["x"]) == 1
     assert coarse["x"][0] % 5 == pytest.approx(2.5)
 
@@ -127,7 +127,7 @@ def test_columns_of_images() -> None:
 
 
 def test_one_voxel() -> None:
-    image = voxels(hits_of([[(SPOT, 100.0, 120.0)]]), VoxelSettings(), ELECTRONICS, LAYOUT)
+    image = voxels(hits_of([[(SPOT, 100.0, 120.0)]]), VoxelSettings(), LAYOUT)
     value = dict(zip(NAMES, image_columns(image)[0], strict=True))
     assert value["n_voxels"] == value["n_hits"] == 1
     assert value["x_extent"] == value["y_extent"] == value["z_extent"] == 0
@@ -140,7 +140,7 @@ def test_no_events_and_no_hits() -> None:
 
 
 def test_features_are_the_columns() -> None:
-    image = voxels(hits_of([[(SPOT, 100.0, 120.0)]]), VoxelSettings(), ELECTRONICS, LAYOUT)
+    image = voxels(hits_of([[(SPOT, 100.0, 120.0)]]), VoxelSettings(), LAYOUT)
     assert [name for name, _, _ in VOXEL_FEATURES] == list(image.voxels.columns)
 
 
@@ -150,6 +150,6 @@ def test_events_alone_and_in_blocks_are_the_same_bits() -> None:
     for row, event in enumerate(events):
         state = charge(deposits([event], first=row), ChargeSettings(), {}, STREAM)
         hits = readout(pixels(state, PixelSettings(), LAYOUT, STREAM), ELECTRONICS, {}, LAYOUT, STREAM)
-        alone, mine = voxels(hits, VoxelSettings(), ELECTRONICS, LAYOUT), whole.take(np.array([row]))
+        alone, mine = voxels(hits, VoxelSettings(), LAYOUT), whole.take(np.array([row]))
         assert all(np.array_equal(alone.voxels[name], mine.voxels[name]) for name in alone.voxels.columns)
         assert np.array_equal(image_columns(alone), image_columns(mine), equal_nan=True)
