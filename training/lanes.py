@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,13 @@ from training.data import voxels as of_voxels
 from training.keys import Draws
 
 FloatArray = NDArray[np.float32]
+
+
+class Augment(Protocol):
+    """An augmentation of a lane."""
+
+    def __call__(self, x_BPF: FloatArray, draws: Draws, config: AugmentConfig) -> FloatArray:
+        """Give constituents (B, P, F), augmented by the draws of each object."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +44,7 @@ class Lane:
     """So many of the first inputs are standardised."""
     derive: Callable[[FloatArray], FloatArray]
     """(B, P, F) -> (B, P, I), not yet standardised."""
-    augment: Callable[[FloatArray, Draws, AugmentConfig], FloatArray]
+    augment: "Augment"
     """(B, P, F) -> the same shape."""
     encoders: tuple[str, ...]
     """Kinds of encoders that know such constituents."""

@@ -5,7 +5,7 @@ The values at the middle of a segment hold for all of it, as in larnd-sim. Formu
 
 import math
 from collections.abc import Mapping
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numba import njit
@@ -172,7 +172,7 @@ def _drift(
     conditions: Conditions,
     velocity: F8,
     constants: tuple[float, float, float, bool],
-) -> tuple[I8, I8, tuple[NDArray[np.float32], ...]]:
+) -> tuple[I8, I8, tuple[NDArray[Any], ...]]:
     """Give offsets of the clouds by event, their segments, and the columns that drift adds."""
     x0, y0, z0, x1, y1, z1, length, energy, time = segments
     density, pairs, point_dedx, is_box = constants

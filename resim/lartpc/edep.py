@@ -259,8 +259,8 @@ def _root_segments(events: I8, detectors: Any, pdg: ak.Array) -> _Segments:
             length, energy = hit.member("TrackLength"), hit.member("EnergyDeposit")
             rows.append((event, track, ids[track], *start[:3], *stop[:3], energy, length, (start[3] + stop[3]) / 2))
     table = np.array(rows, dtype=np.float64).reshape(-1, 12)
-    event, track, kind = (table[:, i].astype(np.int64) for i in range(3))
-    return _Segments(event, track, kind, table[:, 3:9] / 10, table[:, 9], table[:, 10] / 10, table[:, 11] / 1e3)
+    numbers, tracks, kind = (table[:, i].astype(np.int64) for i in range(3))
+    return _Segments(numbers, tracks, kind, table[:, 3:9] / 10, table[:, 9], table[:, 10] / 10, table[:, 11] / 1e3)
 
 
 def _four(vector: Any) -> tuple[float, float, float, float]:

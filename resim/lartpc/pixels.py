@@ -8,7 +8,7 @@ parametrised form of larnd-sim; diffusion along the drift is in the shape of the
 
 import math
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
@@ -186,7 +186,7 @@ def _induce(
 
 
 @njit(cache=True)
-def _grown(old: NDArray[np.int64], size: int) -> NDArray[np.int64]:
+def _grown(old: Any, size: int) -> Any:
     new = np.zeros(size, old.dtype)
     new[: len(old)] = old
     return new
@@ -234,7 +234,7 @@ def _scatter(
     """Cut an event's segments into points and find their pixels; give the numbers of both."""
     x0, y0, z0, x1, y1, z1, electrons, planes, arrival, long, trans = clouds
     delay, per_electron, most = settings
-    drawn = four(key[0], key[1], np.uint64(event), np.uint64(0))
+    drawn = four(key[0], key[1], event, 0)
     turn_y, turn_z = np.uint64(drawn[0] * 2.0**63), np.uint64(drawn[1] * 2.0**63)
     to_tick, to_pixel, to_bin = 1 / (velocity * TICK), 1 / layout.pitch, 2.0 * _BINS
     rows, columns = layout.rows, layout.columns
@@ -271,7 +271,7 @@ def _scatter(
 
 
 @njit(cache=True)
-def _find(pixel: int, k: int, touched: _Touched) -> tuple[int, int]:
+def _find(pixel: np.int64, k: int, touched: _Touched) -> tuple[int, int]:
     """Give the place of a pixel among the k met so far, and their number, it among them."""
     mask = len(touched.slots) - 1
     slot = np.int64(np.uint64(pixel) * _SLOT_FACTOR >> _TO_SLOT) & mask

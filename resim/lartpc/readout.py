@@ -7,7 +7,7 @@ a hit of noise alone, on a pixel without charge, is not made.
 """
 
 import math
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numba import njit
@@ -130,7 +130,7 @@ def readout(state: Pixels, card: ReadoutSettings, drawn: Drawn, layout: Geometry
     passed = 1 - math.exp(-TICK / card.rise_time) if card.rise_time > 0 else 1.0
     ticks = (passed, card.hold, card.reset, card.busy, layout.ticks, card.max_hits, card.trigger_noise)
     dead = np.isin(state.pixels["pixel"], np.array(card.dead_pixels, dtype=np.int64))
-    table = tuple(state.pixels[name] for name in ("pixel", "first", "ticks"))
+    table = state.pixels["pixel"], state.pixels["first"], state.pixels["ticks"]
     offsets, pixel, tick, electrons, row = _trigger(
         state.event,
         state.pixels.offsets,
@@ -216,7 +216,7 @@ def _trigger(
 
 
 @njit(cache=True)
-def _longer(old: I8, size: int) -> I8:
+def _longer(old: Any, size: int) -> Any:
     new = np.empty(size, old.dtype)
     new[: len(old)] = old
     return new
@@ -225,7 +225,7 @@ def _longer(old: I8, size: int) -> I8:
 @njit(cache=True)
 def _is_dead(pixel: int, fraction: float, key: NDArray[np.uint64]) -> bool:
     """Say whether a pixel is dead by the key, which is the same in all events."""
-    return fraction > 0 and four(key[0], key[1], np.uint64(0), np.uint64(pixel))[0] < fraction
+    return fraction > 0 and four(key[0], key[1], 0, pixel)[0] < fraction
 
 
 @njit(cache=True)

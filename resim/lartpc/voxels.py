@@ -124,7 +124,7 @@ def image_columns(images: Images) -> NDArray[np.float32]:
 
 
 def _sums(table: Ragged, name: str) -> F8:
-    return np.bincount(row_of(table.offsets), table[name].astype(np.float64), minlength=len(table))
+    return np.bincount(row_of(table.offsets), table[name], minlength=len(table)).astype(np.float64)
 
 
 def _active(images: Images) -> F8:

@@ -39,8 +39,8 @@ _BARE = 1e-27 * Z * Z * ATOMS  # 1/cm for a millibarn of the table
 def spectrum(kinetic: float, share: float) -> float:
     """Give beta^2 / Z^2 k d(sigma)/dk, mb, at k = share of the kinetic energy; the ends of the table hold beyond."""
     x = min(max(math.log(kinetic), _LOG_ENERGY[0]), _LOG_ENERGY[-1])
-    i = min(np.searchsorted(_LOG_ENERGY, x, side="right") - 1, len(_LOG_ENERGY) - 2)
-    j = min(np.searchsorted(_SHARE, share, side="right") - 1, len(_SHARE) - 2)
+    i = min(int(np.searchsorted(_LOG_ENERGY, x, side="right")) - 1, len(_LOG_ENERGY) - 2)
+    j = min(int(np.searchsorted(_SHARE, share, side="right")) - 1, len(_SHARE) - 2)
     f = (x - _LOG_ENERGY[i]) / (_LOG_ENERGY[i + 1] - _LOG_ENERGY[i])
     g = (share - _SHARE[j]) / (_SHARE[j + 1] - _SHARE[j])
     below = _SPECTRUM[j, i] * (1 - f) + _SPECTRUM[j, i + 1] * f
