@@ -205,7 +205,7 @@ def show(
     ] = None,
 ) -> None:
     """Draw one object in all its views."""
-    from resim.jets.display import draw_object
+    from resim.display import draw_object
     from resim.store import open_dataset
 
     draw_object(open_dataset(folder), identity, out)
