@@ -1,7 +1,7 @@
 """What of a training is a lane's own: what its objects are made of, and which networks and augmentations know that."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -50,7 +50,7 @@ class Lane:
     """Kinds of encoders that know such constituents."""
     matched: str | None
     """Column of nominal whose spectra should not tell classes apart."""
-    foreign: Mapping[str, tuple[str, ...]]
+    foreign: Mapping[str, tuple[str, ...]] = field(hash=False)
     """Section of `training` -> its fields that are read in other lanes alone."""
 
     def check(self, config: EncoderConfig) -> None:

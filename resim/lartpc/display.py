@@ -24,7 +24,8 @@ class ImagePanels(Panels):
         objects = part.objects()
         self._vertex = float(objects["vertex_z"][row]), float(objects["vertex_x"][row])
         corners = [corner for name in part.views for corner in _corners(part.view(name).read(slice(row, row + 1)))]
-        low, high = np.min([*corners, self._vertex], axis=0), np.max([*corners, self._vertex], axis=0)
+        places = np.array([np.array(self._vertex), *corners])
+        low, high = places.min(axis=0), places.max(axis=0)
         half = np.max(high - low) / 2 + _MARGIN
         self._middle, self._half = (low + high) / 2, half
 
