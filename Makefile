@@ -20,9 +20,9 @@ demo: venv
 	snakemake --report results/report.html
 	@echo "Open results/report.html (no network needed); the figures are in results/comparison.json."
 
-# Two tests at a time, each on one thread: two cores are the smallest machine that this should be quick on.
+# A test a core, each on one thread, and no more than four, for memory.
 test: lint
-	OMP_NUM_THREADS=1 pytest -n 2 --dist loadscope
+	OMP_NUM_THREADS=1 pytest -n auto --maxprocesses 4 --dist loadscope
 
 bench: venv
 	@python -m benchmarks
@@ -39,7 +39,7 @@ test-no-torch: VENV := .venv-$(notdir $(PYTHON))
 test-no-torch:
 	@$(MAKE) --no-print-directory venv VENV=$(VENV) EXTRAS=workflow,dev
 	! $(VENV)/bin/python -c 'import torch' 2>/dev/null
-	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 --dist loadscope --ignore=tests/training --ignore=tests/e2e
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n auto --maxprocesses 4 --dist loadscope --ignore=tests/training --ignore=tests/e2e
 
 # Sherpa in an environment of its own, for its wheels are for Python 3.12 and 3.13; then its tests, integration included.
 test-sherpa: venv .venv-sherpa/installed

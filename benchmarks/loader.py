@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -47,9 +48,10 @@ def loader_ratio(folders: Mapping[str, Place], settings: TrainingConfig, repeats
     -------
     dict
         By way: `objects_per_s` of the loader by itself, also with two workers and of augmented pairs, and of the
-        training that it feeds. `ratio_to_memory`: medians of the ratios of throughputs (1 is as fast as memory), the
-        first read included; `..._cpu`: the same of CPU seconds, which is what is left when no core is free for reading.
-        `waits`: share of the time in which the training waited for a batch, after its first.
+        training that it feeds, from its first batch on. `ratio_to_memory`: medians of the ratios of throughputs (1 is
+        as fast as memory); `..._cpu`: the same of CPU seconds, which is what is left when no core is free for reading.
+        `waits`: share of the time in which the training waited for a batch, after its first. `start_cpu_s`: CPU seconds
+        before the first batch: opening the data, measuring the scales, the first load; they come once a training.
         `augment_us_per_object`: CPU time of augmenting both jets of a pair. `same_loss`: whether all ways that read the
         same pairs gave the same losses, to the bit. `padding`: below. Objects and epochs.
     """
@@ -71,6 +73,7 @@ def loader_ratio(folders: Mapping[str, Place], settings: TrainingConfig, repeats
         "ratio_to_memory": _ratios(runs, "wall_s"),
         "ratio_to_memory_cpu": _ratios(runs, "cpu_s"),
         "waits": _medians(runs, lambda run: round(run["waits"], 4)),
+        "start_cpu_s": _medians(runs, lambda run: round(run["start_cpu_s"], 2)),
         "augment_us_per_object": round(2e6 * augmented.meter.cpu_s["augment"] / augmented.meter.objects["augment"], 1),
         "same_loss": len({tuple(run["losses"]) for n, found in runs.items() if n != "shared" for run in found}) == 1,
         "objects": len(loader.rows),
@@ -130,8 +133,11 @@ def train(settings: TrainingConfig, loader: Loader, batches: Iterable[Batch]) ->
     projection = head(encoder.width, settings.pretrain.projection, torch_generator("bench", "projection"))
     network = nn.ModuleList([encoder, projection])
     optimiser = torch.optim.AdamW(network.parameters(), lr=settings.optimiser.learning_rate)
-    losses, waited, clock = [], list[float](), Clock()
-    for batch in _timed(batches, waited):
+    losses, waited, started = [], list[float](), Clock()
+    timed = _timed(batches, waited)
+    first_batch = next(timed)
+    start_cpu_s, clock = started.cpu_s(), Clock()
+    for batch in chain([first_batch], timed):
         first, second = (projection(jets.through(encoder)) for jets in batch.views)
         loss = objective(settings.pretrain, first, second, batch.labels)
         optimiser.zero_grad(set_to_none=True)
@@ -139,7 +145,8 @@ def train(settings: TrainingConfig, loader: Loader, batches: Iterable[Batch]) ->
         optimiser.step()
         losses.append(loss.item())
     wall_s = clock.wall_s()
-    return {"wall_s": wall_s, "cpu_s": clock.cpu_s(), "waits": sum(waited[1:]) / wall_s, "losses": losses}
+    times = {"start_cpu_s": start_cpu_s, "wall_s": wall_s, "cpu_s": clock.cpu_s()}
+    return times | {"waits": sum(waited[1:]) / wall_s, "losses": losses}
 
 
 def _timed(batches: Iterable[Batch], waited: list[float]) -> Generator[Batch, None, None]:

@@ -16,17 +16,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.results", description=__doc__)
     parser.add_argument("comparison", type=Path)
     parser.add_argument("--figure", default="auc")
+    parser.add_argument("--task", help="[default: all]")
+    parser.add_argument("--head", help="fitted on encoders, beside the networks' own [default: all]")
     parser.add_argument("--digits", type=int, default=3, help="behind the point")
     arguments = parser.parse_args()
     comparison = read_model(arguments.comparison, Comparison)
-    print("\n\n".join(tables(comparison, arguments.figure, arguments.digits)))
+    rows = [row for row in comparison.benefits if arguments.head in (None, row.head) or row.head == OWN_HEAD]
+    tasks = [arguments.task] if arguments.task else list(comparison.tasks)
+    print("\n\n".join(tables(rows, tasks, arguments.figure, arguments.digits)))
 
 
-def tables(comparison: Comparison, figure: str, digits: int) -> list[str]:
+def tables(benefits: Sequence[Benefit], tasks: Sequence[str], figure: str, digits: int) -> list[str]:
     """Make the tables: a row a method and head, a column a view; mean and half of the 95 % interval, flat weights."""
-    flat = [row for row in comparison.benefits if row.weighting == "flat"]
+    flat = [row for row in benefits if row.weighting == "flat"]
     found = []
-    for task in comparison.tasks:
+    for task in tasks:
         rows = [row for row in flat if row.task == task and figure in row.figures]
         for fraction in sorted({row.label_fraction for row in rows}):
             here = [row for row in rows if row.label_fraction == fraction]

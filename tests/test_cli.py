@@ -11,19 +11,17 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import small_config
+from tests.conftest import Done, resim, small_config
 
 RESIM = Path(sys.executable).parent / "resim"
-Done = subprocess.CompletedProcess[str]
 
 
-def resim(*arguments: object) -> Done:
-    command = [str(RESIM), *(str(a) for a in arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=250, check=False)
+def _simulation(config: Path, out: Path, *more: object, sample: str = "qcd", events: str = "0:20") -> list[object]:
+    return ["simulate", "--config", config, "--sample", sample, "--events", events, "--out", out, *more]
 
 
-def _simulate(config: Path, out: Path, *more: object, sample: str = "qcd", events: str = "0:20") -> Done:
-    return resim("simulate", "--config", config, "--sample", sample, "--events", events, "--out", out, *more)
+def _simulate(*arguments: Any, **options: str) -> Done:
+    return resim(*_simulation(*arguments, **options))
 
 
 @pytest.fixture(scope="module")
@@ -50,10 +48,10 @@ def _mistake(done: Done, *words: str) -> None:
 
 
 def test_simulate_is_silent_when_not_on_a_terminal(dataset: Path, write_config: Any) -> None:
-    again = _simulate(
-        write_config(small_config()), dataset, "--shard-size", 10, "--views", "nominal,rehadronized,redetected"
-    )
-    assert (again.returncode, again.stderr) == (0, "")
+    more = ("--shard-size", "10", "--views", "nominal,rehadronized,redetected")
+    command = [RESIM, *map(str, _simulation(write_config(small_config()), dataset, *more))]
+    again = subprocess.run(command, capture_output=True, text=True, timeout=250, check=False)
+    assert (again.returncode, again.stdout, again.stderr) == (0, "", "")
 
 
 def test_inspect_as_table_and_as_json(dataset: Path) -> None:

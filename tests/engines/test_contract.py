@@ -18,14 +18,12 @@ import yaml
 
 from resim.interop.hepmc import read_hepmc
 from resim.store import Part, open_dataset, open_part, validate
-from tests.conftest import ROOT, small_config
-from tests.engines.runs import ENGINES, console, snakemake
+from tests.conftest import ROOT, Done, resim, small_config
+from tests.engines.runs import ENGINES, snakemake
 from tests.interop.reference import reference
 
-RESIM = console("resim")
 STABLE = "--setting ParticleDecays:limitTau0=on --setting ParticleDecays:tau0Max=10"
 N = 60
-Done = subprocess.CompletedProcess[str]
 
 
 @pytest.fixture(scope="session")
@@ -67,11 +65,6 @@ def written(folder: Path, values: dict[str, Any]) -> Path:
     path = folder / "config.yaml"
     path.write_text(yaml.safe_dump(values, sort_keys=False))
     return path
-
-
-def resim(*words: object) -> Done:
-    command = [*RESIM, *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
 
 
 def good(*words: object) -> Done:

@@ -12,8 +12,9 @@ from resim.errors import UserError
 from resim.interop.columnar import LABELS, export_parquet, export_root, import_parquet, import_root
 from resim.interop.rs3l import ImportSettings, export_rs3l, import_rs3l
 from resim.store import Dataset, dataset_digest, open_dataset, validate
+from tests.conftest import resim
 from tests.interop.conftest import VIEWS, folder_of
-from tests.test_cli import _mistake, resim
+from tests.test_cli import _mistake
 
 
 def contents(dataset: Dataset, views: tuple[str, ...] = VIEWS) -> dict[str, str]:

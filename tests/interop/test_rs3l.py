@@ -16,8 +16,9 @@ from resim.interop.exchange import whole_dataset, whole_file
 from resim.interop.rs3l import ELECTRON, MUON, ImportSettings, examine, export_rs3l, import_rs3l, vartype_of
 from resim.read import read as events_of
 from resim.store import Dataset, dataset_digest, open_dataset, validate
+from tests.conftest import resim
 from tests.interop.conftest import folder_of
-from tests.test_cli import _mistake, _mount, resim
+from tests.test_cli import _mistake, _mount
 from training.config import Task
 from training.data.fetch import Store
 from training.tasks import labels_of
