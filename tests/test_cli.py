@@ -235,7 +235,7 @@ def test_chain_is_told(write_config: Any) -> None:
     assert "└─ detector > jets [drawn]: drawn\n" in done.stdout
     line = next(line for line in done.stdout.splitlines() if line.startswith("drawn "))
     assert "fsr_mur_2 up to pileup" in line
-    assert "ecal.scale = uniform of 4 values, 0.85 to 1.15" in line
+    assert "ecal.scale = uniform of 4 values, 0.8 to 1.2" in line
 
 
 def test_a_pool_of_pile_up_is_made_once_and_wanted_where_there_is_some(write_config: Any, tmp_path: Path) -> None:

@@ -148,7 +148,7 @@ MISTAKES = [
     (
         "samples/qcd",
         {"events": 10},
-        r"samples.qcd: has neither process, hard nor lhe; give one, `resim proc",
+        r"samples.qcd: has neither process, set nor lhe; give one, `resim proc",
     ),
     (
         "views/x",
