@@ -164,7 +164,7 @@ def _plane_of(x: float, y: float, z: float, layout: Geometry, guess: int) -> int
     return -1
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _drift(
     starts: I8,
     segments: tuple[_F4, ...],

@@ -117,19 +117,18 @@ def image_columns(images: Images) -> NDArray[np.float32]:
             position = voxel[axis].astype(np.float64)
             values[f"{axis}_mean"] = np.bincount(row, charge * position, minlength=n) / summed
             values[f"{axis}_extent"] = _by_row(np.maximum, position, offsets) - _by_row(np.minimum, position, offsets)
-        values["active"] = _active(images) / values["deposited"]
-    inside = np.isclose(_active(images), values["deposited"], rtol=1e-9)
+        active = _sums(images.source.source.clouds, "energy")
+        values["active"] = active / values["deposited"]
+    inside = np.isclose(active, values["deposited"], rtol=1e-9)
     values["contained"] = inside & (deposits.escaped <= 0)
     return np.stack([np.asarray(values[name], dtype=np.float32) for name, _, _ in IMAGE_COLUMNS], axis=1)
 
 
 def _sums(table: Ragged, name: str) -> F8:
-    return np.bincount(row_of(table.offsets), table[name], minlength=len(table)).astype(np.float64)
-
-
-def _active(images: Images) -> F8:
-    """Give the energy an event that is deposited in drift volumes, MeV."""
-    return _sums(images.source.source.clouds, "energy")
+    """Add up a column event by event."""
+    padded = np.append(table[name], np.float32(0))  # for rows that begin behind the last
+    sums = np.add.reduceat(padded, table.offsets[:-1], dtype=np.float64)
+    return np.where(np.diff(table.offsets) > 0, sums, 0.0)
 
 
 def _by_row(operation: np.ufunc, values: F8, offsets: I8) -> F8:
