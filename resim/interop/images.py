@@ -73,7 +73,8 @@ class Images(Layout):
         if NOMINAL not in found:
             remedy = f"say which view is, as in {min(found)}={NOMINAL}"
             raise UserError(f"{where}: has no image without a throw in its name or folders; {remedy}")
-        self._found = {view: found[view] for view in sorted(found, key=_by_number)}
+        order = dict.fromkeys(names.get(view, view) for view in sorted(views, key=_by_number))
+        self._found = {view: found[view] for view in sorted(order, key=NOMINAL.__ne__) if view in found}
         self.views = {view: {} if view == NOMINAL else {"throw": view} for view in self._found}
         self.paths = sorted(path for files in found.values() for path in files.values())
         self.words = {"particle": particle, "names": dict(names)}

@@ -90,8 +90,11 @@ class _Array:
         self.values = np.frombuffer(content, kind.numbers).reshape(shape, order="F" if by_columns else "C")
 
 
-class _Reader(pickle.Unpickler):
-    """Gives a pickle the stand-ins: bound methods, which it can call and cannot change."""
+class _Reader(pickle._Unpickler):
+    """Gives a pickle the stand-ins: bound methods, which it can call and cannot change.
+
+    Pickle's reader in Python is used, for that in C reserves memory for any place that a pickle names.
+    """
 
     def find_class(self, module: str, name: str) -> Any:
         """Give what stands in for a name, where the name is allowed."""
@@ -100,7 +103,8 @@ class _Reader(pickle.Unpickler):
             "numpy.core.multiarray.scalar": self._number,
             "numpy.ndarray": None,  # handed to _reconstruct
             "numpy.dtype": self._type,
-            "_codecs.encode": self._encode,
+            "_codecs.encode": self._encode,  # what the second protocol has for bytes
+            "__builtin__.bytes": bytes,  # and for none
         }
         asked = f"{module}.{name}".replace("numpy._core.", "numpy.core.", 1)
         if asked not in allowed:
