@@ -604,7 +604,7 @@ def test_what_was_imported_is_trained_on(kind: str, tmp_path: Path) -> None:
         _run(command, *one, "--seed-index", 0, "--out", network)
         _run("evaluate", *one, "--seed-index", 0, "--encoder", network, "--out", scores)
         judged += ["--evaluation", scores]
-    _run("compare", *common, *judged, "--out", tmp_path / "comparison.json", "--plots", tmp_path / "plots")
+    _run("compare", *common, *judged, "--out", tmp_path / "comparison.json")
     benefits = json.loads((tmp_path / "comparison.json").read_text())["benefits"]
     assert {(b["method"], b["view"]) for b in benefits} == {(m, v) for m in ("resim", "supervised") for v in views}
     assert all(0 <= b["figures"]["auc"]["mean"] <= 1 for b in benefits)
