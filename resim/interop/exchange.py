@@ -144,6 +144,19 @@ def chosen_views(dataset: Dataset, names: Sequence[str] | None) -> list[str]:
     return [name for name in dataset.views if names is None or name in names]
 
 
+def require_jets(dataset: Dataset, layout: str) -> None:
+    """Refuse a data set of another lane.
+
+    Raises
+    ------
+    UserError
+        If its objects are no jets.
+    """
+    lane = dataset.parts[0].attributes.get("lane", "jets")  # the only one there was, before parts had it
+    if lane != "jets":
+        raise UserError(f"--to {layout}: is for the lane jets, and this is {lane}; export parquet")
+
+
 def with_nominal(names: Sequence[str]) -> list[str]:
     """Put nominal before the other views."""
     return [NOMINAL, *(name for name in names if name != NOMINAL)]

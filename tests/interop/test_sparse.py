@@ -566,8 +566,8 @@ def test_a_config_says_what_the_command_does(images: Path, cube_files: Path, tmp
         assert found.parts[0].attributes["seed"] == config.seed
 
 
-@pytest.mark.parametrize("kind", ["images", "cubes"])
-def test_what_was_imported_is_trained_on(kind: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("kind", "methods"), [("images", ("resim", "supervised")), ("cubes", ("resim",))])
+def test_what_was_imported_is_trained_on(kind: str, methods: tuple[str, ...], tmp_path: Path) -> None:
     """By the lane's encoder, on pairs of its views, with labels by sample, to the scores of every view."""
     pytest.importorskip("torch")
     from tests.training.test_compare import _run
@@ -587,7 +587,7 @@ def test_what_was_imported_is_trained_on(kind: str, tmp_path: Path) -> None:
         "training": {
             "seeds": 1,
             "tasks": {"particle": {"classes": list(names)}},
-            "methods": {"resim": {}, "supervised": {}},
+            "methods": {method: {} for method in methods},
             "views": views,
             "encoder": {"kind": "convnext", "constituents": 20, "grid": CELL if kind == "images" else 1.0},
             "pretrain": {"epochs": 1, "batch": 10, "projection": 8},
@@ -599,12 +599,28 @@ def test_what_was_imported_is_trained_on(kind: str, tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(values))
     common = ["--config", tmp_path / "config.yaml", *(w for n, f in folders.items() for w in ("--data", f"{n}={f}"))]
     judged: list[object] = []
-    for method, command in (("resim", "pretrain"), ("supervised", "supervised")):
+    for method in methods:
         one, network, scores = [*common, "--method", method], tmp_path / f"{method}.pt", tmp_path / f"{method}.json"
-        _run(command, *one, "--seed-index", 0, "--out", network)
+        _run("pretrain" if method == "resim" else method, *one, "--seed-index", 0, "--out", network)
         _run("evaluate", *one, "--seed-index", 0, "--encoder", network, "--out", scores)
         judged += ["--evaluation", scores]
     _run("compare", *common, *judged, "--out", tmp_path / "comparison.json")
     benefits = json.loads((tmp_path / "comparison.json").read_text())["benefits"]
-    assert {(b["method"], b["view"]) for b in benefits} == {(m, v) for m in ("resim", "supervised") for v in views}
+    assert {(b["method"], b["view"]) for b in benefits} == {(m, v) for m in methods for v in views}
     assert all(0 <= b["figures"]["auc"]["mean"] <= 1 for b in benefits)
+
+
+@pytest.mark.parametrize("layout", ["rs3l", "root"])
+def test_formats_of_jets_do_not_hold_images(layout: str, images: Path, tmp_path: Path) -> None:
+    dataset = imported(tmp_path / "muon", "images", images, "--sample", "muon", "--particle", "muon")
+    folder = dataset.manifest.path.parent
+    done = resim("export", folder, "--to", layout, "--out", tmp_path / "x")
+    _mistake(done, f"--to {layout}: is for the lane jets, and this is lartpc; export parquet")
+    assert not (tmp_path / "x").exists()
+
+
+def test_images_go_out_as_parquet_and_come_back(images: Path, tmp_path: Path) -> None:
+    dataset = imported(tmp_path / "muon", "images", images, "--sample", "muon", "--particle", "muon")
+    assert resim("export", dataset.manifest.path.parent, "--to", "parquet", "--out", tmp_path / "x").returncode == 0
+    assert resim("import", "parquet", tmp_path / "x", "--out", tmp_path / "back").returncode == 0
+    assert open_dataset(tmp_path / "back").manifest.digest["digest"] == dataset.manifest.digest["digest"]
