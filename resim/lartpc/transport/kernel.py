@@ -149,7 +149,7 @@ def transport(
         while work.counts[_DEPTH] > 0:
             work.counts[_DEPTH] -= 1
             work.particle[:] = work.stack[work.counts[_DEPTH]]
-            alive = True
+            alive = not _outside(work.particle, limits) or _escape(work)
             while alive:
                 if work.counts[_SEGMENTS] + _ROOM > len(work.ids) or work.counts[_DEPTH] + _ROOM > len(work.stack):
                     work = _grow(work)
@@ -188,8 +188,6 @@ def _step(work: _Work, tables: Tables, limits: Limits, draws: Draws) -> bool:
     if work.counts[_STEPS] > limits.most_steps or (species < 0 and pdg not in (PHOTON, NEUTRON, PI_ZERO)):
         _leave(work, total_energy(pdg, p[_ENERGY]))
         return False
-    if _outside(p, limits):
-        return _escape(work)
     if species >= 0:
         return _charged(work, tables, limits, species, draws)
     if pdg == PHOTON:
@@ -294,14 +292,16 @@ def _leave_along(work: _Work, start: Vector, length: float, lost: float, late: f
 
     If it is not, the way ends at the boundary, and the energy that belongs to the rest of it stays with the particle.
     """
-    p, share = work.particle, _share_inside(work.particle, start, limits)
-    if share < 1:
+    p, inside = work.particle, not _outside(work.particle, limits)
+    if not inside:
+        share = _share_inside(p, start, limits)
+        length, lost, late = share * length, share * lost, share * late
         for i in range(3):
             p[_X + i] = start[i] + share * (p[_X + i] - start[i])
-    _record(work, start, share * length, share * lost, p[_TIME] + share * late / 2, int(p[_PDG]))
-    p[_TIME] += share * late
-    p[_ENERGY] -= share * lost
-    return share == 1
+    _record(work, start, length, lost, p[_TIME] + late / 2, int(p[_PDG]))
+    p[_TIME] += late
+    p[_ENERGY] -= lost
+    return inside
 
 
 @njit(cache=True)
