@@ -1,5 +1,6 @@
 """Every kind of training on images, with every encoder of the lane, in a few steps."""
 
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,9 @@ from tests.training.images import SAMPLES, VIEWS, write_images
 from training import supervised
 from training.config import Config
 from training.dann import Adversarial
+from training.meter import Meter
 from training.methods import KINDS
-from training.pretrain import open_store, pretrain
+from training.pretrain import contrastive_loader, open_store, pretrain
 from training.supervised import evaluate_supervised, train_supervised
 
 ENCODERS: dict[str, dict[str, Any]] = {
@@ -34,7 +36,7 @@ def _config(encoder: str) -> Config:
     training = {
         "seeds": 1,
         "tasks": {"particle": {"classes": list(SAMPLES)}},
-        "methods": {name: {} for name in ("supervised", *LABELLED, "both")} | {"supcon": PAIRS},
+        "methods": {name: {} for name in ("supervised", *LABELLED, "both", "generic")} | {"supcon": PAIRS},
         "views": list(VIEWS[:3]),
         "encoder": ENCODERS[encoder] | {"constituents": 40},
         "pretrain": {"epochs": 1, "batch": 50, "projection": 8, "probe": 0},
@@ -74,10 +76,23 @@ def test_labels_are_learned_with_augmentations_and_against_the_views(
 def test_a_scan_of_alpha_goes_from_ntxent_to_all_labels(folders: dict[str, Path], encoder: str) -> None:
     config = _config(encoder)
     scan = [f"supcon_alpha_{alpha}" for alpha in PAIRS["pretrain"]["alpha"]]
-    assert list(config.training.methods) == ["supervised", *LABELLED, "both", *scan]
+    assert list(config.training.methods) == ["supervised", *LABELLED, "both", "generic", *scan]
     store = open_store(folders, config.training)
     losses = {name: pretrain(store, config, name, 0)[0].history.loss[0] for name in ("both", *scan)}
     assert losses[scan[0]] == pytest.approx(losses["both"], rel=1e-5)
     others = [losses[name] for name in scan]
     assert len({round(loss, 4) for loss in others}) == len(scan)
     assert np.isfinite(others).all()
+
+
+def test_the_two_views_of_a_pair_and_every_epoch_are_augmented_by_draws_of_their_own(folders: dict[str, Path]) -> None:
+    config = _config("convnext").training
+    loader = contrastive_loader(open_store(folders, config), config, "generic", 0, Meter())
+    shown: dict[int, list[torch.Tensor]] = {}
+    for batch in loader.batches(range(2)):
+        for view in batch.views:
+            for row, values in zip(batch.rows.tolist(), view.values[:, :1], strict=True):
+                shown.setdefault(row, []).append(values)
+    alike = [torch.equal(a, b) for four in shown.values() for a, b in combinations(four, 2)]
+    assert all(len(four) == 4 for four in shown.values())
+    assert np.mean(alike) < 0.05  # by identity or drop alone, three times, where the first voxel stays: (2/7)^6

@@ -18,6 +18,7 @@ from training.plots.common import (
 )
 from training.results import Comparison
 
+_WIDEST = 14.0  # inches of named views, however many there are
 _SLOT = 0.8  # of the distance between two named views that the methods share
 _BEYOND = 0.25  # what a step beyond the range takes on the axis, of one within it
 _TICKS = (-1.0, -0.5, 0.0, 0.5, 1.0)
@@ -96,7 +97,7 @@ def _drawn(comparison: Comparison, rows: Sequence[_Row], height: float, told: st
     """Draw rows of two columns: settings moved together, as lines over how far; the other views, by name."""
     points = together(comparison)
     named = ["nominal", *_by_setting(comparison, [v for v in judged_on(comparison) if v not in points])]
-    wide = 1.2 + max(0.5, 0.13 * len(comparison.methods)) * len(named)
+    wide = 1.2 + min(max(0.5, 0.13 * len(comparison.methods)) * len(named), _WIDEST)
     widths = [8.0, wide] if len(points) > 1 else [wide]
     figure = Figure(figsize=(sum(widths), 2.4 + height * len(rows)))
     panels = figure.subplots(len(rows), len(widths), squeeze=False, width_ratios=widths, sharex="col", sharey="row")
