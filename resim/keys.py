@@ -82,16 +82,17 @@ def to_normal(uniform: NDArray[np.float64]) -> NDArray[np.float64]:
     return ndtri(np.maximum(uniform, 2.0**-54))
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def _high(_context: Any, a: Any, b: Any) -> Any:
-    """Give the upper 64 bits of a product: one instruction of the processor, which Numba has no word for."""
-
+def _upper_half(_context: Any, a: Any, b: Any) -> Any:
     def build(_compilation: Any, builder: Any, _signature: Any, factors: Any) -> Any:
         wide = ir.IntType(128)
         product = builder.mul(*(builder.zext(factor, wide) for factor in factors))
         return builder.trunc(builder.lshr(product, wide(64)), ir.IntType(64))
 
     return types.uint64(a, b), build
+
+
+_high: Any = intrinsic(_upper_half)
+"""(a, b) -> the upper 64 bits of their product: one instruction of the processor, which Numba has no word for."""
 
 
 @njit(cache=True)

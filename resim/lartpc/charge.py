@@ -47,7 +47,7 @@ class ChargeSettings(BaseModel, extra="forbid", frozen=True, allow_inf_nan=False
         0.15,
         ge=0,
         le=1,
-        description="touching segments of a track drift as one cloud, no longer than so along each axis, cm; 0: each alone",
+        description="extent along each axis up to which touching segments of a track drift as one cloud, cm; 0: none",
     )
 
 

@@ -313,7 +313,7 @@ def _scatter(
                     pixel = low_column + b + columns * (low_row + a + rows * plane)
                     slot, place = _find(pixel, slots, pixels_met)
                     if place < 0:
-                        place, k = k, k + 1
+                        place, k = np.int64(k), k + 1
                         slots[slot], slot_of[place], pixels_met[place] = k, slot, pixel
                         first_tick[place], stop_tick[place], summed[place] = window, 0, 0.0
                     first_tick[place] = min(first_tick[place], max(first, 0))
@@ -328,19 +328,19 @@ def _scatter(
 
 
 @njit(cache=True)
-def _find(pixel: int, slots: I4, pixels: I8) -> tuple[int, int]:
+def _find(pixel: np.int64, slots: I4, pixels: I8) -> tuple[np.int64, np.int64]:
     """Give the slot of a pixel in the table, and its place among those met; -1 if it is new, and the slot is free.
 
     Neighbours are close to each other in the table, as what is touched next is near what was.
     """
     mask = len(slots) - 1
-    slot = pixel & mask
+    slot, none = pixel & mask, np.int64(-1)
     while slots[slot] > 0:
-        place = slots[slot] - 1
+        place = np.int64(slots[slot] - 1)
         if pixels[place] == pixel:
             return slot, place
         slot = (slot + 1) & mask
-    return slot, -1
+    return slot, none
 
 
 @njit(cache=True)

@@ -243,7 +243,9 @@ def _is_dead(pixel: int, fraction: float, key: NDArray[np.uint64]) -> bool:
 
 
 @njit(cache=True, error_model="numpy")
-def _hits(wave: F4, first: int, s: _Pixel, draws: _Draws, found_tick: I8, found_charge: F8) -> int:
+def _hits(  # noqa: C901 - calls in its loops make it twice as slow
+    wave: F4, first: int, s: _Pixel, draws: _Draws, found_tick: I8, found_charge: F8
+) -> int:
     """Run a pixel through its ticks; fill in triggers and values, and give their number.
 
     `wave` is its charge from tick `first` on; before and after it, only noise is compared with the threshold. The
@@ -282,14 +284,13 @@ def _hits(wave: F4, first: int, s: _Pixel, draws: _Draws, found_tick: I8, found_
             if patience >= 0:
                 continue
             t -= 1
-        trigger, t = t, t + 1
-        for _ in range(s.hold):
+        trigger = t
+        for t in range(trigger + 1, trigger + 1 + s.hold):
             charge = float(wave[t - first]) if first <= t < stop else 0.0
             left -= charge
             summed += (buffered + charge) * s.passed
             buffered = (buffered + charge) * s.kept
-            t += 1
-        t += s.reset
+        t = trigger + 1 + s.hold + s.reset
         of_value, of_threshold, _ = _drawn(draws, place + 1)
         value = summed + s.value_noise * of_value
         if value >= s.threshold + s.discriminator_noise * of_threshold:
@@ -329,9 +330,9 @@ def _total(wave: F4) -> float:
     for i in range(0, whole, 8):
         a, b, c, d = a + wave[i], b + wave[i + 1], c + wave[i + 2], d + wave[i + 3]
         e, f, g, h = e + wave[i + 4], f + wave[i + 5], g + wave[i + 6], h + wave[i + 7]
-    total = (float(a) + b + c + d) + (float(e) + f + g + h)
+    total = float((a + b) + (c + d)) + float((e + f) + (g + h))
     for i in range(whole, len(wave)):
-        total += wave[i]
+        total += float(wave[i])
     return total
 
 

@@ -97,7 +97,7 @@ def test_diffusion_shares_charge_between_pixels(sigmas: float) -> None:
 
 
 def test_shares_are_those_of_many_electrons() -> None:
-    """A slanted track, each of its electrons displaced at random: charge of pixels and its mean time, to the spread of both."""
+    """A slanted track, each of its electrons displaced at random: charge of the pixels, and its mean time."""
     state = induced(EVENTS[:1])
     clouds, generator = state.source.clouds, np.random.Generator(np.random.Philox(1))
     row = np.repeat(np.arange(len(clouds["electrons"])), clouds["electrons"].astype(int))
@@ -178,7 +178,7 @@ def test_pixels_with_little_charge_are_left_out() -> None:
     every, default = induced(EVENTS, PixelSettings(least=0)), induced(EVENTS)
     sums = np.array([wave.sum() for wave in waves(every)])
     assert np.array_equal(every.pixels["pixel"][sums > 500], default.pixels["pixel"])
-    assert 0 < (sums < 500).sum()
+    assert (sums < 500).sum() > 0
 
 
 def test_nothing_gives_nothing() -> None:
