@@ -41,7 +41,7 @@ def check_config(config: Config, where: str) -> None:
     if config.checkpoint not in (None, lane.kept):
         raise UserError(f"{where}: checkpoint: {config.checkpoint!r} cannot be kept; give {lane.kept} or null")
     if "pileup" in config.model_fields_set and "pileup" not in lane.stages:
-        raise UserError(f"{where}: pileup: the lane {lane.name!r} lays no collisions over its events; remove the section")
+        raise UserError(f"{where}: pileup: the lane {lane.name!r} has no stage for it; remove the section")
     if config.engines and not lane.replaced:
         raise UserError(f"{where}: engines: the lane {lane.name!r} has no stage for them; remove them")
     for name, sample in config.samples.items():

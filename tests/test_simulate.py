@@ -161,9 +161,7 @@ def test_a_checkpoint_that_cannot_be_used_is_made_again_and_the_views_are_kept(
         checkpoint = before.checkpoint(root)
         checkpoint.events[case.root_column] *= 2
         other = {"checkpoint_recipes": {root: "other"}}
-        before = _write_again(
-            case, before, attributes=other, checkpoints={root: checkpoint}, keep_views=["nominal"]
-        )
+        before = _write_again(case, before, attributes=other, checkpoints={root: checkpoint}, keep_views=["nominal"])
     else:
         shard = before.path / "data.zarr/checkpoints" / root / case.root_file
         raw = bytearray(shard.read_bytes())
@@ -187,9 +185,7 @@ def test_another_first_state_replaces_the_checkpoint(case: LaneCase, tmp_path: P
     assert [record.events for record in _root_costs(case, replaced)] == [10]
 
 
-def test_a_changed_view_is_made_again_and_the_others_are_kept(
-    case: LaneCase, reference: Part, tmp_path: Path
-) -> None:
+def test_a_changed_view_is_made_again_and_the_others_are_kept(case: LaneCase, reference: Part, tmp_path: Path) -> None:
     before = _make(case, tmp_path)
     marks = {name: _inodes(before, name) for name in case.cheap}
     views = case.config()["views"] | {case.last: {"from": case.cut, "set": case.change}}
@@ -224,9 +220,7 @@ def test_views_that_are_not_asked_for_stay(case: LaneCase, tmp_path: Path) -> No
     assert _inodes(after, "nominal") == marks
 
 
-def test_a_recipe_covers_defaults_and_the_revision_of_the_code(
-    case: LaneCase, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_recipe_covers_defaults_and_the_revision_of_the_code(case: LaneCase, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only overrides were digested: data of another default card would have passed for the same."""
     simulation = _simulation(case)
     lane = type(simulation.lane)
