@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from resim.chain import NOMINAL, Step, View, draws_of, first_values, settings_of
+from resim.chain import NOMINAL, Step, View, draws_of, settings_of
 from resim.config import SPLITS, Config, replica_names
 from resim.engines import STAGE, engine_step, kind_of
 from resim.errors import UserError
@@ -66,9 +66,9 @@ def _check_values(lane: type[Lane], stage: str, settings: Mapping[str, Any], whe
     if fixed:
         allowed = ", ".join(lane.by_event[stage])
         raise UserError(f"{where}: {fixed[0]!r} cannot be drawn event by event; of {stage!r}: {allowed}")
-    plain = dict(first_values(frozen))
-    tried = {name: draw.extremes if stage in lane.by_event else draw.options[1:] for name, draw in draws.items()}
-    for changed in ({}, *({name: value} for name, values in tried.items() for value in values)):
+    tried = {name: draw.extremes if stage in lane.by_event else draw.options for name, draw in draws.items()}
+    plain = dict(frozen) | {name: values[0] for name, values in tried.items()}
+    for changed in ({}, *({name: value} for name, values in tried.items() for value in values[1:])):
         lane.check(stage, plain | changed, where)
 
 

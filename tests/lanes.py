@@ -24,8 +24,6 @@ class LaneCase:
     """Where that lies."""
     kept: str
     """The stage whose states nominal can keep."""
-    kept_files: tuple[str, str]
-    """Of that checkpoint: one of data, one of metadata."""
     kept_change: dict[str, Any]
     """A setting that changes it."""
     after: str
@@ -61,7 +59,6 @@ JETS = LaneCase(
     root_column="scale",
     root_file="particles/float64/c.0.0",
     kept="shower",
-    kept_files=("offsets/c.0", "particles/zarr.json"),
     kept_change={"TimeShower:alphaSvalue": 0.12},
     after="rehadronized",
     after_changed={"from": "hadronization", "set": {"StringZ:aLund": 0.9}, "role": "evaluation"},
@@ -80,7 +77,6 @@ LARTPC = LaneCase(
     root_column="kinetic_energy",
     root_file="events/float64/c.0.0",
     kept="deposits",
-    kept_files=("offsets/c.0", "particles/zarr.json"),
     kept_change={"step": 0.2},
     after="thrown",
     after_changed={"from": "charge", "set": {"field": 0.55}, "role": "evaluation"},
