@@ -50,6 +50,9 @@ def case(request: pytest.FixtureRequest) -> LaneCase:
     return request.param
 
 
+# Jobs take seconds each: what is the same for both lanes is tried on one; test_simulate.py and test_cli.py hold it for
+# both without a workflow.
+of_jets = pytest.mark.parametrize("case", [JETS], ids=["jets"], scope="module", indirect=True)
 ENCODERS = {"jets": {"width": 16, "layers": 1, "heads": 2}, "lartpc": {"kind": "convnext", "constituents": 64}}
 
 
@@ -144,6 +147,7 @@ def test_a_method_that_is_added_or_changed_trains_no_other(case: LaneCase, folde
     assert jobs == {"pretrain": 1, "supervised": 1, "evaluate": 2, "embedding": 1, "compare": 1, "all": 1}
 
 
+@of_jets
 def test_digest_does_not_depend_on_cores_and_part_size(case: LaneCase, finished: Path, tmp_path: Path) -> None:
     _write(tmp_path, _config(case, events_per_part=40))
     done = snakemake(tmp_path, *SIMULATED, "--cores", "1")
@@ -154,6 +158,7 @@ def test_digest_does_not_depend_on_cores_and_part_size(case: LaneCase, finished:
     assert _digests(tmp_path) == _digests(finished)
 
 
+@of_jets
 def test_a_deleted_part_is_made_again_the_same(case: LaneCase, finished: Path, folder: Path) -> None:
     before = _digests(finished)
     shutil.rmtree(folder / "results/data" / case.samples[0] / "part-00000020-00000040")
@@ -167,6 +172,7 @@ def _inodes(folder: Path, view: str) -> set[int]:
     return {file.stat().st_ino for view in views for file in view.rglob("*") if file.is_file()}
 
 
+@of_jets
 def test_a_changed_view_is_made_again_and_the_others_are_left_alone(case: LaneCase, folder: Path) -> None:
     before = {name: _inodes(folder, name) for name in case.cheap}
     values = _config(case)
@@ -222,10 +228,21 @@ def test_a_mistake_in_the_training_section_too(tmp_path: Path) -> None:
     assert not (tmp_path / "results").exists()
 
 
-@pytest.mark.parametrize("victims", [["resim"], ["snakemake", "resim"]], ids=["a job", "everything"])
-def test_killed_then_the_same_command(victims: list[str], case: LaneCase, finished: Path, tmp_path: Path) -> None:
-    """SIGKILL while parts are being made; then the same command (after the unlock that Snakemake asks for)."""
-    _write(tmp_path, _config(case))
+def test_killed_then_the_same_command(case: LaneCase, finished: Path, tmp_path: Path) -> None:
+    _kill_and_go_on(["snakemake", "resim"], case, finished, tmp_path)
+
+
+@of_jets
+def test_a_killed_job_then_the_same_command(case: LaneCase, finished: Path, tmp_path: Path) -> None:
+    _kill_and_go_on(["resim"], case, finished, tmp_path)
+
+
+def _kill_and_go_on(victims: list[str], case: LaneCase, finished: Path, tmp_path: Path) -> None:
+    """SIGKILL while parts are being made; then the same command (after the unlock that Snakemake asks for).
+
+    On other cores and in parts of another size than what it must be equal to.
+    """
+    _write(tmp_path, _config(case, events_per_part=40))
     process = subprocess.Popen(
         _command(tmp_path, *SIMULATED, "--cores", "2"), env=_environment(), start_new_session=True,
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
