@@ -125,11 +125,12 @@ def test_everything_is_there(case: LaneCase, finished: Path) -> None:
         assert validate(folder) == []
 
 
-def test_the_report_is_self_contained(folder: Path) -> None:
+def test_the_report_is_self_contained(case: LaneCase, folder: Path) -> None:
     done = snakemake(folder, "--report", "results/report.html")
     assert done.returncode == 0, done.stderr
     page = (folder / "results/report.html").read_text()
     assert "robustness_cost.png" in page
+    assert {"jets": "One jet in all its views", "lartpc": "One image in all its views"}[case.name] in page
     assert '<script src="http' not in page
 
 
