@@ -1,9 +1,8 @@
 """Diffusion, and the current that arriving charge induces on the pixels: electrons a tick of 0.1 µs. cm, µs.
 
-Each segment becomes points of equal charge, evenly spaced along it and moved across the drift by Gaussian quantiles of
-a low-discrepancy sequence (Roberts's R2) that goes on from segment to segment: thousands of electrons share the pixels
-far more evenly than as many random points would. A point induces current on the pixel below it alone, in the
-parametrised form of larnd-sim; diffusion along the drift is in the shape of the current.
+A segment is a Gaussian cloud: diffusion, and along each axis the variance of a line as long as its own extent. Pixels
+get the integrals of the Gaussian over them: of thousands of electrons, a share differs by some tens. A share induces
+current on the pixel below it alone, in the parametrised form of larnd-sim, as charge at its centroid does.
 """
 
 import math
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, Field
 from scipy.special import log_ndtr, ndtr, ndtri
 
-from resim.keys import Stream, four
+from resim.keys import Stream
 from resim.lartpc.geometry import TICK, Geometry
 from resim.lartpc.states import F8, I4, I8, Charge, Pixels
 from resim.ragged import Ragged
@@ -30,12 +29,20 @@ _SLOW = 2.644, -9.174, -9.174, 13.483, 45.887, 45.887  # µs
 _DELAY = 2.948, -2.705, -2.705, 4.825, 20.814, 20.814  # µs
 
 _BINS = 8  # of the distance to the pixel's centre, in each direction, up to half a pitch
-_WIDTH_STEP, _WIDTHS = 0.05, 24  # µs: of the spread in time by diffusion; beyond the last counts as the last
-_QUANTILES = ndtri((np.arange(4096) + 0.5) / 4096)
-_TO_QUANTILE = np.uint64(64 - 12)
-_TURNS = np.uint64(0.7548776662466927 * 2**64), np.uint64(0.5698402909980532 * 2**64)
-"""Steps of the R2 sequence: 1/g and 1/g^2 with g^3 = g + 1, as parts of 2^64."""
-_TO_SLOT, _SLOT_FACTOR = np.uint64(20), np.uint64(0x9E3779B97F4A7C15)
+_WIDTH_STEP, _WIDTHS = 0.05, 24  # µs: of the spread of the arrival times; beyond the last counts as the last
+_LATER = _DELAY[4]  # µs/cm2: half the second derivative of the delay; times a variance, the mean delay of a spread charge
+_NEGLIGIBLE = 1e-4  # of a response, at its end
+_BLOCK = 16  # ticks that are added at once
+_LONGEST = 0.3  # pitches; longer segments are cut
+_FEW = 20.0  # electrons: so many beyond its outermost pixel, on each side, a cloud leaves with it
+_REACH = 3.0  # standard deviations, however many electrons
+_REACHES = np.minimum(-ndtri(1 / np.maximum(np.arange(1024), 2)), _REACH)
+"""To which a cloud goes, by its charge in _FEW."""
+_MOST = 16  # pixels in a row that a cloud can reach
+_FINE = 128  # entries of the table of the Gaussian in a standard deviation
+_GRID = np.arange(-_REACH * _FINE, _REACH * _FINE + 2) / _FINE
+_GAUSSIAN = np.stack([ndtr(_GRID), np.exp(-(_GRID**2) / 2) / math.sqrt(2 * math.pi)], axis=1)
+"""Integral and density at -_REACH, ..., _REACH and one more, for interpolation."""
 
 
 class PixelSettings(BaseModel, extra="forbid", frozen=True, allow_inf_nan=False):
@@ -48,10 +55,6 @@ class PixelSettings(BaseModel, extra="forbid", frozen=True, allow_inf_nan=False)
         description="beginning of the response after the arrival of the charge, µs; -2.948: charge above the centre of "
         "a pixel is collected when it arrives, -5.1: as in larnd-sim-jax",
     )
-    point_electrons: float = Field(
-        500.0, ge=10, description="most electrons of a point; 1,500 takes half the time, and shares pixels less evenly"
-    )
-    most_points: int = Field(64, ge=1, le=100_000, description="points of a segment, whatever its charge")
 
 
 def response(x: F8, y: F8, width: F8) -> F8:
@@ -85,17 +88,30 @@ def _tail(late: F8, scale: F8, sigma: F8) -> F8:
     return ndtr(-late / sigma) + grown
 
 
+class _Responses(NamedTuple):
+    """Responses by bins of the distance in z and in y, and of the width."""
+
+    current: F4
+    """(shapes, whole blocks of ticks), 0 behind the end."""
+    ticks: I4
+    """(shapes,) ticks up to the end."""
+
+
 @lru_cache(maxsize=4)
-def _responses(pitch: float) -> F4:
-    """Tabulate the response: (_BINS, _BINS, _WIDTHS, LENGTH), at the middles of bins of distance."""
+def _responses(pitch: float) -> _Responses:
+    """Tabulate the response at the middles of bins of distance, without its negligible end."""
     distance = (np.arange(_BINS) + 0.5) / _BINS * pitch / 2
-    x, y, width = np.meshgrid(distance, distance, np.arange(_WIDTHS) * _WIDTH_STEP, indexing="ij")
-    table = response(x.ravel(), y.ravel(), width.ravel())
-    return table.reshape(_BINS * _BINS * _WIDTHS, LENGTH).astype(np.float32)
+    z, y, width = np.meshgrid(distance, distance, np.arange(_WIDTHS) * _WIDTH_STEP, indexing="ij")
+    table = response(z.ravel(), y.ravel(), width.ravel())
+    table[np.cumsum(table[:, ::-1], axis=1)[:, ::-1] < _NEGLIGIBLE] = 0
+    table /= table.sum(axis=1, keepdims=True)
+    current = np.zeros((len(table), -(-LENGTH // _BLOCK) * _BLOCK), np.float32)
+    current[:, :LENGTH] = table
+    return _Responses(current, np.count_nonzero(table, axis=1).astype(np.int32))
 
 
-class _Points(NamedTuple):
-    """Points of an event, room for the most of any: pixel's place among the event's, first tick, response, charge."""
+class _Shares(NamedTuple):
+    """Shares of an event, room for the most of any: place of the pixel, first tick, response, charge."""
 
     place: I4
     first: I4
@@ -104,28 +120,39 @@ class _Points(NamedTuple):
 
 
 class _Touched(NamedTuple):
-    """Pixels of an event in the order in which they are met, and a hash table of them."""
+    """Pixels of an event in the order in which they are met, and where each pixel of the detector is among them."""
 
-    slots: I4
-    """Place plus 1, 0 where nothing is; a power of two of them."""
-    slot: I4
-    """(pixels,) where the pixel is in the table."""
+    places: I4
+    """(pixels of the detector,) place plus 1, 0 of those not met."""
     pixel: I8
     first: I4
     stop: I4
 
 
-def pixels(state: Charge, card: PixelSettings, layout: Geometry, stream: Stream) -> Pixels:
+class _Spread(NamedTuple):
+    """How a cloud is shared along an axis: (_MOST,) each, pixels one behind the other."""
+
+    part: F8
+    bins: I8
+    """Of the distance of the part's centroid to the middle of the pixel."""
+    variance: F8
+    """Of the part, pitches squared."""
+
+
+def pixels(state: Charge, card: PixelSettings, layout: Geometry, stream: Stream) -> Pixels:  # noqa: ARG001 - a stage
     """Diffuse the charge and induce currents; what is outside the anodes and the readout window is lost.
 
-    Random is one point of the sequence an event, drawn from the event's key. Each event is computed alone.
+    Parameters
+    ----------
+    stream
+        Not used, the interface of a stage: nothing is random.
     """
     clouds = state.clouds
     table = tuple(clouds[name] for name in _USED)
-    settings = (card.delay / TICK, 1 / card.point_electrons, card.most_points)
-    shapes = _responses(layout.pitch)
+    # Allocated here: NumPy takes empty pages from the system, of which few are ever touched.
+    places = np.zeros(layout.pixels, np.int32)
     counts, columns, charge = _induce(
-        state.event, clouds.offsets, table, state.velocity, layout, settings, shapes, _QUANTILES, stream.key
+        clouds.offsets, table, state.velocity, layout, card.delay / TICK, _responses(layout.pitch), (_GAUSSIAN, _REACHES), places
     )
     found = Ragged(counts[0], dict(zip(("pixel", "first", "ticks"), columns, strict=True)))
     return Pixels(state.event, state, found, Ragged(counts[1], {"charge": charge}))
@@ -135,36 +162,29 @@ _USED = (
     *("x_start", "y_start", "z_start", "x_end", "y_end", "z_end"),
     *("electrons", "plane", "arrival", "sigma_long", "sigma_trans"),
 )
-
-
-@njit(cache=True)
-def _points_of(charge: float, per_electron: float, most: int) -> int:
-    """Give the number of points of a segment."""
-    return min(1 + int(charge * per_electron), most)
+Clouds = tuple[NDArray[np.float32], ...]
 
 
 @njit(cache=True)
 def _induce(
-    events: I8,
     starts: I8,
-    clouds: tuple[NDArray[np.float32], ...],
+    clouds: Clouds,
     velocity: F8,
     layout: Geometry,
-    settings: tuple[float, float, int],
-    shapes: F4,
-    quantiles: F8,
-    key: NDArray[np.uint64],
+    delay: float,
+    responses: _Responses,
+    gaussian: tuple[F8, F8],
+    places: I4,
 ) -> tuple[tuple[I8, I8], tuple[I8, I4, I4], F4]:
     """Give offsets of pixels and of ticks by event, the columns of the pixels, and the charge of their ticks."""
-    n = len(events)
+    n = len(velocity)
     pixel_offsets, tick_offsets = np.zeros(n + 1, np.int64), np.zeros(n + 1, np.int64)
-    points, touched = _room(starts, clouds[6], settings)
+    shares, touched = _room(starts, clouds, layout.pitch, places)
     found, first, ticks = np.empty(1024, np.int64), np.empty(1024, np.int32), np.empty(1024, np.int32)
-    charge = np.zeros(65536, np.float32)
+    charge = np.empty(65536, np.float32)
     for row in range(n):
-        m, k = _scatter(
-            row, events[row], starts, clouds, velocity[row], layout, settings, quantiles, key, points, touched
-        )
+        clouds_of_row = starts[row], starts[row + 1]
+        m, k = _scatter(clouds_of_row, clouds, velocity[row], layout, delay, responses.ticks, gaussian, shares, touched)
         pixel_end, tick_end = pixel_offsets[row], tick_offsets[row]
         order = np.argsort(touched.pixel[:k])
         if pixel_end + k > len(found):
@@ -177,124 +197,154 @@ def _induce(
             begin[p] = tick_end - touched.first[p]
             tick_end += ticks[pixel_end]
             pixel_end += 1
-        if tick_end > len(charge):
-            charge = _grown(charge, 2 * tick_end)
-        _add(points, m, begin, shapes, layout.ticks, charge)
+        behind = tick_end + responses.current.shape[1]
+        if behind > len(charge):
+            charge = _grown(charge, 2 * behind)
+        charge[tick_offsets[row] : behind] = 0
+        _add(shares, m, begin, responses, layout.ticks, charge)
         pixel_offsets[row + 1], tick_offsets[row + 1] = pixel_end, tick_end
-    columns = found[:pixel_end].copy(), first[:pixel_end].copy(), ticks[:pixel_end].copy()
-    return (pixel_offsets, tick_offsets), columns, charge[:tick_end].copy()
+    columns = found[:pixel_end], first[:pixel_end], ticks[:pixel_end]
+    return (pixel_offsets, tick_offsets), columns, charge[:tick_end]
 
 
 @njit(cache=True)
 def _grown(old: Any, size: int) -> Any:
-    new = np.zeros(size, old.dtype)
+    new = np.empty(size, old.dtype)
     new[: len(old)] = old
     return new
 
 
 @njit(cache=True)
-def _room(starts: I8, electrons: F4, settings: tuple[float, float, int]) -> tuple[_Points, _Touched]:
-    """Make room for the event with most points."""
+def _pieces(i: int, clouds: Clouds, pitch: float) -> int:
+    """Give the number of clouds of a segment."""
+    longest = max(abs(clouds[3][i] - clouds[0][i]), abs(clouds[4][i] - clouds[1][i]), abs(clouds[5][i] - clouds[2][i]))
+    return 1 + int(longest / (_LONGEST * pitch))
+
+
+@njit(cache=True)
+def _room(starts: I8, clouds: Clouds, pitch: float, places: I4) -> tuple[_Shares, _Touched]:
+    """Make room for the event with most shares."""
     most = 1
     for row in range(len(starts) - 1):
         count = 0
         for i in range(starts[row], starts[row + 1]):
-            count += _points_of(electrons[i], settings[1], settings[2])
+            width = math.sqrt((clouds[10][i] / pitch) ** 2 + _LONGEST**2 / 12)
+            count += _pieces(i, clouds, pitch) * min(2 + int(2 * _REACH * width), _MOST) ** 2
         most = max(most, count)
-    slots = 2
-    while slots < 2 * most:
-        slots *= 2
-    points = _Points(
+    shares = _Shares(
         np.empty(most, np.int32), np.empty(most, np.int32), np.empty(most, np.int32), np.empty(most, np.float32)
     )
-    touched = _Touched(
-        np.zeros(slots, np.int32),
-        np.empty(most, np.int32),
-        np.empty(most, np.int64),
-        np.empty(most, np.int32),
-        np.empty(most, np.int32),
-    )
-    return points, touched
+    touched = _Touched(places, np.empty(most, np.int64), np.empty(most, np.int32), np.empty(most, np.int32))
+    return shares, touched
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _scatter(
-    row: int,
-    event: int,
-    starts: I8,
-    clouds: tuple[NDArray[np.float32], ...],
+    rows: tuple[int, int],
+    clouds: Clouds,
     velocity: float,
     layout: Geometry,
-    settings: tuple[float, float, int],
-    quantiles: F8,
-    key: NDArray[np.uint64],
-    points: _Points,
+    delay: float,
+    lengths: I4,
+    gaussian: tuple[F8, F8],
+    shares: _Shares,
     touched: _Touched,
 ) -> tuple[int, int]:
-    """Cut an event's segments into points and find their pixels; give the numbers of both."""
+    """Share an event's segments among pixels; give the numbers of shares and of pixels."""
     x0, y0, z0, x1, y1, z1, electrons, planes, arrival, long, trans = clouds
-    delay, per_electron, most = settings
-    drawn = four(key[0], key[1], event, 0)
-    turn_y, turn_z = np.uint64(drawn[0] * 2.0**63), np.uint64(drawn[1] * 2.0**63)
-    to_tick, to_pixel, to_bin = 1 / (velocity * TICK), 1 / layout.pitch, 2.0 * _BINS
-    rows, columns = layout.rows, layout.columns
-    m, k, last_pixel, last_place = 0, 0, np.int64(-1), 0
-    for i in range(starts[row], starts[row + 1]):
-        number = _points_of(electrons[i], per_electron, most)
-        plane, sigma, share = planes[i], float(trans[i]), electrons[i] / number
+    to_tick, to_pixel = 1 / (velocity * TICK), 1 / layout.pitch
+    later = _LATER * layout.pitch**2 / TICK
+    in_y, in_z = _axis(), _axis()
+    m, k = 0, 0
+    for i in range(*rows):
+        number, plane = _pieces(i, clouds, layout.pitch), planes[i]
         low_y, low_z, away = layout.low[plane, 1], layout.low[plane, 2], layout.away[plane]
         dx, dy, dz = (float(x1[i]) - x0[i]) / number, (float(y1[i]) - y0[i]) / number, (float(z1[i]) - z0[i]) / number
-        width = min(int(long[i] / velocity / _WIDTH_STEP + 0.5), _WIDTHS - 1)
-        middle = arrival[i] / TICK + delay + 0.5
+        across, charge = float(trans[i]) ** 2, electrons[i] / number
+        width = math.sqrt(float(long[i]) ** 2 + dx * dx / 12) / velocity
+        width_bin = min(int(width / _WIDTH_STEP + 0.5), _WIDTHS - 1)
+        sigma_y, sigma_z = math.sqrt(across + dy * dy / 12) * to_pixel, math.sqrt(across + dz * dz / 12) * to_pixel
+        reach = gaussian[1][min(int(charge / _FEW), len(gaussian[1]) - 1)]
         for j in range(number):
-            turn_y += _TURNS[0]
-            turn_z += _TURNS[1]
-            y = (y0[i] + (j + 0.5) * dy + sigma * quantiles[turn_y >> _TO_QUANTILE] - low_y) * to_pixel
-            z = (z0[i] + (j + 0.5) * dz + sigma * quantiles[turn_z >> _TO_QUANTILE] - low_z) * to_pixel
-            first = math.floor(middle + away * (j + 0.5 - 0.5 * number) * dx * to_tick)
-            if not (0 <= y < rows and 0 <= z < columns and -LENGTH < first < layout.ticks):
-                continue
-            in_y, in_z = int(y), int(z)
-            pixel = in_z + columns * (in_y + rows * np.int64(plane))
-            if pixel != last_pixel:
-                last_pixel = pixel
-                last_place, k = _find(pixel, k, touched)
-            bin_y, bin_z = int(abs(y - in_y - 0.5) * to_bin), int(abs(z - in_z - 0.5) * to_bin)
-            points.place[m], points.first[m], points.charge[m] = last_place, first, share
-            points.shape[m] = (min(bin_z, _BINS - 1) * _BINS + min(bin_y, _BINS - 1)) * _WIDTHS + width
-            touched.first[last_place] = min(touched.first[last_place], max(first, 0))
-            touched.stop[last_place] = max(touched.stop[last_place], min(first + LENGTH, layout.ticks))
-            m += 1
+            y, z = (y0[i] + (j + 0.5) * dy - low_y) * to_pixel, (z0[i] + (j + 0.5) * dz - low_z) * to_pixel
+            low_row, rows_reached = _spread(y, sigma_y, reach, gaussian[0], in_y)
+            low_column, columns_reached = _spread(z, sigma_z, reach, gaussian[0], in_z)
+            tick = arrival[i] / TICK + away * (j + 0.5 - 0.5 * number) * dx * to_tick + delay + 0.5
+            for a in range(max(0, -low_row), min(rows_reached, layout.rows - low_row)):
+                for b in range(max(0, -low_column), min(columns_reached, layout.columns - low_column)):
+                    first = math.floor(tick + later * (in_y.variance[a] + in_z.variance[b]))
+                    shape = (in_z.bins[b] * _BINS + in_y.bins[a]) * _WIDTHS + width_bin
+                    stop = first + lengths[shape]
+                    if stop <= 0 or first >= layout.ticks:
+                        continue
+                    pixel = low_column + b + layout.columns * (low_row + a + layout.rows * np.int64(plane))
+                    place = touched.places[pixel] - 1
+                    if place < 0:
+                        place = k
+                        k += 1
+                        touched.places[pixel], touched.pixel[place] = k, pixel
+                        touched.first[place], touched.stop[place] = layout.ticks, 0
+                    touched.first[place] = min(touched.first[place], max(first, 0))
+                    touched.stop[place] = max(touched.stop[place], min(stop, layout.ticks))
+                    shares.place[m], shares.first[m], shares.shape[m] = place, first, shape
+                    shares.charge[m] = charge * in_y.part[a] * in_z.part[b]
+                    m += 1
     for p in range(k):
-        touched.slots[touched.slot[p]] = 0
+        touched.places[touched.pixel[p]] = 0
     return m, k
 
 
 @njit(cache=True)
-def _find(pixel: np.int64, k: int, touched: _Touched) -> tuple[int, int]:
-    """Give the place of a pixel among the k met so far, and their number, it among them."""
-    mask = len(touched.slots) - 1
-    slot = np.int64(np.uint64(pixel) * _SLOT_FACTOR >> _TO_SLOT) & mask
-    while touched.slots[slot] > 0:
-        place = touched.slots[slot] - 1
-        if touched.pixel[place] == pixel:
-            return place, k
-        slot = (slot + 1) & mask
-    touched.slots[slot], touched.slot[k], touched.pixel[k] = k + 1, slot, pixel
-    touched.first[k], touched.stop[k] = 2147483647, 0
-    return k, k + 1
+def _axis() -> _Spread:
+    return _Spread(np.empty(_MOST), np.empty(_MOST, np.int64), np.empty(_MOST))
+
+
+@njit(cache=True, error_model="numpy")
+def _spread(mean: float, sigma: float, reach: float, gaussian: F8, found: _Spread) -> tuple[int, int]:
+    """Integrate a Gaussian over the pixels that it reaches, all in pitches; give the first of them and their number.
+
+    The centroid and the variance of each part are those of a Gaussian cut at the borders of its pixel.
+    """
+    low, high = math.floor(mean - reach * sigma), math.floor(mean + reach * sigma)
+    if low == high:
+        found.part[0], found.variance[0] = 1.0, sigma * sigma
+        found.bins[0] = min(int(abs(mean - low - 0.5) * (2 * _BINS)), _BINS - 1)
+        return low, 1
+    if high - low >= _MOST:
+        low = math.floor(mean) - _MOST // 2
+        high = low + _MOST - 1
+    below, density, moment, per_sigma = 0.0, 0.0, 0.0, 1 / sigma
+    for p in range(low, high + 1):
+        up_to, next_density, next_moment = 1.0, 0.0, 0.0
+        if p < high:
+            border = (p + 1 - mean) * per_sigma
+            place = min(max((border + _REACH) * _FINE, 0.0), 2 * _REACH * _FINE)
+            e = int(place)
+            up_to = gaussian[e, 0] + (place - e) * (gaussian[e + 1, 0] - gaussian[e, 0])
+            next_density = gaussian[e, 1] + (place - e) * (gaussian[e + 1, 1] - gaussian[e, 1])
+            next_moment = border * next_density
+        part = up_to - below
+        per_part = 1 / max(part, 1e-9)
+        shift = (density - next_density) * per_part
+        found.part[p - low] = part
+        found.bins[p - low] = min(int(abs(mean + sigma * shift - p - 0.5) * (2 * _BINS)), _BINS - 1)
+        found.variance[p - low] = sigma * sigma * max(1 + (moment - next_moment) * per_part - shift * shift, 0.0)
+        below, density, moment = up_to, next_density, next_moment
+    return low, high - low + 1
 
 
 @njit(cache=True)
-def _add(points: _Points, m: int, begin: I8, shapes: F4, window: int, charge: F4) -> None:
-    """Add the responses of an event's points to the waveforms of their pixels."""
+def _add(shares: _Shares, m: int, begin: I8, responses: _Responses, window: int, charge: F4) -> None:
+    """Add the responses of an event's shares to the waveforms of their pixels."""
     for i in range(m):
-        first, share = points.first[i], points.charge[i]
-        shape, place = shapes[points.shape[i]], begin[points.place[i]] + first
-        if first >= 0 and first + LENGTH <= window:
-            part = charge[place : place + LENGTH]
-            for t in range(LENGTH):
-                part[t] += share * shape[t]
+        first, share, length = shares.first[i], shares.charge[i], responses.ticks[shares.shape[i]]
+        shape, place = responses.current[shares.shape[i]], begin[shares.place[i]] + first
+        if first >= 0 and first + length <= window:
+            # Whole blocks: what is added behind the end is 0.
+            for block in range(0, length, _BLOCK):
+                part, current = charge[place + block : place + block + _BLOCK], shape[block : block + _BLOCK]
+                for t in range(_BLOCK):
+                    part[t] += share * current[t]
         else:
-            for t in range(max(0, -first), min(LENGTH, window - first)):
+            for t in range(max(0, -first), min(length, window - first)):
                 charge[place + t] += share * shape[t]

@@ -22,6 +22,8 @@ from resim.lartpc.states import F8, HIT_COLUMNS, I4, I8, Hits, Pixels
 from resim.lartpc.transport.draws import Draws, exponential, normal
 from resim.ragged import Ragged
 
+F4 = NDArray[np.float32]
+
 _FAR = 5.0  # standard deviations of noise that are taken as decided: 3e-7 of the ticks
 _STEPS = 200  # entries of the table of hazards in a standard deviation
 _HAZARDS = -log_ndtr(np.linspace(-_FAR, _FAR, round(2 * _FAR * _STEPS) + 1))
@@ -105,7 +107,10 @@ class _Pixel(NamedTuple):
     reset_noise: float
     value_noise: float
     discriminator_noise: float
-    trigger_noise: float
+    hopeless: float
+    """Sum that noise does not lift to the threshold."""
+    steps: float
+    """Entries of the table of hazards in an electron; 0 without noise."""
     passed: float
     """Share of its charge that the buffer passes on in a tick."""
     hold: int
@@ -188,7 +193,8 @@ def _trigger(
             values.reset_noise[row],
             own,
             discriminator,
-            both,
+            values.threshold[row] - _FAR * both,
+            _STEPS / both if both > 0 else 0.0,
             passed,
             hold,
             reset,
@@ -228,8 +234,8 @@ def _is_dead(pixel: int, fraction: float, key: NDArray[np.uint64]) -> bool:
     return fraction > 0 and four(key[0], key[1], 0, pixel)[0] < fraction
 
 
-@njit(cache=True)
-def _hits(wave: NDArray[np.float32], first: int, s: _Pixel, draws: Draws, found_tick: I8, found_charge: F8) -> int:
+@njit(cache=True, error_model="numpy")
+def _hits(wave: F4, first: int, s: _Pixel, draws: Draws, found_tick: I8, found_charge: F8) -> int:
     """Run a pixel through its ticks; fill in triggers and values, and give their number.
 
     `wave` is its charge from tick `first` on; before and after it, only noise is compared with the threshold. The
@@ -237,30 +243,40 @@ def _hits(wave: NDArray[np.float32], first: int, s: _Pixel, draws: Draws, found_
     instead of one a tick.
     """
     stop, count, free, t = first + len(wave), 0, 0, 0
-    summed, buffered, patience = s.reset_noise * normal(draws), 0.0, exponential(draws)
-    if summed + wave.sum() < s.threshold - _FAR * s.trigger_noise:
+    summed, buffered, left = s.reset_noise * normal(draws), 0.0, _total(wave)
+    if summed + left < s.hopeless:
         return 0
-    while t < s.window and count < len(found_tick):
+    patience = exponential(draws)
+    while t < s.window and count < len(found_tick) and summed + buffered + left >= s.hopeless:
         if t < first or (t >= stop and buffered < 1):
             t, until = max(t, free), first if t < first else s.window
-            hazard = _hazard(s.threshold - summed, s.trigger_noise, s.hazards)
+            hazard = _hazard(summed, s)
             if t >= until or patience >= hazard * (until - t):
                 patience -= hazard * max(until - t, 0)
                 t = until
                 continue
             t += int(patience / hazard)
         else:
-            buffered += wave[t - first] if t < stop else 0.0
-            summed += buffered * s.passed
-            buffered -= buffered * s.passed
-            if t >= free:
-                patience -= _hazard(s.threshold - summed, s.trigger_noise, s.hazards)
-            if t < free or patience >= 0:
+            in_reach, end = False, max(stop, t + 1)
+            while t < end and not in_reach:
+                charge = float(wave[t - first]) if t < stop else 0.0
+                left -= charge
+                buffered += charge
+                summed += buffered * s.passed
+                buffered -= buffered * s.passed
                 t += 1
+                in_reach = summed >= s.hopeless
+            if t <= free or not in_reach:
                 continue
+            patience -= _hazard(summed, s)
+            if patience >= 0:
+                continue
+            t -= 1
         trigger = t
         for t in range(trigger + 1, trigger + 1 + s.hold):
-            buffered += wave[t - first] if first <= t < stop else 0.0
+            charge = float(wave[t - first]) if first <= t < stop else 0.0
+            left -= charge
+            buffered += charge
             summed += buffered * s.passed
             buffered -= buffered * s.passed
         t = trigger + 1 + s.hold + s.reset
@@ -274,12 +290,26 @@ def _hits(wave: NDArray[np.float32], first: int, s: _Pixel, draws: Draws, found_
 
 
 @njit(cache=True)
-def _hazard(missing: float, noise: float, hazards: F8) -> float:
-    """Give -log of the probability that Gaussian noise does not make up for missing charge in a tick."""
-    if missing > _FAR * noise:
+def _total(wave: F4) -> float:
+    """Add up, in eight sums that do not wait for each other."""
+    a = b = c = d = e = f = g = h = np.float32(0)
+    whole = len(wave) // 8 * 8
+    for i in range(0, whole, 8):
+        a, b, c, d = a + wave[i], b + wave[i + 1], c + wave[i + 2], d + wave[i + 3]
+        e, f, g, h = e + wave[i + 4], f + wave[i + 5], g + wave[i + 6], h + wave[i + 7]
+    total = (float(a) + b + c + d) + (float(e) + f + g + h)
+    for i in range(whole, len(wave)):
+        total += wave[i]
+    return total
+
+
+@njit(cache=True, error_model="numpy")
+def _hazard(summed: float, s: _Pixel) -> float:
+    """Give -log of the probability that Gaussian noise does not lift a sum to the threshold in a tick."""
+    if summed < s.hopeless:
         return 0.0
-    if missing <= -_FAR * noise:
+    place = (s.threshold - summed) * s.steps + _FAR * _STEPS
+    if place <= 0 or s.steps == 0:
         return _CERTAIN
-    place = (missing / noise + _FAR) * _STEPS
-    i = min(int(place), len(hazards) - 2)
-    return hazards[i] + (place - i) * (hazards[i + 1] - hazards[i])
+    i = min(int(place), len(s.hazards) - 2)
+    return s.hazards[i] + (place - i) * (s.hazards[i + 1] - s.hazards[i])
