@@ -21,6 +21,7 @@ from tests.conftest import ROOT
 from tests.lanes import CASES, JETS, LARTPC, LaneCase
 
 pytest.importorskip("torch")
+pytestmark = pytest.mark.timeout(900)  # the first run of a checkout compiles
 BIN = Path(sys.executable).parent
 SIMULATED = ["views"]
 Done = subprocess.CompletedProcess[str]
