@@ -30,9 +30,7 @@ _DELAY = 2.948, -2.705, -2.705, 4.825, 20.814, 20.814  # µs
 
 _BINS = 8  # of the distance to the pixel's centre, in each direction, up to half a pitch
 _WIDTH_STEP, _WIDTHS = 0.05, 24  # µs: of the spread of the arrival times; beyond the last counts as the last
-_LATER = _DELAY[
-    4
-]  # µs/cm2: half the second derivative of the delay; times a variance, the mean delay of a spread charge
+_LATER = _DELAY[4]  # µs/cm2: half the second derivative of the delay; times a variance, the mean delay of a spread charge
 _NEGLIGIBLE = 1e-4  # of a response, at its end
 _BLOCK = 16  # ticks that are added at once
 _LONGEST = 0.3  # pitches; longer segments are cut
@@ -154,14 +152,7 @@ def pixels(state: Charge, card: PixelSettings, layout: Geometry, stream: Stream)
     # Allocated here: NumPy takes empty pages from the system, of which few are ever touched.
     places = np.zeros(layout.pixels, np.int32)
     counts, columns, charge = _induce(
-        clouds.offsets,
-        table,
-        state.velocity,
-        layout,
-        card.delay / TICK,
-        _responses(layout.pitch),
-        (_GAUSSIAN, _REACHES),
-        places,
+        clouds.offsets, table, state.velocity, layout, card.delay / TICK, _responses(layout.pitch), (_GAUSSIAN, _REACHES), places
     )
     found = Ragged(counts[0], dict(zip(("pixel", "first", "ticks"), columns, strict=True)))
     return Pixels(state.event, state, found, Ragged(counts[1], {"charge": charge}))
