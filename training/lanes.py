@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resim.errors import UserError
-from resim.lartpc.grid import edge
+from resim.grid import edge
 from training.augment import jetclr, voxels
 from training.config import AugmentConfig, EncoderConfig
 from training.data import jets as of_jets

@@ -14,9 +14,9 @@ from matplotlib.patches import Patch, Rectangle
 from numpy.typing import NDArray
 
 from resim.display import Panels
+from resim.grid import edge
 from resim.lartpc.charge import ChargeSettings
 from resim.lartpc.geometry import Geometry, geometry
-from resim.lartpc.grid import edge
 from resim.store import Part, StoredView, ViewTable
 
 SYMBOLS = {11: "e⁻", -11: "e⁺", 22: "γ", 13: "µ⁻", -13: "µ⁺", -211: "π⁻", 211: "π⁺", 2212: "p"}

@@ -1,4 +1,4 @@
-"""The grid that voxels stand on, told from where they are."""
+"""The grid that constituents stand on, told from where they are. Knows no physics."""
 
 import numpy as np
 from numpy.typing import NDArray
