@@ -50,8 +50,8 @@ class Lane:
     """(B, P, F) -> the same shape."""
     encoders: tuple[str, ...]
     """Kinds of encoders that know such constituents."""
-    place: slice | None
-    """Features that say where a constituent is, on a grid that encoders take over; None: there is none."""
+    place: tuple[int, ...]
+    """Features that say where a constituent is, on a grid; none where there is no grid."""
     matched: str | None
     """Column of nominal whose spectra should not tell classes apart."""
     foreign: Mapping[str, tuple[str, ...]] = field(hash=False)
@@ -83,7 +83,7 @@ JETS = Lane(
     derive=of_jets.inputs,
     augment=jetclr.augment,
     encoders=("plain", "part", "rs3l"),
-    place=None,
+    place=(),
     matched="pt",
     foreign={"augment": ("voxels",), "encoder": ("grid", "kernel", "patch")},
 )
@@ -98,7 +98,7 @@ LARTPC = Lane(
     derive=of_voxels.inputs,
     augment=voxels.augment,
     encoders=("convnext", "patches", "plain"),
-    place=of_voxels.PLACE,
+    place=tuple(of_voxels.FEATURES.index(axis) for axis in "xyz"),
     matched=None,
     foreign={"augment": ("rotate", "translate", "smear", "splits"), "encoder": ("outputs",)},
 )
@@ -147,7 +147,7 @@ class Normalisation:
         if len(rows):
             mean[: lane.scaled], deviation = rows.mean(axis=0), rows.std(axis=0)
             width[: lane.scaled] = np.where(deviation > 0, deviation, 1)
-        cell = math.nan if lane.place is None else edge(x_BPF[:, :, lane.place][present])
+        cell = edge(x_BPF[present][:, lane.place]) if lane.place else math.nan
         return cls(lane, mean.astype(np.float32), width.astype(np.float32), cell)
 
     def __call__(self, x_BPF: FloatArray) -> tuple[FloatArray, NDArray[np.bool_]]:
