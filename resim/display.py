@@ -129,8 +129,8 @@ def _figure(part: Part, row: int, views: list[str], title: str) -> Figure:
     for axis in axes[max(0, len(views) - COLUMNS) : len(views), -1]:  # an empty place below would leave them unlabelled
         axis.tick_params(labelbottom=True)
         axis.set_xlabel(axes[len(views) - 1, -1].get_xlabel())
-    handles = panels.legend()
-    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False, fontsize=9)
+    if handles := panels.legend():
+        figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False, fontsize=9)
     panels.colour_bar(figure, list(axes.ravel()))
     figure.suptitle(panels.title(title))
     return figure

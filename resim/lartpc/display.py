@@ -175,7 +175,7 @@ def _colours(view: StoredView, images: Sequence[NDArray[Any]]) -> tuple[str, Log
     if unit == "ke":
         return unit, LogNorm(*_KE)
     charge = np.concatenate(images)[:, 4]
-    return unit, LogNorm(*np.quantile(charge[charge > 0], (0.01, 0.99)))
+    return unit, LogNorm(*np.quantile(charge[charge > 0], (0.01, 0.99)) if (charge > 0).any() else _KE)
 
 
 def _geometry_of(part: Part) -> Geometry | None:

@@ -16,7 +16,7 @@ from resim.interop.rs3l import ImportSettings, export_rs3l, import_rs3l
 from resim.read import read
 from resim.store import Dataset, dataset_digest, open_dataset, validate
 from tests.conftest import resim
-from tests.interop.conftest import LARTPC, VIEWS, folder_of
+from tests.interop.conftest import LARTPC, folder_of
 from tests.test_cli import _mistake
 
 
@@ -94,9 +94,7 @@ def test_root_of_images_has_the_names_of_the_lane(images: Dataset, tmp_path: Pat
     assert sorted(other) == ["event", "nvoxel", "object", "pdg", "split", "weight"]
 
 
-def test_what_is_for_jets_alone_is_refused_in_one_line(
-    images: Dataset, tmp_path: Path, write_config: Any
-) -> None:
+def test_what_is_for_jets_alone_is_refused_in_one_line(images: Dataset, tmp_path: Path, write_config: Any) -> None:
     folder, out = folder_of(images), tmp_path / "x"
     for to in ("rs3l", "hepmc3"):
         done = resim("export", folder, "--to", to, "--out", out)

@@ -114,7 +114,9 @@ def test_voxels_on_no_common_grid_need_one_that_is_given(tmp_path: Path, monkeyp
     monkeypatch.setattr(images, "GRID", 0.4434)
     folders["pion"] = write_images(tmp_path / "pion", "pion", 20)
     store, config = Store(folders, 60, 8), _config().training
-    with pytest.raises(UserError, match=r"training.encoder.grid: the voxels .* no common grid, .* edge of a cell in cm"):
+    with pytest.raises(
+        UserError, match=r"training.encoder.grid: the voxels .* no common grid, .* edge of a cell in cm"
+    ):
         normalisation_of(store, config)
     for encoder in ({"kind": "convnext", "grid": 0.38}, {"kind": "plain"}):
         normalisation_of(store, _config(encoder={**encoder, "constituents": 60}).training)
