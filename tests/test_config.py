@@ -40,7 +40,11 @@ def _shower(**changes: Any) -> dict[str, Any]:
 
 MISTAKES = [
     ("sede", 1, r"unknown key 'sede'; allowed here: lane, seed, block_size"),
-    ("samples/qcd/event", 1, r"unknown key 'samples.qcd.event'; allowed here: events, process, lhe, engine, role"),
+    (
+        "samples/qcd/event",
+        1,
+        r"unknown key 'samples.qcd.event'; allowed here: events, process, lhe, edep, engine, role",
+    ),
     (
         "views/redetected/form",
         "x",

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from resim.chain import NOMINAL
 from resim.errors import UserError
-from resim.interop.exchange import Head, Progress, chosen_views, only_jets, whole_dataset, whole_file, write_back
+from resim.interop.exchange import Head, Progress, chosen_views, whole_dataset, whole_file, write_back
 from resim.ragged import offsets_of, select_rows
 from resim.store import Dataset, ObjectTable, Part, ViewTable
 
@@ -204,7 +204,8 @@ def export_root(
     head = Head.of(dataset, chosen_views(dataset, [view]))
     branches_of = _branches_of(head)
     if higgs is not None:
-        only_jets(dataset, f"--higgs {higgs}")
+        if branches_of is not JETCLASS:
+            raise UserError(f"--higgs {higgs}: is a label of jets, and the data set has none; leave it out")
         if higgs not in LABELS:
             raise UserError(f"--higgs {higgs}: is no label of JetClass; it has {', '.join(LABELS)}")
     with whole_file(out) as temporary, uproot.recreate(temporary) as file:

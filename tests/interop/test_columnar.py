@@ -101,12 +101,12 @@ def test_what_is_for_jets_alone_is_refused_in_one_line(images: Dataset, tmp_path
         _mistake(done, f"resim: --to {to}: is for the lane jets, and this is lartpc; export parquet")
         assert len(done.stderr.splitlines()) == 1
     done = resim("export", folder, "--to", "root", "--higgs", "Hbb", "--out", out)
-    _mistake(done, "--higgs Hbb: is for the lane jets, and this is lartpc")
+    _mistake(done, "--higgs Hbb: is a label of jets, and the data set has none")
     _mistake(resim("pool", "--config", LARTPC, "--out", out), "the lane 'lartpc' has no pile-up, and needs no pool")
     values = yaml.safe_load(LARTPC.read_text())
     for sample, told in (
         ({"events": 50, "lhe": "x.lhe"}, "samples.proton.lhe: is for the lane jets"),
-        ({"source": {"rs3l": ["x.h5"]}}, "samples.proton.source: rs3l: is for the lane jets, and this is lartpc"),
+        ({"source": {"rs3l": ["x.h5"]}}, "samples.proton.source: rs3l: is of the lane 'jets'; change `lane`"),
     ):
         _mistake(resim("check", "--config", write_config(values | {"samples": {"proton": sample}})), told)
     assert not out.exists()
