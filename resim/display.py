@@ -1,8 +1,8 @@
-"""A picture of one object in all its views: a panel a view, drawn by the object's lane."""
+"""A picture of one object in all its views: one panel a view, or one above the other, drawn by the object's lane."""
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, ClassVar
@@ -12,6 +12,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
 from resim.errors import UserError
@@ -24,19 +25,30 @@ SUFFIXES = (".png", ".svg", ".pdf")
 class Panels(ABC):
     """How a lane draws an object; made for one of them, so that all panels show the same piece of the world."""
 
-    subtitle: ClassVar[str]
+    projections: ClassVar[int] = 1
+    """Panels of a view, one above the other."""
 
     @abstractmethod
     def __init__(self, part: Part, row: int) -> None:
         """Look at what is common to all views of an object."""
 
     @abstractmethod
-    def draw(self, axis: Axes, table: ViewTable, features: dict[str, NDArray[Any]], columns: dict[str, float]) -> None:
-        """Draw the object as one view has it, and label the axes."""
+    def title(self, name: str) -> str:
+        """Say what the picture shows, of an object of this name."""
 
     @abstractmethod
-    def legend(self) -> list[Line2D]:
+    def draw(
+        self, axes: Sequence[Axes], table: ViewTable, features: dict[str, NDArray[Any]], columns: dict[str, float]
+    ) -> None:
+        """Draw the object as one view has it, in each projection, and label the axes."""
+
+    @abstractmethod
+    def legend(self) -> list[Line2D | Patch]:
         """Explain colours and marks."""
+
+    @abstractmethod
+    def colour_bar(self, figure: Figure, axes: Sequence[Axes]) -> None:
+        """Explain colours that stand for numbers, if there are some."""
 
 
 def _panels(part: Part, row: int) -> Panels:
@@ -105,26 +117,29 @@ def _most_present(dataset: Dataset) -> tuple[Part, int]:
 
 
 def _figure(part: Part, row: int, views: list[str], title: str) -> Figure:
-    rows = max(1, -(-len(views) // COLUMNS))
-    figure = Figure(figsize=(3.1 * COLUMNS, 3.4 * rows + 1.1), layout="constrained")
-    axes = figure.subplots(rows, COLUMNS, squeeze=False, sharex=True, sharey=True).ravel()
     panels = _panels(part, row)
-    for axis, name in zip(axes, views, strict=False):
-        _panel(axis, panels, part.view(name), row)
-    for axis in axes[len(views) :]:
+    rows, deep = max(1, -(-len(views) // COLUMNS)), panels.projections
+    figure = Figure(figsize=(3.1 * COLUMNS, rows * (0.6 + 2.8 * deep) + 1.1), layout="constrained")
+    grid = figure.subplots(rows * deep, COLUMNS, squeeze=False, sharex=True, sharey="row")
+    axes = grid.reshape(rows, deep, COLUMNS).swapaxes(1, 2).reshape(-1, deep)  # (places, projections)
+    for place, name in zip(axes, views, strict=False):
+        _panel(list(place), panels, part.view(name), row)
+    for axis in axes[len(views) :].ravel():
         axis.set_axis_off()
-    for axis in axes[max(0, len(views) - COLUMNS) : len(views)]:  # an empty place below would leave them unlabelled
+    for axis in axes[max(0, len(views) - COLUMNS) : len(views), -1]:  # an empty place below would leave them unlabelled
         axis.tick_params(labelbottom=True)
-        axis.set_xlabel(axes[len(views) - 1].get_xlabel())
-    handles = panels.legend()
-    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False, fontsize=9)
-    figure.suptitle(f"{title} ({panels.subtitle})")
+        axis.set_xlabel(axes[len(views) - 1, -1].get_xlabel())
+    if handles := panels.legend():
+        figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False, fontsize=9)
+    panels.colour_bar(figure, list(axes.ravel()))
+    figure.suptitle(panels.title(title))
     return figure
 
 
-def _panel(axis: Axes, panels: Panels, view: StoredView, row: int) -> None:
+def _panel(axes: Sequence[Axes], panels: Panels, view: StoredView, row: int) -> None:
     table = view.read(slice(row, row + 1))
     features = {column.name: table.constituents[:, i] for i, column in enumerate(view.constituent_columns)}
-    panels.draw(axis, table, features, dict(zip(view.column_names, table.columns[0].tolist(), strict=True)))
-    axis.label_outer()
-    axis.set_title(view.name, fontsize=10, fontweight="bold")
+    panels.draw(axes, table, features, dict(zip(view.column_names, table.columns[0].tolist(), strict=True)))
+    for axis in axes:
+        axis.label_outer()
+    axes[0].set_title(view.name, fontsize=10, fontweight="bold")

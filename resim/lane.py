@@ -44,6 +44,16 @@ class Objects:
         return cls(objects, columns, constituents).take(np.argsort(objects, kind="stable"))
 
 
+@dataclass(frozen=True)
+class Names:
+    """What readers call the records of a lane; `names.py` of its folder has them, so that no engine is loaded."""
+
+    objects: str
+    constituents: str
+    vector: str | None = None
+    """The class of the vector package that both are, if they are four-vectors."""
+
+
 class Lane(ABC):
     """A chain of stages, for one sample of a config. What most lanes do without has a default."""
 

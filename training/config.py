@@ -177,7 +177,13 @@ class EncoderConfig(_Section):
     layers: int | None = Field(None, ge=1, le=24, description="transformer blocks")
     heads: int | None = Field(None, ge=1, le=32, description="attention heads; `width` must be a multiple of them")
     outputs: int = Field(8, ge=2, le=2048, description="of rs3l: numbers a jet is described by; published: 8, 128, 512")
-    grid: float = Field(0.38, gt=0, le=100, description="cm, of convnext and patches: edge of a voxel; a pixel's pitch")
+    grid: float | None = Field(
+        None,
+        gt=0,
+        le=100,
+        description="cm, of convnext and patches: edge of a cell; null: of a voxel of the data. Give one to compare "
+        "detectors of different pitch, or where voxels stand on no grid",
+    )
     kernel: Literal[3, 5] = Field(3, description="of convnext: voxels along an edge of the convolutions")
     patch: int = Field(8, ge=1, le=256, description="of patches: voxels along an edge of a cube")
     recompute: bool = Field(
@@ -190,6 +196,11 @@ class EncoderConfig(_Section):
         """Give the transformer's width, layers and heads: those that are set, the others by the size."""
         own = EncoderShape(*(getattr(self, name) for name in EncoderShape._fields))
         return EncoderShape(*(by_size if x is None else x for x, by_size in zip(own, SIZES[self.size], strict=True)))
+
+    @property
+    def needs_edge(self) -> bool:
+        """Tell whether cells are to be as large as the voxels of the data."""
+        return self.kind in ("convnext", "patches") and self.grid is None
 
     @model_validator(mode="after")
     def _shape_is_possible(self) -> "EncoderConfig":

@@ -1,5 +1,6 @@
 """What of a training is a lane's own: what its objects are made of, and which networks and augmentations know that."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -8,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resim.errors import UserError
+from resim.grid import edge
 from training.augment import jetclr, voxels
 from training.config import AugmentConfig, EncoderConfig
 from training.data import jets as of_jets
@@ -48,6 +50,8 @@ class Lane:
     """(B, P, F) -> the same shape."""
     encoders: tuple[str, ...]
     """Kinds of encoders that know such constituents."""
+    place: tuple[int, ...]
+    """Features that say where a constituent is, on a grid; none where there is no grid."""
     matched: str | None
     """Column of nominal whose spectra should not tell classes apart."""
     foreign: Mapping[str, tuple[str, ...]] = field(hash=False)
@@ -79,6 +83,7 @@ JETS = Lane(
     derive=of_jets.inputs,
     augment=jetclr.augment,
     encoders=("plain", "part", "rs3l"),
+    place=(),
     matched="pt",
     foreign={"augment": ("voxels",), "encoder": ("grid", "kernel", "patch")},
 )
@@ -93,6 +98,7 @@ LARTPC = Lane(
     derive=of_voxels.inputs,
     augment=voxels.augment,
     encoders=("convnext", "patches", "plain"),
+    place=tuple(of_voxels.FEATURES.index(axis) for axis in "xyz"),
     matched=None,
     foreign={"augment": ("rotate", "translate", "smear", "splits"), "encoder": ("outputs",)},
 )
@@ -129,16 +135,20 @@ class Normalisation:
     lane: Lane
     mean: FloatArray
     width: FloatArray
+    edge: float = math.nan
+    """Of a voxel, cm; NaN where they stand on no common grid. Not in checkpoints: networks that need it keep it."""
 
     @classmethod
     def measured(cls, lane: Lane, x_BPF: FloatArray) -> "Normalisation":
         """Measure from stored features."""
         mean, width = np.zeros(len(lane.inputs)), np.ones(len(lane.inputs))
-        rows = lane.derive(x_BPF)[x_BPF[:, :, lane.present] > 0][:, : lane.scaled].astype(np.float64)
+        present = x_BPF[:, :, lane.present] > 0
+        rows = lane.derive(x_BPF)[present][:, : lane.scaled].astype(np.float64)
         if len(rows):
             mean[: lane.scaled], deviation = rows.mean(axis=0), rows.std(axis=0)
             width[: lane.scaled] = np.where(deviation > 0, deviation, 1)
-        return cls(lane, mean.astype(np.float32), width.astype(np.float32))
+        cell = edge(x_BPF[present][:, lane.place]) if lane.place else math.nan
+        return cls(lane, mean.astype(np.float32), width.astype(np.float32), cell)
 
     def __call__(self, x_BPF: FloatArray) -> tuple[FloatArray, NDArray[np.bool_]]:
         """Turn stored features into standardised inputs and the mask of present constituents.

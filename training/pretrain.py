@@ -237,7 +237,11 @@ def normalisation_of(store: Store, config: TrainingConfig) -> Normalisation:
     if not len(rows):
         raise UserError("the data sets hold no object of the train split in view 'nominal'; simulate more events")
     step = max(1, len(rows) // _NORMALISATION_OBJECTS)
-    return Normalisation.measured(store.lane, store.read("nominal", rows[::step]))
+    measured = Normalisation.measured(store.lane, store.read("nominal", rows[::step]))
+    if config.encoder.needs_edge and np.isnan(measured.edge):
+        why = "the voxels of the data stand on no common grid, so"
+        raise UserError(f"training.encoder.grid: {why} null will not do; give the edge of a cell in cm")
+    return measured
 
 
 def cost_of(run: Run, history: History) -> dict[str, float]:

@@ -1,9 +1,10 @@
-"""Data sets as Parquet (one row an object, all views) and ROOT (one entry a jet of one view, JetClass's names)."""
+"""Data sets as Parquet (one row an object, all views) and ROOT (one entry an object of one view; jets by JetClass)."""
 
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 
 from resim.chain import NOMINAL
 from resim.errors import UserError
-from resim.interop.exchange import Head, Progress, chosen_views, require_jets, whole_dataset, whole_file, write_back
+from resim.interop.exchange import Head, Progress, chosen_views, whole_dataset, whole_file, write_back
 from resim.ragged import offsets_of, select_rows
 from resim.store import Dataset, Extra, ObjectTable, Part, ViewTable
 
@@ -134,19 +135,47 @@ def _first_line(error: BaseException) -> str:
 
 TREE = "tree"
 _CHECKSUMS = "resim_checksums"
-CONSTITUENTS: Mapping[str, str] = {
-    "e": "energy",
-    "d0": "d0val",
-    "dz": "dzval",
-    "is_photon": "isPhoton",
-    "is_muon": "isMuon",
-    "is_electron": "isElectron",
-    "is_charged_hadron": "isChargedHadron",
-    "is_neutral_hadron": "isNeutralHadron",
-}
-"""Our name -> JetClass's (arXiv:2202.03772), after `part_`, where they differ."""
-JETS: Mapping[str, str] = {"e": "energy", "softdrop_mass": "sdmass", "n_constituents": "nparticles"}
-"""Likewise, after `jet_`."""
+
+
+@dataclass(frozen=True)
+class Branches:
+    """What the branches of a lane are called: columns of a view, and features of constituents."""
+
+    object: str
+    """Before the columns of a view, and `_`."""
+    constituent: str
+    """Likewise before the features; `n` and this counts them."""
+    columns: Mapping[str, str] = field(default_factory=dict)
+    """Our name -> another after the prefix, where they differ."""
+    features: Mapping[str, str] = field(default_factory=dict)
+
+    def column(self, name: str) -> str:
+        """Name the branch of a column of the view."""
+        return f"{self.object}_{self.columns.get(name, name)}"
+
+    def feature(self, name: str) -> str:
+        """Name that of a feature."""
+        return f"{self.constituent}_{self.features.get(name, name)}"
+
+
+JETCLASS = Branches(
+    "jet",
+    "part",
+    {"e": "energy", "softdrop_mass": "sdmass", "n_constituents": "nparticles"},
+    {
+        "e": "energy",
+        "d0": "d0val",
+        "dz": "dzval",
+        "is_photon": "isPhoton",
+        "is_muon": "isMuon",
+        "is_electron": "isElectron",
+        "is_charged_hadron": "isChargedHadron",
+        "is_neutral_hadron": "isNeutralHadron",
+    },
+)
+"""As in JetClass (arXiv:2202.03772)."""
+BRANCHES: Mapping[str, Branches] = {"jets": JETCLASS, "lartpc": Branches("image", "voxel")}
+"""By the lane."""
 LABELS = ("QCD", "Hbb", "Hcc", "Hgg", "H4q", "Hqql", "Zqq", "Wqq", "Tbqq", "Tbl")
 _LABEL_OF = {1: "QCD", 2: "QCD", 3: "QCD", 5: "QCD", 9: "Tbqq", 10: "Zqq", 11: "Wqq"}
 _HIGGS = 4
@@ -160,37 +189,41 @@ def export_root(
     higgs: str | None = None,
     progress: Progress = iter,
 ) -> None:
-    """Write a tree with one entry a jet of a view, in branches with JetClass's names, which weaver reads.
+    """Write a tree with one entry an object of a view; jets in branches with JetClass's names, which weaver reads.
 
-    Beside the branches of JetClass (`part_px` ... `jet_pt` ... `label_QCD` ...) stand ours: all object columns, columns
-    of the view as `jet_NAME`, all features as `part_NAME`, so that nothing of the view is lost. What JetClass has and
-    we have not: `part_d0err`, `part_dzerr`, `jet_tau1` to `jet_tau4`. What events drew (`drawn`) is not written.
+    There are all object columns, the columns of the view as `jet_NAME` or `image_NAME`, all features as `part_NAME` or
+    `voxel_NAME`, so that nothing of the view is lost. Jets have the branches of JetClass beside (`part_px` ...
+    `label_QCD` ...), but for `part_d0err`, `part_dzerr`, `jet_tau1` to `jet_tau4`. What events drew (`drawn`) is not
+    written.
 
     Parameters
     ----------
     views
         One view; by default nominal.
     higgs
-        Which of `LABELS` a Higgs boson has whose decay is not known, or has no label of its own.
+        Of jets: which of `LABELS` a Higgs boson has whose decay is not known, or has no label of its own.
 
     Raises
     ------
     UserError
-        If there is more than one view, or it is unknown, no label fits a Higgs boson, or the file
-        cannot be written.
+        If there is more than one view, or it is unknown, no label fits a Higgs boson, there is a label for images, or
+        the file cannot be written.
     """
-    require_jets(dataset, "root")
     view, *others = views or [NOMINAL]
     if others:
         raise UserError(f"--views {','.join(views or [])}: a tree holds one view; write a file for each")
     head = Head.of(dataset, chosen_views(dataset, [view]))
-    if higgs is not None and higgs not in LABELS:
-        raise UserError(f"--higgs {higgs}: is no label of JetClass; it has {', '.join(LABELS)}")
+    branches_of = _branches_of(head)
+    if higgs is not None:
+        if branches_of is not JETCLASS:
+            raise UserError(f"--higgs {higgs}: is a label of jets, and the data set has none; leave it out")
+        if higgs not in LABELS:
+            raise UserError(f"--higgs {higgs}: is no label of JetClass; it has {', '.join(LABELS)}")
     with whole_file(out) as temporary, uproot.recreate(temporary) as file:
         checksums = []
         for part in progress(dataset.parts):
-            branches = _branches(part, view, higgs)
-            checksums.append(_checksum(branches))
+            branches = _branches(part, view, branches_of, higgs)
+            checksums.append(_checksum(branches, branches_of.constituent))
             if TREE not in file:
                 file.mktree(TREE, {name: values.type for name, values in branches.items()})
             file[TREE].extend(branches)
@@ -198,11 +231,20 @@ def export_root(
         file[_CHECKSUMS] = json.dumps(checksums)
 
 
-def _checksum(branches: Mapping[str, ak.Array]) -> str:
+def _branches_of(head: Head) -> Branches:
+    """Give the names of branches of the lane."""
+    lane = head.parts[0].get("lane", "jets")
+    if lane not in BRANCHES:
+        raise UserError(f"the data are of the lane {lane!r}, and ROOT is written of {', '.join(BRANCHES)}")
+    return BRANCHES[lane]
+
+
+def _checksum(branches: Mapping[str, ak.Array], constituent: str) -> str:
     """Digest the values of a part: ROOT's files have no checksums where they are not compressed."""
-    jagged = branches["part"]
-    flat = {name: values for name, values in branches.items() if name != "part"}
-    flat |= {f"part_{name}": ak.flatten(jagged[name]) for name in jagged.fields} | {"npart": ak.num(jagged)}
+    jagged = branches[constituent]
+    flat = {name: values for name, values in branches.items() if name != constituent}
+    flat |= {f"{constituent}_{name}": ak.flatten(jagged[name]) for name in jagged.fields}
+    flat[f"n{constituent}"] = ak.num(jagged)
     digest = hashlib.sha256()
     for name in sorted(flat):
         digest.update(name.encode())
@@ -210,22 +252,23 @@ def _checksum(branches: Mapping[str, ak.Array]) -> str:
     return digest.hexdigest()
 
 
-def _branches(part: Part, name: str, higgs: str | None) -> dict[str, ak.Array]:
-    """Give the branches of the jets that a part has in a view."""
+def _branches(part: Part, name: str, names: Branches, higgs: str | None) -> dict[str, ak.Array]:
+    """Give the branches of the objects that a part has in a view."""
     view = part.view(name)
     table = view.read(slice(None))
     rows = np.flatnonzero(table.present)
     offsets, elements = select_rows(table.offsets, rows)
-    jets = {column: table.columns[rows, i] for i, column in enumerate(view.column_names)}
+    columns = {column: table.columns[rows, i] for i, column in enumerate(view.column_names)}
     features = {c.name: table.constituents[elements, i] for i, c in enumerate(view.constituent_columns)}
-    particles = features | _cartesian(features, jets, offsets)
     objects = {column: values[rows] for column, values in part.objects().items()}
-    labels = _labels(objects, higgs, part)
-    flat = objects | {f"jet_{JETS.get(n, n)}": values for n, values in jets.items()}
-    flat |= {f"label_{label}": labels == label for label in LABELS}
-    renamed = {CONSTITUENTS.get(n, n): values for n, values in particles.items()}
+    flat = objects | {names.column(n): values for n, values in columns.items()}
+    if names is JETCLASS:
+        labels = _labels(objects, higgs, part)
+        flat |= {f"label_{label}": labels == label for label in LABELS}
+        features |= _cartesian(features, columns, offsets)
+    renamed = {names.features.get(n, n): values for n, values in features.items()}
     arrays = {n: ak.Array(np.ascontiguousarray(values)) for n, values in flat.items()}
-    return arrays | {"part": _jagged(offsets, renamed)}
+    return arrays | {names.constituent: _jagged(offsets, renamed)}
 
 
 def _cartesian(features: Arrays, jets: Arrays, offsets: NDArray[np.int64]) -> Arrays:
@@ -281,6 +324,7 @@ class _Tree:
         try:
             file = stack.enter_context(uproot.open(path))
             self.head = _head_of(str(file[_HEAD]) if _HEAD in file else None, path)
+            self._constituent = _branches_of(self.head).constituent
             self._tree, self._checksums = file[TREE], json.loads(str(file[_CHECKSUMS]))
             self._event = self._tree["event"].array(library="np")
         except UserError:
@@ -289,19 +333,20 @@ class _Tree:
             raise UserError(f"{path}: cannot be read as ROOT ({_first_line(error)}); export it again") from error
 
     def read(self, i: int) -> ak.Array:
-        """Read the jets of the i-th part."""
-        part = self.head.parts[i]
+        """Read the objects of the i-th part."""
+        part, constituent = self.head.parts[i], self._constituent
         start, stop = np.searchsorted(self._event, [part["first"], part["stop"]])
         try:
-            jets = self._tree.arrays(entry_start=start, entry_stop=stop)
-            particles = {name.removeprefix("part_"): jets[name] for name in jets.fields if name.startswith("part_")}
-            flat = {n: jets[n] for n in jets.fields if n != "npart" and not n.startswith("part_")}
-            intact = _checksum(flat | {"part": ak.zip(particles)}) == self._checksums[i]
+            found = self._tree.arrays(entry_start=start, entry_stop=stop)
+            jagged = {n: found[n] for n in found.fields if n.startswith(f"{constituent}_")}
+            flat = {n: found[n] for n in found.fields if n not in jagged and n != f"n{constituent}"}
+            elements = ak.zip({n.removeprefix(f"{constituent}_"): values for n, values in jagged.items()})
+            intact = _checksum(flat | {constituent: elements}, constituent) == self._checksums[i]
         except Exception as error:  # as above
             raise UserError(f"{self._path}: cannot be read as ROOT ({_first_line(error)}); export it again") from error
         if not intact:
             raise UserError(f"{self._path}: events {part['first']}:{part['stop']} are damaged; export it again")
-        return jets
+        return found
 
 
 def _joined(heads: Sequence[Head], files: Sequence[Path]) -> Head:
@@ -325,7 +370,7 @@ def _recipe(path: Path) -> str:
 
 
 def _matched(pieces: Sequence[ak.Array], head: Head) -> tuple[ObjectTable, dict[str, ViewTable]]:
-    """Bring the jets of several views together by object."""
+    """Bring the objects of several views together."""
     ids = [ak.to_numpy(piece["object"]) for piece in pieces]
     every, where = np.unique(np.concatenate(ids), return_index=True)
     columns = {c.name: np.concatenate([ak.to_numpy(p[c.name]) for p in pieces])[where] for c in head.objects}
@@ -336,12 +381,13 @@ def _matched(pieces: Sequence[ak.Array], head: Head) -> tuple[ObjectTable, dict[
 
 
 def _placed(piece: ak.Array, rows: NDArray[np.int64], n: int, name: str, head: Head) -> ViewTable:
-    """Put the jets of a view, which rise by object, into the rows of the part."""
+    """Put the objects of a view, which rise, into the rows of the part."""
+    branches = _branches_of(head)
     present, counts = np.zeros(n, dtype=bool), np.zeros(n, dtype=np.int64)
     columns = np.full((n, len(head.schema.view_columns)), np.nan, dtype=np.float32)
-    present[rows], counts[rows] = True, ak.to_numpy(piece["npart"])
+    present[rows], counts[rows] = True, ak.to_numpy(piece[f"n{branches.constituent}"])
     for i, column in enumerate(head.schema.view_columns):
-        columns[rows, i] = ak.to_numpy(piece[f"jet_{JETS.get(column.name, column.name)}"])
-    names = [f"part_{CONSTITUENTS.get(c.name, c.name)}" for c in head.schema.constituent_columns]
-    constituents = np.stack([ak.to_numpy(ak.flatten(piece[branch])) for branch in names], axis=1)
+        columns[rows, i] = ak.to_numpy(piece[branches.column(column.name)])
+    features = [piece[branches.feature(c.name)] for c in head.schema.constituent_columns]
+    constituents = np.stack([ak.to_numpy(ak.flatten(values)) for values in features], axis=1)
     return ViewTable(present, columns, offsets_of(counts), constituents, head.views[name])

@@ -1,28 +1,31 @@
 """Parquet and ROOT, out and in, on real events; and the commands `export` and `import`."""
 
 from pathlib import Path
+from typing import Any
 
 import awkward as ak
 import h5py
 import numpy as np
 import pytest
 import uproot
+import yaml
 
 from resim.errors import UserError
 from resim.interop.columnar import LABELS, export_parquet, export_root, import_parquet, import_root
 from resim.interop.rs3l import ImportSettings, export_rs3l, import_rs3l
+from resim.read import read
 from resim.store import Dataset, dataset_digest, open_dataset, validate
 from tests.conftest import resim
-from tests.interop.conftest import VIEWS, folder_of
+from tests.interop.conftest import LARTPC, folder_of
 from tests.test_cli import _mistake
 
 
-def contents(dataset: Dataset, views: tuple[str, ...] = VIEWS) -> dict[str, str]:
-    found = dataset_digest(dataset.parts, views)
+def contents(dataset: Dataset, views: tuple[str, ...] | None = None) -> dict[str, str]:
+    found = dataset_digest(dataset.parts, views or dataset.views)
     return {"objects": found["objects"], **found["views"]}
 
 
-@pytest.mark.parametrize("sample", ["qcd", "hbb"])
+@pytest.mark.parametrize("sample", ["qcd", "hbb", "images"])
 def test_parquet_gives_the_data_set_back(sample: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     dataset: Dataset = request.getfixturevalue(sample)
     export_parquet(dataset, tmp_path / "x.parquet")
@@ -56,25 +59,69 @@ def test_parquet_reads_without_this_package(qcd: Dataset, tmp_path: Path) -> Non
     np.testing.assert_array_equal(ak.to_numpy(leading), np.concatenate(expected))
 
 
-def test_root_gives_the_views_back(hbb: Dataset, tmp_path: Path) -> None:
-    files = [tmp_path / f"{view}.root" for view in VIEWS]
-    for view, file in zip(VIEWS, files, strict=True):
-        export_root(hbb, file, [view])
+@pytest.mark.parametrize("sample", ["hbb", "images"])
+def test_root_gives_the_views_back(sample: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    dataset: Dataset = request.getfixturevalue(sample)
+    files = [tmp_path / f"{view}.root" for view in dataset.views]
+    for view, file in zip(dataset.views, files, strict=True):
+        export_root(dataset, file, [view])
     import_root(files, tmp_path / "back")
     assert validate(tmp_path / "back") == []
     back = open_dataset(tmp_path / "back")
-    old, new = hbb.objects(), back.objects()
+    old, new = dataset.objects(), back.objects()
     rows = np.searchsorted(old["object"], new["object"])
-    assert len(rows) == np.any([hbb.present(view) for view in VIEWS], axis=0).sum()
+    assert len(rows) == np.any([dataset.present(view) for view in dataset.views], axis=0).sum()
     for name, values in new.items():
         assert values.dtype == old[name].dtype
         np.testing.assert_array_equal(values, old[name][rows])
-    for view in VIEWS:
-        np.testing.assert_array_equal(back.present(view), hbb.present(view)[rows])
-        np.testing.assert_array_equal(back.view_columns(view), hbb.view_columns(view)[rows])
-        pieces = [[p.view(view).constituents[:] for p in dataset.parts] for dataset in (hbb, back)]
+    for view in dataset.views:
+        np.testing.assert_array_equal(back.present(view), dataset.present(view)[rows])
+        np.testing.assert_array_equal(back.view_columns(view), dataset.view_columns(view)[rows])
+        pieces = [[p.view(view).constituents[:] for p in each.parts] for each in (dataset, back)]
         np.testing.assert_array_equal(np.concatenate(pieces[0]), np.concatenate(pieces[1]))
-    assert not set(back.manifest.recipes.values()) & set(hbb.manifest.recipes.values())
+    assert not set(back.manifest.recipes.values()) & set(dataset.manifest.recipes.values())
+
+
+def test_root_of_images_has_the_names_of_the_lane(images: Dataset, tmp_path: Path) -> None:
+    export_root(images, tmp_path / "x.root")
+    tree = uproot.open(tmp_path / "x.root")["tree"].arrays()
+    assert len(tree) == images.present("nominal").sum()
+    assert set(tree.pdg) == {2212}
+    np.testing.assert_array_equal(tree.nvoxel, ak.num(tree.voxel_charge))
+    np.testing.assert_array_equal(tree.nvoxel, tree.image_n_voxels)
+    np.testing.assert_allclose(ak.sum(tree.voxel_charge, axis=1), tree.image_charge, rtol=1e-5)
+    other = [n for n in tree.fields if n.partition("_")[0] not in ("image", "voxel", "vertex", "direction", "kinetic")]
+    assert sorted(other) == ["event", "nvoxel", "object", "pdg", "split", "weight"]
+
+
+def test_what_is_for_jets_alone_is_refused_in_one_line(images: Dataset, tmp_path: Path, write_config: Any) -> None:
+    folder, out = folder_of(images), tmp_path / "x"
+    for to in ("rs3l", "hepmc3"):
+        done = resim("export", folder, "--to", to, "--out", out)
+        _mistake(done, f"resim: --to {to}: is for the lane jets, and this is lartpc; export parquet")
+        assert len(done.stderr.splitlines()) == 1
+    done = resim("export", folder, "--to", "root", "--higgs", "Hbb", "--out", out)
+    _mistake(done, "--higgs Hbb: is a label of jets, and the data set has none")
+    _mistake(resim("pool", "--config", LARTPC, "--out", out), "the lane 'lartpc' has no pile-up, and needs no pool")
+    values = yaml.safe_load(LARTPC.read_text())
+    for sample, told in (
+        ({"events": 50, "lhe": "x.lhe"}, "samples.proton.lhe: is for the lane jets"),
+        ({"source": {"rs3l": ["x.h5"]}}, "samples.proton.source: rs3l: is of the lane 'jets'; change `lane`"),
+    ):
+        _mistake(resim("check", "--config", write_config(values | {"samples": {"proton": sample}})), told)
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("sample", ["hbb", "images"])
+def test_data_of_a_lane_that_is_not_known(
+    sample: str, tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset: Dataset = request.getfixturevalue(sample)
+    for part in dataset.parts:
+        monkeypatch.setitem(part.attributes, "lane", "muons")
+    with pytest.raises(UserError, match="the data are of the lane 'muons', and ROOT is written of jets, lartpc"):
+        export_root(dataset, tmp_path / "x.root")
+    assert not list(tmp_path.iterdir())
 
 
 def test_root_has_the_branches_of_jetclass(hbb: Dataset, tmp_path: Path) -> None:
@@ -189,6 +236,16 @@ def test_a_flipped_bit_is_seen_or_harmless(name: str, qcd: Dataset, tmp_path: Pa
         outcomes.append(digest_after(path, tmp_path / f"{i}"))
     assert set(outcomes) <= {None, whole}
     assert outcomes.count(None) > 5
+
+
+def test_commands_on_images(images: Dataset, tmp_path: Path) -> None:
+    for to in ("parquet", "root"):
+        done = resim("export", folder_of(images), "--to", to, "--out", tmp_path / f"x.{to}")
+        assert done.returncode == 0, done.stderr
+        done = resim("import", to, tmp_path / f"x.{to}", "--out", tmp_path / to)
+        assert done.returncode == 0, done.stderr
+        assert "whole" in resim("validate", tmp_path / to).stdout
+        assert ak.array_equal(read(tmp_path / to), read(folder_of(images)), equal_nan=True)
 
 
 def test_commands(hbb: Dataset, tmp_path: Path) -> None:

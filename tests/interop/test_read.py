@@ -14,7 +14,7 @@ import pytest
 from resim.errors import UserError
 from resim.read import iterate, read
 from resim.store import Dataset, dataset_digest, open_dataset, write_manifest
-from tests.interop.conftest import VIEWS, folder_of
+from tests.interop.conftest import IMAGE_VIEWS, VIEWS, folder_of
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -35,6 +35,31 @@ def test_events_jets_and_constituents_are_those_of_the_store(view: str, qcd: Dat
     pieces = np.concatenate([part.view(view).constituents[:] for part in qcd.parts])
     for i, column in enumerate(stored.constituent_columns):
         np.testing.assert_array_equal(ak.flatten(jets.constituents[column.name]), pieces[:, i])
+
+
+@pytest.mark.parametrize("view", IMAGE_VIEWS)
+def test_events_images_and_voxels_are_those_of_the_store(view: str, images: Dataset) -> None:
+    events = read(folder_of(images), view)
+    objects, present = images.objects(), images.present(view)
+    np.testing.assert_array_equal(events.event, objects["event"])
+    np.testing.assert_array_equal(ak.num(events.images), present)
+    assert events.fields == ["event", "split", "weight", "images"]
+    found = ak.flatten(events.images)
+    for name in ("object", "pdg", "kinetic_energy", "vertex_x", "direction_z"):
+        np.testing.assert_array_equal(found[name], objects[name][present])
+    stored = images.parts[0].view(view)
+    columns = images.view_columns(view)[present]
+    np.testing.assert_array_equal(np.stack([ak.to_numpy(found[n]) for n in stored.column_names], axis=1), columns)
+    pieces = np.concatenate([part.view(view).constituents[:] for part in images.parts])
+    assert found.voxels.fields == ["x", "y", "z", "adc", "charge"]
+    np.testing.assert_array_equal(np.stack([ak.flatten(found.voxels[n]) for n in "xyz"], axis=1), pieces[:, :3])
+
+
+def test_voxels_are_no_momenta(images: Dataset) -> None:
+    events = read(folder_of(images))
+    for record in (events.images, events.images.voxels):
+        assert not hasattr(record, "px")
+        assert not hasattr(record, "deltaR")
 
 
 def test_four_vectors_add_up(hbb: Dataset) -> None:
@@ -132,9 +157,19 @@ def test_no_data_set_behind_a_url(url: str) -> None:
 
 def test_the_documents_example_runs(hbb: Dataset, capsys: pytest.CaptureFixture[str]) -> None:
     text = (DOCS / "exchange.md").read_text()
-    (example,) = re.findall(r"```python\n(.*?)```", text, flags=re.S)
+    example, _ = re.findall(r"```python\n(.*?)```", text, flags=re.S)
     assert "results/data/hbb" in example
     exec(example.replace("results/data/hbb", str(folder_of(hbb))), {})
     shift, angle = map(float, capsys.readouterr().out.split())
     assert abs(shift) < 300
     assert 0 < angle < 0.8
+
+
+def test_the_documents_example_of_images_runs(images: Dataset, capsys: pytest.CaptureFixture[str]) -> None:
+    text = (DOCS / "exchange.md").read_text()
+    _, example = re.findall(r"```python\n(.*?)```", text, flags=re.S)
+    assert "results/data/proton" in example
+    exec(example.replace("results/data/proton", str(folder_of(images))), {})
+    charge, distance = map(float, capsys.readouterr().out.split())
+    assert 1000 < charge < 20000  # ke of 50 to 400 MeV
+    assert 0 < distance < 5  # cm

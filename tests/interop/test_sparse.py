@@ -610,7 +610,7 @@ def test_what_was_imported_is_trained_on(kind: str, methods: tuple[str, ...], tm
     assert all(0 <= b["figures"]["auc"]["mean"] <= 1 for b in benefits)
 
 
-@pytest.mark.parametrize("layout", ["rs3l", "root"])
+@pytest.mark.parametrize("layout", ["rs3l", "hepmc3"])
 def test_formats_of_jets_do_not_hold_images(layout: str, images: Path, tmp_path: Path) -> None:
     dataset = imported(tmp_path / "muon", "images", images, "--sample", "muon", "--particle", "muon")
     folder = dataset.manifest.path.parent

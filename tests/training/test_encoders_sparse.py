@@ -48,6 +48,41 @@ def _encoder(kind: str, seed: int = 0, **changed: Any) -> Encoder:
     return make_encoder(config, NORMALISATION, torch.Generator().manual_seed(seed)).eval()
 
 
+def _scaled(images: np.ndarray, factor: float) -> np.ndarray:
+    """Give the same cells of another edge."""
+    images = images.copy()
+    images[:, :, :3] *= np.float32(factor)
+    return images
+
+
+@pytest.mark.parametrize("kind", ["convnext", "patches"])
+@pytest.mark.parametrize("pitch", [0.38, 0.4434])
+def test_cells_are_the_voxels_of_the_data(kind: str, pitch: float) -> None:
+    normalisation = Normalisation.measured(LARTPC, _scaled(_images(), pitch / GRID))
+    config = EncoderConfig.model_validate(KINDS[kind])
+    encoder = make_encoder(config, normalisation, torch.Generator())
+    assert float(encoder.grid) == pytest.approx(pitch, rel=1e-5)
+    again = make_encoder(config, Normalisation(LARTPC, normalisation.mean, normalisation.width), torch.Generator())
+    again.load_state_dict(encoder.state_dict())  # as a checkpoint has it, which tells the network nothing of the data
+    assert torch.equal(again.grid, encoder.grid)
+    assert float(_encoder(kind, grid=0.5).grid) == 0.5
+
+
+def test_convolutions_see_images_of_another_pitch_alike_unless_a_grid_is_given() -> None:
+    outputs = []
+    for grid in (None, GRID):
+        for images in (_images(), _scaled(_images(), 0.4434 / GRID)):
+            normalisation = Normalisation.measured(LARTPC, images)
+            config = EncoderConfig(kind="convnext", grid=grid)
+            encoder = make_encoder(config, normalisation, torch.Generator().manual_seed(0)).eval()
+            values, present = normalisation(images)
+            outputs.append(encoder(torch.from_numpy(values), torch.from_numpy(present)))
+    alike, fine, gaps = ((outputs[0] - other).abs().max() for other in outputs[1:])
+    assert alike < 1e-4
+    assert fine < 1e-4
+    assert gaps > 1e-2
+
+
 def _gradients(encoder: Encoder, values: Tensor, present: Tensor) -> list[Tensor]:
     encoder.zero_grad()
     (encoder(values, present) * torch.linspace(-1, 1, encoder.width)).sum().backward()

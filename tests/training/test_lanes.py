@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from resim.errors import UserError
+from tests.training import images
 from tests.training.conftest import write_toy
 from tests.training.images import SAMPLES, VIEWS, write_images
 from tests.training.test_compare import _run
@@ -21,7 +22,7 @@ from training.heldout import open_held_out
 from training.lanes import JETS, LARTPC, lane_with
 from training.meter import Meter
 from training.methods import KINDS
-from training.pretrain import contrastive_loader, open_store
+from training.pretrain import contrastive_loader, normalisation_of, open_store
 from training.provenance import provenance
 from training.results import EvaluationResult
 
@@ -106,6 +107,21 @@ def test_settings_of_the_other_lane_train_nothing_again(folders: dict[str, Path]
     plain = {"encoder": {"kind": "plain"}}
     digests = [[provenance(_config(**c), s, "both").training_digest for c in (grid, plain)] for s in stores.values()]
     assert [one == other for one, other in digests] == [True, False]
+
+
+def test_voxels_on_no_common_grid_need_one_that_is_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folders = {"muon": write_images(tmp_path / "muon", "muon", 20)}
+    monkeypatch.setattr(images, "GRID", 0.4434)
+    folders["pion"] = write_images(tmp_path / "pion", "pion", 20)
+    store, config = Store(folders, 60, 8), _config().training
+    with pytest.raises(
+        UserError, match=r"training.encoder.grid: the voxels .* no common grid, .* edge of a cell in cm"
+    ):
+        normalisation_of(store, config)
+    for encoder in ({"kind": "convnext", "grid": 0.38}, {"kind": "plain"}):
+        normalisation_of(store, _config(encoder={**encoder, "constituents": 60}).training)
+    alone = normalisation_of(Store({"pion": folders["pion"]}, 60, 8), config)
+    assert alone.edge == pytest.approx(0.4434, rel=1e-5)
 
 
 def test_a_method_changes_some_fields_of_a_section_within_a_section() -> None:

@@ -57,9 +57,9 @@ class ConvNeXt(SparseEncoder):
     """
 
     def __init__(self, config: EncoderConfig, normalisation: Normalisation, generator: torch.Generator) -> None:
-        super().__init__(normalisation)
+        super().__init__(config, normalisation)
         widths, depths = STAGES[config.size]
-        self.width, self.grid, self.kernel, self.recompute = widths[-1], config.grid, config.kernel, config.recompute
+        self.width, self.kernel, self.recompute = widths[-1], config.kernel, config.recompute
         self.embed, self.norm_embed = nn.Linear(len(_SEEN), widths[0]), nn.LayerNorm(widths[0], _EPSILON)
         self.halve = nn.ModuleList(Halve(fine, coarse) for fine, coarse in pairwise(widths))
         stages = (Stage(width, depth, config.kernel**3) for width, depth in zip(widths, depths, strict=True))

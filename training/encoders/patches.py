@@ -16,8 +16,8 @@ class Patches(SparseEncoder):
     """Sum up embedded voxels in cubes, add where their voxels are in the image, let the cubes attend to each other."""
 
     def __init__(self, config: EncoderConfig, normalisation: Normalisation, generator: torch.Generator) -> None:
-        super().__init__(normalisation)
-        self.width, self.edge = config.shape.width, config.grid * config.patch
+        super().__init__(config, normalisation)
+        self.width, self.patch = config.shape.width, config.patch
         self.voxel, self.position = (
             nn.Sequential(nn.Linear(inputs, self.width), nn.GELU(), nn.Linear(self.width, self.width))
             for inputs in (len(_CHARGES) + 3, 3)
@@ -30,7 +30,7 @@ class Patches(SparseEncoder):
         """Give one vector (B, D) an image; one without voxels gives zeros."""
         image, place, values = self.rows(values_BPI, present_BP, *_CHARGES, *_FROM_CENTRE)
         charges, from_centre = values.split([len(_CHARGES), 3], dim=1)
-        at = place / self.edge
+        at = place / (self.grid * self.patch)
         cube = at.floor()
         key, of = torch.unique(keys(image, cube.long()), return_inverse=True)
         cubes = Groups.by(of, len(key))

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from training.config import EncoderConfig
 from training.encoders.encoder import Encoder
 from training.lanes import Normalisation
 
@@ -216,9 +217,13 @@ class SparseEncoder(Encoder):
     place_mean: Tensor
     place_width: Tensor
 
-    def __init__(self, normalisation: Normalisation) -> None:
+    grid: Tensor
+    """Edge of a cell, cm."""
+
+    def __init__(self, config: EncoderConfig, normalisation: Normalisation) -> None:
         super().__init__()
         self._inputs = normalisation.lane.inputs
+        self.register_buffer("grid", torch.tensor(config.grid or normalisation.edge))
         for name in ("mean", "width"):  # to have places in cm back from standardised inputs
             values = torch.from_numpy(getattr(normalisation, name)[self._columns("x", "y", "z")])
             self.register_buffer(f"place_{name}", values, persistent=False)  # a checkpoint has them already
