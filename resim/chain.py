@@ -42,6 +42,11 @@ class Draw(NamedTuple):
         steps = self.steps or _STEPS
         return tuple(self._between((np.arange(steps) + 0.5) / steps).tolist())
 
+    @property
+    def extremes(self) -> tuple[float, ...]:
+        """The values between which, or out of which, a stage is given one that takes a number for each event."""
+        return self.given if self.steps is None else self.options
+
     def values(self, uniform: NDArray[np.float64], by_event: bool) -> NDArray[np.float64]:
         """Turn uniforms in [0, 1) into values: out of `options`, or any where the stage takes one for each event."""
         if by_event and self.steps is None and self.kind != "choose":

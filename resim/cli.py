@@ -142,6 +142,8 @@ def pool(
 
     settings = load_config(config)
     check_config(settings, str(config))
+    if settings.lane != "jets":
+        raise UserError(f"{config}: the lane {settings.lane!r} has no pile-up, and needs no pool")
     make_pool(out, pool_settings(settings), settings.pileup.events, settings.seed)
 
 

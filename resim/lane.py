@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar
@@ -131,10 +132,17 @@ class Lane(ABC):
 
     @classmethod
     def route(cls, cut: str, name: str) -> str:
-        """Tell which stage a setting in `set:` belongs to, for a view cut before `cut`."""
+        """Tell which stage a setting in `set:` belongs to, for a view cut before `cut`.
+
+        One that no stage has is sent where a name is most like it, and refused there.
+        """
         first = name.split(".")[0]
-        stages = [stage for stage, card in cls.cards.items() if first in card.model_fields] or [cut]
-        return next((stage for stage in stages if cls.stages.index(stage) >= cls.stages.index(cut)), stages[-1])
+        stages = [stage for stage, card in cls.cards.items() if first in card.model_fields]
+        later = cls.stages[cls.stages.index(cut) :]
+        if not stages:
+            names = {name: stage for stage in later if stage in cls.cards for name in cls.cards[stage].model_fields}
+            return next((names[name] for name in get_close_matches(first, names, 1)), cut)
+        return next((stage for stage in stages if stage in later), stages[-1])
 
     @classmethod
     def resolved(cls, stage: str, settings: Settings) -> Any:

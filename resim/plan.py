@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from resim.chain import NOMINAL, Step, View, draws_of, first_values, settings_of
+from resim.chain import NOMINAL, Step, View, draws_of, settings_of
 from resim.config import SPLITS, Config, replica_names
 from resim.engines import STAGE, engine_step, kind_of
 from resim.errors import UserError
@@ -40,6 +40,8 @@ def check_config(config: Config, where: str) -> None:
         _check_values(lane, stage, settings, f"{where}: chain.{stage}")
     if config.checkpoint not in (None, lane.kept):
         raise UserError(f"{where}: checkpoint: {config.checkpoint!r} cannot be kept; give {lane.kept} or null")
+    if "pileup" in config.model_fields_set and "pileup" not in lane.stages:
+        raise UserError(f"{where}: pileup: the lane {lane.name!r} has no stage for it; remove the section")
     if config.engines and not lane.replaced:
         raise UserError(f"{where}: engines: the lane {lane.name!r} has no stage for them; remove them")
     for name, sample in config.samples.items():
@@ -64,8 +66,9 @@ def _check_values(lane: type[Lane], stage: str, settings: Mapping[str, Any], whe
     if fixed:
         allowed = ", ".join(lane.by_event[stage])
         raise UserError(f"{where}: {fixed[0]!r} cannot be drawn event by event; of {stage!r}: {allowed}")
-    plain = dict(first_values(frozen))
-    for changed in ({}, *({name: value} for name, draw in draws.items() for value in draw.options[1:])):
+    tried = {name: draw.extremes if stage in lane.by_event else draw.options for name, draw in draws.items()}
+    plain = dict(frozen) | {name: values[0] for name, values in tried.items()}
+    for changed in ({}, *({name: value} for name, values in tried.items() for value in values[1:])):
         lane.check(stage, plain | changed, where)
 
 

@@ -18,9 +18,11 @@ def check_source(config: Config, name: str, where: str) -> None:
     source = config.samples[name].source
     assert source is not None  # by the caller
     try:
-        source_views(source)
+        if source.rs3l is not None and config.lane != "jets":
+            raise UserError(f"rs3l: is for the lane jets, and this is {config.lane}; give a store")
         if source.store is not None:
             _check_store(Path(source.store), name, config.lane)
+        source_views(source)
     except UserError as error:
         raise UserError(f"{where}: {error}") from error
 

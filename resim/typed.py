@@ -1,6 +1,7 @@
 """Reading config files against typed models, with mistakes told in one line. Knows no physics."""
 
 from collections.abc import Iterator
+from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -125,13 +126,17 @@ def _explain(error: ValidationError, model: type[BaseModel], under: str) -> str:
     """Put the first mistake found by pydantic into one line."""
     first = error.errors(include_url=False)[0]
     words = [str(word) for word in first["loc"] if word not in _TYPES]
-    key = ".".join([under, *words] if under else words) or "the file"
+    key = ".".join([under, *words] if under else words)
     if first["type"] == "extra_forbidden":
-        allowed = ", ".join(_fields_at(model, first["loc"][:-1]))
-        return f"unknown key {key!r}; allowed here: {allowed}"
+        allowed = _fields_at(model, first["loc"][:-1])
+        nearest = get_close_matches(words[-1], allowed, 1)
+        meant = f"; did you mean {nearest[0]}?" if nearest else ""
+        return f"unknown key {key!r}; allowed here: {', '.join(allowed)}{meant}"
     message = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "value_error" and not key:  # of several keys, which the message names
+        return message
     shown = "" if first["type"] in ("missing", "value_error") else f", not {first['input']!r}"
-    return f"{key}: {message[0].lower()}{message[1:]}{shown}"
+    return f"{key or 'the file'}: {message[0].lower()}{message[1:]}{shown}"
 
 
 def _fields_at(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:

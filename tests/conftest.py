@@ -28,10 +28,19 @@ def resim(*arguments: object) -> Done:
     return Done(command, int(code or 0), out.getvalue(), err.getvalue())
 
 
-def small_config(**changes: Any) -> dict[str, Any]:
-    """Give the shipped config cut down to what a test can simulate in seconds."""
-    values: dict[str, Any] = yaml.safe_load((ROOT / "config.yaml").read_text())
+_SHIPPED = {"jets": "config.yaml", "lartpc": "workflow/config/lartpc.yaml"}
+
+
+def small_config(lane: str = "jets", **changes: Any) -> dict[str, Any]:
+    """Give the shipped config of a lane cut down to what a test can simulate in seconds."""
+    values: dict[str, Any] = yaml.safe_load((ROOT / _SHIPPED[lane]).read_text())
     values |= {"block_size": 10, "events_per_part": 20}
+    if lane == "lartpc":
+        values["samples"] = {name: values["samples"][name] for name in ("electron", "proton")}
+        shipped = values["views"]
+        values["views"] = {"nominal": {}, "redeposited": {"from": "deposits"}}
+        values["views"] |= {"thrown": {**shipped["thrown"], "replicas": 1}}
+        values["views"] |= {name: shipped[name] for name in ("noise", "all_max")}
     for sample in values["samples"].values():
         sample["events"] = 40
     return values | changes

@@ -7,16 +7,18 @@ import yaml
 
 from resim.config import Config, load_config
 from resim.errors import UserError
-from resim.jets.lane import hard_settings, processes
-from resim.plan import check_config, plan_views
+from resim.jets.lane import hard_settings
+from resim.lartpc.lane import gun_settings
+from resim.plan import check_config, lane_of, plan_views
 from resim.simulate import Simulation, part_ranges
 from resim.typed import parse
 from tests.conftest import ROOT, small_config
 from training.config import parse_sections
 
 
-def test_shipped_config_is_good() -> None:
-    check_config(load_config(ROOT / "config.yaml"), "config.yaml")
+@pytest.mark.parametrize("name", ["config.yaml", "workflow/config/lartpc.yaml"])
+def test_shipped_config_is_good(name: str) -> None:
+    check_config(load_config(ROOT / name), name)
 
 
 def test_shipped_schema_is_the_models() -> None:
@@ -81,11 +83,8 @@ MISTAKES = [
         _shower(HardQCD__all=True),
         r"'HardQCD:all' acts on the stage 'hard', upstream of the cut",
     ),
-    (
-        "views/x",
-        _shower(magnetick_field=2),
-        r"'magnetick_field = 2'; .*for those of the detector or the jets, `from",
-    ),
+    ("views/x", _shower(magnetick_field=2), r"unknown key 'magnetick_field'; .*; did you mean magnetic_field\?"),
+    ("views/x", _shower(nothing_like_it=2), r"'nothing_like_it = 2'; .*for those of the detector or the jets, `from"),
     (
         "chain/hard/TimeShower:pTmin",
         2,
@@ -159,10 +158,138 @@ MISTAKES = [
 ]
 
 
-@pytest.mark.parametrize(("path", "value", "message"), MISTAKES, ids=[f"{p}={str(v)[:40]}" for p, v, _ in MISTAKES])
-def test_mistakes_are_one_line_that_names_the_place(path: str, value: Any, message: str) -> None:
+def _cut(stage: str, **changes: Any) -> dict[str, Any]:
+    return {"from": stage, "set": changes}
+
+
+# Of a lane whose settings are all its own, and may be drawn as numbers of any size.
+LARTPC_MISTAKES = [
+    (
+        "samples/proton/process",
+        "protn",
+        r"samples.proton.process: there is no 'protn'; the library has electron, gamma",
+    ),
+    ("samples/proton/set", {"particle": "kaon"}, r"samples.proton.set: particle: input should be 'e-', .*, not 'kaon'"),
+    (
+        "samples/proton/set",
+        {"kinetic_energy": [50, 20000]},
+        r"samples.proton.set: kinetic_energy must be \[low, high\] with 0.01 <= low <= high <= 10000, got \[50.0, 2000",
+    ),
+    ("samples/proton/set", {"kinetic_energy": [500, 50]}, r"samples.proton.set: kinetic_energy must be \[low, high\]"),
+    (
+        "samples/proton/set",
+        {"kinetic_enrgy": [5, 6]},
+        r"unknown key 'kinetic_enrgy'; .*; did you mean kinetic_energy\?$",
+    ),
+    (
+        "samples/proton/set",
+        {"kinetic_energy": {"uniform": [5, 6]}},
+        r"cannot be drawn, all views share the stage 'gun'",
+    ),
+    ("samples/proton", {"events": 40}, r"samples.proton: says of no particle; give process, `resim processes` lists"),
+    (
+        "samples/proton",
+        {"events": 40, "set": {"particle": "e-"}},
+        r"samples.proton.set: kinetic_energy: field required",
+    ),
+    ("samples/proton/lhe", "x.lhe", r"samples.proton.lhe: is for the lane jets; give process or set"),
+    (
+        "samples/proton",
+        {"source": {"rs3l": ["a.h5"]}},
+        r"samples.proton.source: rs3l: is for the lane jets, and this is",
+    ),
+    ("chain/gun/centr", [0, 0, 0], r"chain.gun: unknown key 'centr'; allowed here: .*; did you mean centre\?$"),
+    ("chain/gun/half_size", [-1, 0, 0], r"chain.gun: half_size must not be negative, got \[-1.0, 0.0, 0.0\]"),
+    (
+        "chain/shower",
+        {},
+        r"chain.shower: no such stage; the lane 'lartpc' has gun, deposits, charge, pixels, readout, vo",
+    ),
+    (
+        "chain/charge/geometry",
+        "ndlr",
+        r"chain.charge: geometry: there is no geometry 'ndlr'; take one of ndlar, module0",
+    ),
+    ("chain/charge/field", -0.5, r"chain.charge: field: input should be greater than 0, not -0.5"),
+    (
+        "chain/charge/feild",
+        0.5,
+        r"chain.charge: unknown key 'feild'; allowed here: geometry, field, .*; did you mean fiel",
+    ),
+    ("chain/readout/max_hits", 10**12, r"chain.readout: max_hits: input should be less than or equal to 10000"),
+    ("chain/voxels/size", 1e-300, r"chain.voxels: size: input should be greater than or equal to 0.01"),
+    ("checkpoint", "shower", r"checkpoint: 'shower' cannot be kept; give deposits or null"),
+    ("pileup", {"events": 500}, r"pileup: the lane 'lartpc' has no stage for it; remove the section"),
+    (
+        "engines",
+        {"h": {"command": "h {input} {output}", "input": "lhe", "output": "hepmc3"}},
+        r"engines: the lane 'lartpc' has no stage for them; remove them",
+    ),
+    (
+        "views/x",
+        {"from": "gun"},
+        r"views.x.from: there is no stage 'gun' to cut before; allowed: deposits, charge, pixel",
+    ),
+    (
+        "views/x",
+        _cut("charge", geometry="module0"),
+        r"views.x.set: 'geometry' says which objects there are, for all vie",
+    ),
+    (
+        "views/x",
+        _cut("readout", field=0.4),
+        r"'field' acts on the stage 'charge', upstream of the cut before 'readout'",
+    ),
+    ("views/x", _cut("charge", treshold=3000), r"views.x.set: unknown key 'treshold'; .*; did you mean threshold\?$"),
+    (
+        "views/x",
+        _cut("charge", lifetime="long"),
+        r"views.x.set: lifetime: input should be a valid number, .*not 'long'",
+    ),
+    ("views/x", _cut("charge", recombination="brix"), r"recombination: input should be 'birks' or 'box', not 'brix'"),
+    ("views/x", _cut("readout", v_ref=100), r"views.x.set: v_ref 100.0 must be above v_cm 288.0"),
+    (
+        "views/x",
+        _cut("charge", field={"uniform": [-1, 1]}),
+        r"views.x.set: field: input should be greater than 0, not -1",
+    ),
+    # The middles of eight steps are all above zero, but any number in the range is drawn.
+    (
+        "views/x",
+        _cut("charge", lifetime={"uniform": [-10, 5000]}),
+        r"lifetime: input should be greater than 0, not -10",
+    ),
+    (
+        "views/x",
+        _cut("charge", field={"uniform": [0.4, 5.1]}),
+        r"field: input should be less than or equal to 5, not 5.1",
+    ),
+    ("views/x", _cut("charge", field={"choose": [0.5, -0.5]}), r"views.x.set: field: input should be greater than 0"),
+    (
+        "views/x",
+        _cut("charge", density={"uniform": [1, 2]}),
+        r"'density' cannot be drawn event by event; of 'charge': fi",
+    ),
+    (
+        "views/x",
+        _cut("readout", hold={"choose": [1, 2]}),
+        r"'hold' cannot be drawn event by event; of 'readout': thresh",
+    ),
+    (
+        "views/x",
+        _cut("deposits", step={"uniform": [-0.1, 0.2]}),
+        r"views.x.set: step: input should be greater than or eq",
+    ),
+]
+ALL_MISTAKES = [("jets", *mistake) for mistake in MISTAKES] + [("lartpc", *mistake) for mistake in LARTPC_MISTAKES]
+
+
+@pytest.mark.parametrize(
+    ("lane", "path", "value", "message"), ALL_MISTAKES, ids=[f"{n}-{p}={str(v)[:40]}" for n, p, v, _ in ALL_MISTAKES]
+)
+def test_mistakes_are_one_line_that_names_the_place(lane: str, path: str, value: Any, message: str) -> None:
     with pytest.raises(UserError, match=message) as caught:
-        check_config(parse(Config, _set(small_config(), path, value), "my.yaml"), "my.yaml")
+        check_config(parse(Config, _set(small_config(lane), path, value), "my.yaml"), "my.yaml")
     assert str(caught.value).startswith("my.yaml: ")
     assert "\n" not in str(caught.value)
 
@@ -231,14 +358,16 @@ def test_ranges_cover_without_overlap() -> None:
     assert part_ranges(20, 110, 40, 10) == [(20, 60), (60, 100), (100, 110)]
 
 
-def test_yaml_survives_a_round_trip() -> None:
-    values = small_config()
+@pytest.mark.parametrize("lane", ["jets", "lartpc"])
+def test_yaml_survives_a_round_trip(lane: str) -> None:
+    values = small_config(lane)
     assert parse(Config, yaml.safe_load(yaml.safe_dump(values, sort_keys=False)), "x") == parse(Config, values, "x")
 
 
-def test_every_process_of_the_library_can_be_a_sample() -> None:
-    values = small_config()
-    values["samples"] = {name: {"events": 10, "process": name} for name in processes()}
+@pytest.mark.parametrize("lane", ["jets", "lartpc"])
+def test_every_process_of_the_library_can_be_a_sample(lane: str) -> None:
+    values = small_config(lane)
+    values["samples"] = {name: {"events": 10, "process": name} for name in lane_of(lane).library()}
     check_config(parse(Config, values, "test"), "test")
 
 
@@ -250,6 +379,20 @@ def test_hard_settings_of_a_sample_lie_over_its_process_and_these_over_the_chain
     assert found["PhaseSpace:bias2SelectionPow"] == 4.0
     assert found["25:onIfMatch"] == "5 -5"
     assert found["Beams:eCM"] == 13000.0
+
+
+def test_the_gun_of_a_sample_lies_over_its_particle_and_this_over_the_chain() -> None:
+    values = small_config("lartpc")
+    values["chain"]["gun"] |= {"kinetic_energy": [1, 2], "direction": "beam"}
+    values["samples"]["proton"]["set"] = {"half_size": [0, 0, 0]}
+    found = gun_settings(parse(Config, values, "test"), "proton")
+    assert found == {
+        "particle": "proton",
+        "kinetic_energy": [50, 400],
+        "centre": [0.0, 3.4, 650.0],
+        "half_size": [0, 0, 0],
+        "direction": "beam",
+    }
 
 
 @pytest.mark.parametrize(
@@ -348,3 +491,15 @@ def test_settings_go_to_the_stage_they_act_on() -> None:
     assert path["pileup"] == {"mu": 0}
     assert path["detector"] == {"ecal.scale": 1.02, "card": "atlas", "radius": 1000.0}
     assert path["jets"] == {"n2_beta": 2.0}
+
+
+def test_settings_of_the_second_lane_go_to_the_stage_that_has_them() -> None:
+    values = small_config("lartpc")
+    settings = {"step": 0.2, "field": 0.45, "delay": -5.0, "gain": {"uniform": [3.9, 4.1]}, "calibration.gain": 3.9}
+    values["views"]["mixed"] = {"from": "deposits", "set": settings}
+    path = {step.stage: dict(step.settings) for step in plan_views(parse(Config, values, "test"))[-1].path}
+    assert path["deposits"] == {"step": 0.2}
+    assert path["charge"] == values["chain"]["charge"] | {"field": 0.45}
+    assert path["pixels"] == {"delay": -5.0}
+    assert set(path["readout"]) == {"gain"}
+    assert path["voxels"] == {"calibration.gain": 3.9}

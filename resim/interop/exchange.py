@@ -92,6 +92,19 @@ def _attributes(part: Part, views: Sequence[str]) -> dict[str, Any]:
     return kept | {"cost": [record for record in kept.get("cost", []) if record["view"] not in dropped]}
 
 
+def only_jets(dataset: Dataset, what: str) -> None:
+    """Refuse a data set of another lane, for what knows jets alone.
+
+    Raises
+    ------
+    UserError
+        If it is of another lane.
+    """
+    lane = dataset.parts[0].attributes.get("lane", "jets")
+    if lane != "jets":
+        raise UserError(f"{what}: is for the lane jets, and this is {lane}; export parquet")
+
+
 def chosen_views(dataset: Dataset, names: Sequence[str] | None) -> list[str]:
     """Give the views asked for in the data set's order (default all).
 

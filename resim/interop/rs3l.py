@@ -28,6 +28,7 @@ from resim.interop.exchange import (
     Head,
     Progress,
     chosen_views,
+    only_jets,
     whole_dataset,
     whole_file,
     with_nominal,
@@ -107,6 +108,7 @@ def export_rs3l(
     UserError
         If a view is unknown or has no code, there is no pair, a column is missing, or the file cannot be written.
     """
+    only_jets(dataset, "--to rs3l")
     numbered = _codes(dataset, chosen_views(dataset, views), codes or {}, strict=views is not None)
     counts = dict.fromkeys(numbered, 0)
     with whole_file(out) as temporary, _Disk(temporary, "w+") as disk:

@@ -10,8 +10,9 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, field_validator
 
+from resim.errors import UserError
 from resim.keys import Stream
 from resim.lartpc.geometry import MARGIN, Geometry, geometry
 from resim.lartpc.states import CLOUD_COLUMNS, F8, I8, Charge, Deposits
@@ -43,6 +44,15 @@ class ChargeSettings(BaseModel, extra="forbid", frozen=True, allow_inf_nan=False
     point_dedx: float = Field(
         5.0, gt=0, description="dE/dx of segments without length, MeV/cm: of electrons that stop within 0.1 to 0.3 MeV"
     )
+
+    @field_validator("geometry")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        try:
+            geometry(name)
+        except UserError as error:
+            raise ValueError(str(error)) from error
+        return name
 
 
 THROWN = (
@@ -119,11 +129,6 @@ def charge(deposits: Deposits, card: ChargeSettings, drawn: Drawn, stream: Strea
         Values event by event of fields in `THROWN`; other names are left to other stages.
     stream
         Not used: the interface of a stage.
-
-    Raises
-    ------
-    UserError
-        If there is no such geometry.
     """
     layout = geometry(card.geometry)
     conditions = Conditions(*event_values(card, drawn, THROWN, len(deposits.event)))

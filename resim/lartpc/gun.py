@@ -1,17 +1,15 @@
 """The particle gun: one primary an event. MeV, cm."""
 
 import math
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
 import numpy as np
 from pydantic import BaseModel, Field, model_validator
 
-from resim.errors import UserError
 from resim.keys import Stream
 from resim.lartpc.states import I8, Primaries
-from resim.typed import parse, read_yaml
+from resim.typed import read_yaml
 
 LIBRARY = Path(__file__).with_name("particles.yaml")
 
@@ -46,20 +44,6 @@ class GunSettings(BaseModel, extra="forbid", frozen=True, allow_inf_nan=False):
 def library() -> dict[str, dict[str, Any]]:
     """Read the particles that ship with the package, by name."""
     return read_yaml(LIBRARY)
-
-
-def gun_settings(name: str, values: Mapping[str, Any], where: str) -> GunSettings:
-    """Lay values over a particle of the library.
-
-    Raises
-    ------
-    UserError
-        If there is no such particle, or a value is wrong.
-    """
-    shipped = library()
-    if name not in shipped:
-        raise UserError(f"{where}: there is no particle {name!r} in the library; there are {', '.join(shipped)}")
-    return parse(GunSettings, {**shipped[name], **values}, where)
 
 
 def shoot(settings: GunSettings, stream: Stream, events: I8) -> Primaries:

@@ -147,9 +147,9 @@ class LArTPCLane(Lane):
 
     @classmethod
     def check(cls, stage: str, settings: Mapping[str, Any], where: str) -> None:
-        """Check the settings of a stage; the gun's are whole only where they are laid together, for a sample."""
-        if stage != cls.stages[0]:
-            super().check(stage, settings, where)
+        """Check the settings of a stage; those of the gun that all samples share say of no particle."""
+        some = {"particle": "e-", "kinetic_energy": (1.0, 1.0)} if stage == cls.stages[0] else {}
+        super().check(stage, some | dict(settings), where)
 
     @staticmethod
     def check_path(path: Sequence[Step], where: str) -> None:

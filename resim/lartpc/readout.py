@@ -78,7 +78,7 @@ class ReadoutSettings(Digitisation):
     latency: int = Field(
         -1, description="ticks from the trigger to the time of the hit: 19 to the end of the hold, less 2 µs"
     )
-    max_hits: int = Field(10, ge=1, description="most hits of a pixel in an event")
+    max_hits: int = Field(10, ge=1, le=10_000, description="most hits of a pixel in an event")
     dead_fraction: float = Field(
         0.0, ge=0, le=1, description="share of dead pixels; which they are is drawn once for all events"
     )

@@ -47,7 +47,7 @@ IMAGE_COLUMNS: tuple[tuple[str, str, str], ...] = (
 class VoxelSettings(BaseModel, extra="forbid", frozen=True, allow_inf_nan=False):
     """The grid of the image."""
 
-    size: float | None = Field(None, gt=0, description="edge of a cell, cm; null: the pitch of the pixels")
+    size: float | None = Field(None, ge=0.01, description="edge of a cell, cm; null: the pitch of the pixels")
     merge: Literal["sum", "first"] = Field(
         "sum", description="hits of one cell: their charge is summed, or the first in time is kept and the rest is lost"
     )

@@ -3,11 +3,9 @@
 from typing import Any
 
 import numpy as np
-import pytest
 
-from resim.errors import UserError
 from resim.keys import stream
-from resim.lartpc.gun import GunSettings, gun_settings, library, shoot
+from resim.lartpc.gun import GunSettings, library, shoot
 from resim.lartpc.states import Primaries
 
 EVENTS = np.arange(4000, dtype=np.int64)
@@ -62,20 +60,5 @@ def test_an_event_alone_is_the_same() -> None:
 
 def test_library() -> None:
     assert list(library()) == ["electron", "gamma", "muon", "pion", "proton"]
-    for name in library():
-        assert gun_settings(name, {}, "samples").kinetic_energy[0] == 50
-    assert gun_settings("proton", {"direction": "beam"}, "samples").direction == "beam"
-
-
-@pytest.mark.parametrize(
-    ("name", "values", "message"),
-    [
-        ("kaon", {}, "there is no particle 'kaon' in the library; there are electron, gamma, muon, pion, proton"),
-        ("muon", {"kinetic_energy": [10, 5]}, "kinetic_energy must be .low, high. with"),
-        ("muon", {"half_size": [1, -1, 1]}, "half_size must not be negative"),
-        ("muon", {"speed": 3}, "unknown key 'speed'"),
-    ],
-)
-def test_mistakes_are_told(name: str, values: dict[str, Any], message: str) -> None:
-    with pytest.raises(UserError, match=message):
-        gun_settings(name, values, "config.yaml: samples.muon")
+    for name, values in library().items():
+        assert GunSettings(**values).kinetic_energy == (50, 400 if name == "proton" else 1000)
