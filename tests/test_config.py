@@ -210,7 +210,7 @@ LARTPC_MISTAKES = [
         "ndlr",
         r"chain.charge: geometry: there is no geometry 'ndlr'; take one of ndlar, module0",
     ),
-    ("chain/charge/field", -0.5, r"chain.charge: field: input should be greater than 0, not -0.5"),
+    ("chain/charge/field", -0.5, r"chain.charge: field: input should be greater than or equal to 0.01, not -0.5"),
     (
         "chain/charge/feild",
         0.5,
@@ -251,20 +251,20 @@ LARTPC_MISTAKES = [
     (
         "views/x",
         _cut("charge", field={"uniform": [-1, 1]}),
-        r"views.x.set: field: input should be greater than 0, not -1",
+        r"views.x.set: field: input should be greater than or equal to 0.01, not -1",
     ),
     # The middles of eight steps are all above zero, but any number in the range is drawn.
     (
         "views/x",
         _cut("charge", lifetime={"uniform": [-10, 5000]}),
-        r"lifetime: input should be greater than 0, not -10",
+        r"lifetime: input should be greater than or equal to 1, not -10",
     ),
     (
         "views/x",
         _cut("charge", field={"uniform": [0.4, 5.1]}),
         r"field: input should be less than or equal to 5, not 5.1",
     ),
-    ("views/x", _cut("charge", field={"choose": [0.5, -0.5]}), r"views.x.set: field: input should be greater than 0"),
+    ("views/x", _cut("charge", field={"choose": [0.5, -0.5]}), r"views.x.set: field: input should be greater than or equal to 0.01"),
     (
         "views/x",
         _cut("charge", density={"uniform": [1, 2]}),
