@@ -264,7 +264,11 @@ LARTPC_MISTAKES = [
         _cut("charge", field={"uniform": [0.4, 5.1]}),
         r"field: input should be less than or equal to 5, not 5.1",
     ),
-    ("views/x", _cut("charge", field={"choose": [0.5, -0.5]}), r"views.x.set: field: input should be greater than or equal to 0.01"),
+    (
+        "views/x",
+        _cut("charge", field={"choose": [0.5, -0.5]}),
+        r"views.x.set: field: input should be greater than or equal to 0.01",
+    ),
     (
         "views/x",
         _cut("charge", density={"uniform": [1, 2]}),
