@@ -502,8 +502,9 @@ def test_settings_of_the_second_lane_go_to_the_stage_that_has_them() -> None:
     settings = {"step": 0.2, "field": 0.45, "delay": -5.0, "gain": {"uniform": [3.9, 4.1]}, "calibration.gain": 3.9}
     values["views"]["mixed"] = {"from": "deposits", "set": settings}
     path = {step.stage: dict(step.settings) for step in plan_views(parse(Config, values, "test"))[-1].path}
-    assert path["deposits"] == {"step": 0.2}
+    assert path["deposits"]["step"] == 0.2
     assert path["charge"] == values["chain"]["charge"] | {"field": 0.45}
     assert path["pixels"] == {"delay": -5.0}
     assert set(path["readout"]) == {"gain"}
-    assert path["voxels"] == {"calibration.gain": 3.9}
+    assert path["voxels"]["calibration.gain"] == 3.9
+    assert not settings.keys() & path["voxels"].keys() - {"calibration.gain"}

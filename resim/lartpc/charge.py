@@ -33,7 +33,7 @@ class ChargeSettings(BaseModel, extra="forbid", frozen=True, allow_inf_nan=False
     temperature: float = Field(87.17, ge=80, le=100, description="temperature of the argon, K")
     density: float = Field(1.38, ge=0.1, le=10, description="its density as recombination takes it, g/cm3")
     lifetime: float = Field(
-        2200.0, ge=1, le=1e9, description="mean time before an electron is caught by an impurity, µs"
+        2200.0, ge=1, description="mean time before an electron is caught by an impurity, µs"
     )
     diffusion_long: float = Field(
         4.0e-6,

@@ -221,9 +221,9 @@ def test_vertices_outside_the_argon(proton: dict[str, Any], tmp_path: Path, writ
     assert done.returncode == 2
     assert not (tmp_path / "out").exists()
     assert done.stderr == (
-        f"resim: {config}: samples.proton: vertices from {low} to {high} cm leave the argon, from [-130.58975, -162.076, "
-        "-131.038] to [130.58975, 162.076, 131.038] in this geometry; change centre and half_size of chain.gun, or of the "
-        "sample's set\n"
+        f"resim: {config}: samples.proton: vertices from {low} to {high} cm leave the argon, "
+        "from [-130.58975, -162.076, -131.038] to [130.58975, 162.076, 131.038] in this geometry; "
+        "change centre and half_size of chain.gun, or of the sample's set\n"
     )
 
 
@@ -252,8 +252,8 @@ def test_a_part_without_an_image_is_told(tmp_path: Path, write_config: Any) -> N
     done = resim("simulate", "--config", write_config(values), "--sample", "proton", "--out", out)
     assert done.returncode == 0
     assert done.stderr == (
-        f"resim: warning: {out}/part-00000000-00000020: none of its 20 events gives an object in nominal; see where they "
-        "start, and the thresholds\n"
+        f"resim: warning: {out}/part-00000000-00000020: none of its 20 events gives an object in nominal; "
+        "see where they start, and the thresholds\n"
     )
 
 
