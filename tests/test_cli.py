@@ -10,8 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
+from resim.errors import UserError
+from resim.read import read
 from tests.conftest import Done, resim, small_config
+from tests.lanes import CASES, LARTPC, LaneCase
 
 RESIM = Path(sys.executable).parent / "resim"
 
@@ -24,17 +28,28 @@ def _simulate(*arguments: Any, **options: str) -> Done:
     return resim(*_simulation(*arguments, **options))
 
 
-@pytest.fixture(scope="module")
-def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Make a data set as the README says."""
-    import yaml
+@pytest.fixture(scope="module", params=CASES, ids=lambda case: case.name)
+def case(request: pytest.FixtureRequest) -> LaneCase:
+    return request.param
 
+
+def _views(case: LaneCase) -> tuple[str, str]:
+    return "--views", ",".join(("nominal", case.after, case.last))
+
+
+def _write(path: Path, values: dict[str, Any]) -> Path:
+    path.write_text(yaml.safe_dump(values, sort_keys=False))
+    return path
+
+
+@pytest.fixture(scope="module")
+def dataset(case: LaneCase, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make a data set as the README says."""
     folder = tmp_path_factory.mktemp("cli")
-    config = folder / "config.yaml"
-    config.write_text(yaml.safe_dump(small_config(), sort_keys=False))
-    made = _simulate(config, folder / "qcd", "--shard-size", 10, "--views", "nominal,rehadronized,redetected")
+    config, sample = _write(folder / "config.yaml", case.config()), case.samples[0]
+    made = _simulate(config, folder / sample, "--shard-size", 10, *_views(case), sample=sample)
     assert made.returncode == 0, made.stderr
-    return folder / "qcd"
+    return folder / sample
 
 
 def _mistake(done: Done, *words: str) -> None:
@@ -47,20 +62,28 @@ def _mistake(done: Done, *words: str) -> None:
         assert word in lines[-1]
 
 
-def test_simulate_is_silent_when_not_on_a_terminal(dataset: Path, write_config: Any) -> None:
-    more = ("--shard-size", "10", "--views", "nominal,rehadronized,redetected")
-    command = [RESIM, *map(str, _simulation(write_config(small_config()), dataset, *more))]
+def test_simulate_is_silent_when_not_on_a_terminal(case: LaneCase, dataset: Path, write_config: Any) -> None:
+    arguments = _simulation(
+        write_config(case.config()), dataset, "--shard-size", 10, *_views(case), sample=case.samples[0]
+    )
+    command = [RESIM, *map(str, arguments)]
     again = subprocess.run(command, capture_output=True, text=True, timeout=250, check=False)
     assert (again.returncode, again.stdout, again.stderr) == (0, "", "")
 
 
-def test_inspect_as_table_and_as_json(dataset: Path) -> None:
+def test_inspect_as_table_and_as_json(case: LaneCase, dataset: Path) -> None:
     table = resim("inspect", dataset)
     assert table.returncode == 0
-    for word in ("rehadronized", "ms/event", "pythia8mc"):
+    for word in (
+        f"lane {case.name}",
+        case.after,
+        "ms/event",
+        *case.redone,
+        {"jets": "pythia8mc"}.get(case.name, "numba"),
+    ):
         assert word in table.stdout
     found = json.loads(resim("inspect", "--json", dataset).stdout)
-    assert set(found["views"]) == {"nominal", "rehadronized", "redetected"}
+    assert set(found["views"]) == {"nominal", case.after, case.last}
 
 
 def test_validate_and_digest(dataset: Path) -> None:
@@ -99,6 +122,63 @@ def test_mistakes_in_arguments(write_config: Any, tmp_path: Path) -> None:
 
 def test_no_such_sample(write_config: Any, tmp_path: Path) -> None:
     _mistake(_simulate(write_config(small_config()), tmp_path, sample="ttbar"), "--sample ttbar", "qcd, hbb")
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "words"),
+    [
+        ("samples/proton/set", {"particle": "kaon"}, ("samples.proton.set: particle", "not 'kaon'")),
+        ("samples/proton/set", {"kinetic_energy": [50, 20000]}, ("kinetic_energy must be [low, high]", "20000.0]")),
+        ("chain/charge/geometry", "ndlr", ("chain.charge: geometry", "no geometry 'ndlr'", "ndlar, module0")),
+        ("views/x", {"from": "charge", "set": {"lifetime": {"uniform": [-10, 5000]}}}, ("lifetime", "not -10")),
+        ("views/x", {"from": "charge", "set": {"treshold": 1}}, ("'treshold'", "did you mean threshold?")),
+        (
+            "views/x",
+            {"from": "readout", "set": {"hold": {"choose": [1, 2]}}},
+            ("'hold' cannot be drawn event by event",),
+        ),
+    ],
+    ids=lambda value: value if isinstance(value, str) and "/" in value else "",
+)
+def test_mistakes_in_the_second_lane_write_nothing(
+    path: str, value: Any, words: tuple[str, ...], write_config: Any, tmp_path: Path
+) -> None:
+    values = LARTPC.config()
+    *parents, last = path.split("/")
+    place = values
+    for word in parents:
+        place = place[word]
+    place[last] = value
+    config = write_config(values)
+    _mistake(_simulate(config, tmp_path / "out", sample="proton"), str(config), *words)
+    _mistake(resim("check", "--config", config), str(config), *words)
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_is_for_jets_alone_is_refused_for_images(tmp_path: Path, write_config: Any) -> None:
+    config, folder, out = write_config(LARTPC.config()), tmp_path / "proton", tmp_path / "out"
+    made = _simulate(config, folder, "--views", "nominal,noise", sample="proton", events="0:10")
+    assert made.returncode == 0, made.stderr
+    for to, more in (("rs3l", ["--vartype", "noise=0"]), ("root", []), ("hepmc3", [])):
+        done = resim("export", folder, "--to", to, "--out", out, *more)
+        _mistake(done, f"--to {to}: is for the lane jets, and this is lartpc; export parquet")
+    _mistake(resim("pool", "--config", config, "--out", out), "the lane 'lartpc' has no pile-up, and needs no pool")
+    where = ("--config", config, "--sample", "proton", "--view", "nominal", "--events", "0:10", "--out", out)
+    for command in ("outgoing", "engine"):
+        _mistake(resim(command, *where), "no engine makes the view 'nominal'")
+    with pytest.raises(UserError, match="is of the lane lartpc, and events are read of jets"):
+        read(folder)
+    assert not out.exists()
+
+
+def test_parquet_brings_back_all_views(dataset: Path, tmp_path: Path) -> None:
+    """What events drew was left out without a word."""
+    file, back = tmp_path / "all.parquet", tmp_path / "back"
+    assert resim("export", dataset, "--to", "parquet", "--out", file).returncode == 0
+    assert resim("import", "parquet", file, "--out", back).returncode == 0
+    digests = [json.loads(resim("digest", "--json", folder).stdout) for folder in (dataset, back)]
+    assert digests[0]["views"] == digests[1]["views"]
+    assert digests[0]["objects"] == digests[1]["objects"]
 
 
 def test_misspelt_pythia_setting_writes_nothing(write_config: Any, tmp_path: Path) -> None:
@@ -143,13 +223,13 @@ def test_flipped_bit_is_named(copy: Path) -> None:
     assert "views/nominal/constituents" in done.stderr
 
 
-def test_truncated_part_is_named(copy: Path) -> None:
-    shard = _shard(copy, "redetected")
+def test_truncated_part_is_named(case: LaneCase, copy: Path) -> None:
+    shard = _shard(copy, case.last)
     os.truncate(shard, shard.stat().st_size // 2)
     done = resim("validate", copy)
     _mistake(done)
-    assert "views/redetected/constituents" in done.stderr
-    _mistake(resim("digest", copy), "views/redetected/constituents")
+    assert f"views/{case.last}/constituents" in done.stderr
+    _mistake(resim("digest", copy), f"views/{case.last}/constituents")
 
 
 def test_another_format_version(copy: Path) -> None:
@@ -163,21 +243,24 @@ def test_no_data_set(tmp_path: Path) -> None:
         _mistake(resim(command, tmp_path), str(tmp_path))
 
 
-def test_other_sample_or_version_in_the_folder_is_not_replaced(copy: Path, write_config: Any) -> None:
-    before = resim("digest", copy).stdout
-    _mistake(_simulate(write_config(small_config()), copy, "--shard-size", 10, sample="hbb"), "holds the sample 'qcd'")
+def test_other_sample_or_version_in_the_folder_is_not_replaced(case: LaneCase, copy: Path, write_config: Any) -> None:
+    before, (first, second) = resim("digest", copy).stdout, case.samples
+    config = write_config(case.config())
+    _mistake(_simulate(config, copy, "--shard-size", 10, sample=second), f"holds the sample {first!r}")
     assert resim("digest", copy).stdout == before
     file = copy / "part-00000000-00000010/digest.json"
     file.write_text(file.read_text().replace('"version": 1', '"version": 99').replace('"version":1', '"version":99'))
-    _mistake(_simulate(write_config(small_config()), copy, "--shard-size", 10), "99")
+    _mistake(_simulate(config, copy, "--shard-size", 10, sample=first), "99")
     assert "99" in file.read_text()
 
 
-def test_more_events_join_those_that_are_there(copy: Path, write_config: Any) -> None:
-    views = ("--views", "nominal,rehadronized,redetected")
-    done = _simulate(write_config(small_config()), copy, "--shard-size", 10, *views, events="20:30")
+def test_more_events_join_those_that_are_there(case: LaneCase, dataset: Path, copy: Path, write_config: Any) -> None:
+    config, sample = write_config(case.config()), case.samples[0]
+    done = _simulate(config, copy, "--shard-size", 10, *_views(case), events="20:30", sample=sample)
     assert done.returncode == 0, done.stderr
     assert json.loads(resim("inspect", "--json", copy).stdout)["events"] == 30
+    for part in dataset.glob("part-*"):
+        assert (copy / part.name / "digest.json").read_bytes() == (part / "digest.json").read_bytes()
 
 
 def test_a_picture_that_cannot_be_written(dataset: Path, tmp_path: Path) -> None:
@@ -189,11 +272,12 @@ def test_no_such_object(dataset: Path, tmp_path: Path) -> None:
     _mistake(resim("show", dataset, "--object", 0, "--out", tmp_path / "x.bmp"), "must end in .png")
 
 
-def test_kill_at_any_moment_then_the_same_command(dataset: Path, write_config: Any, tmp_path: Path) -> None:
+def test_kill_at_any_moment_then_the_same_command(
+    case: LaneCase, dataset: Path, write_config: Any, tmp_path: Path
+) -> None:
     """Killed with SIGKILL after several times; what is left is whole parts only, and the digest comes out the same."""
-    config, out = write_config(small_config()), tmp_path / "qcd"
-    arguments = ["simulate", "--config", config, "--sample", "qcd", "--events", "0:20", "--shard-size", "10"]
-    arguments += ["--views", "nominal,rehadronized,redetected", "--out", out]
+    config, out = write_config(case.config()), tmp_path / "data"
+    arguments = _simulation(config, out, "--shard-size", 10, *_views(case), sample=case.samples[0])
     for delay in (1.5, 2.5, 3.5):
         process = subprocess.Popen([str(RESIM), *map(str, arguments)])
         time.sleep(delay)
@@ -206,18 +290,25 @@ def test_kill_at_any_moment_then_the_same_command(dataset: Path, write_config: A
     assert not list(out.glob(".part-*"))
 
 
+def test_another_process_makes_the_same_bits(case: LaneCase, dataset: Path, write_config: Any, tmp_path: Path) -> None:
+    config, out = write_config(case.config()), tmp_path / "data"
+    arguments = _simulation(config, out, "--shard-size", 20, *_views(case), sample=case.samples[0])
+    subprocess.run([str(RESIM), *map(str, arguments)], check=True, timeout=250)
+    assert resim("digest", out).stdout == resim("digest", dataset).stdout
+
+
 def _mount(folder: Path, size: str) -> bool:
     command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
     return os.geteuid() == 0 and subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
-def test_full_disk(write_config: Any, tmp_path: Path) -> None:
-    config, small = write_config(small_config()), tmp_path / "small"
+def test_full_disk(case: LaneCase, write_config: Any, tmp_path: Path) -> None:
+    config, small = write_config(case.config()), tmp_path / "small"
     small.mkdir()
     if not _mount(small, "64k"):
         pytest.skip("a small file system can only be mounted by root")
     try:
-        done = _simulate(config, small / "qcd", "--views", "nominal,redetected")
+        done = _simulate(config, small / "qcd", "--views", f"nominal,{case.last}", sample=case.samples[0])
         _mistake(done, str(small / "qcd"), "no space left", "Free space or choose another folder")
         assert not list((small / "qcd").glob("*"))
     finally:
@@ -236,6 +327,22 @@ def test_chain_is_told(write_config: Any) -> None:
     line = next(line for line in done.stdout.splitlines() if line.startswith("drawn "))
     assert "fsr_mur_2 up to pileup" in line
     assert "ecal.scale = uniform of 4 values, 0.8 to 1.2" in line
+
+
+def test_chain_of_the_second_lane_is_told(write_config: Any) -> None:
+    done = resim("chain", "--config", write_config(LARTPC.config()), "--sample", "proton")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("proton: gun > deposits > charge > pixels > readout > voxels\n")
+    assert "├─ deposits [nominal]\n" in done.stdout
+    assert "└─ deposits > charge > pixels > readout > voxels [redeposited]: redeposited\n" in done.stdout
+    line = next(line for line in done.stdout.splitlines() if line.startswith("thrown "))
+    assert "nominal up to deposits" in line
+    assert "field = uniform of values, 0.45 to 0.55" in line
+
+
+def test_processes_of_a_lane_are_listed() -> None:
+    assert "kinetic_energy=[50, 400]" in resim("processes", "--lane", "lartpc").stdout
+    assert "kinetic_energy" not in resim("processes").stdout
 
 
 def test_a_pool_of_pile_up_is_made_once_and_wanted_where_there_is_some(write_config: Any, tmp_path: Path) -> None:

@@ -85,7 +85,7 @@ def test_views_share_their_first_stage_and_differ_downstream(case: LaneCase, ref
         assert (nominal.columns[both] != reference.view(name).columns[both]).any(axis=1).mean() > 0.9
 
 
-@pytest.mark.parametrize("case", [JETS], ids=["jets"], scope="module")
+@pytest.mark.parametrize("case", [JETS], ids=["jets"], scope="module", indirect=True)
 def test_a_jet_lies_near_its_hard_parton_and_carries_its_momentum(case: LaneCase, reference: Part) -> None:
     objects = reference.objects()
     for name in case.cheap:

@@ -18,7 +18,7 @@ from resim.chain import NOMINAL
 from resim.errors import UserError
 from resim.interop.exchange import Head, Progress, chosen_views, only_jets, whole_dataset, whole_file, write_back
 from resim.ragged import offsets_of, select_rows
-from resim.store import Dataset, ObjectTable, Part, ViewTable
+from resim.store import Dataset, Extra, ObjectTable, Part, ViewTable
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -30,6 +30,7 @@ _HEAD = "resim"
 def export_parquet(dataset: Dataset, out: Path, views: Sequence[str] | None = None, progress: Progress = iter) -> None:
     """Write one row an object: its columns, and a record for each view (null where absent) with `constituents`.
 
+    What events drew for a view stands beside it, a column a setting, `VIEW.drawn.SETTING`; so do `VIEW.weights.NAME`.
     A part becomes a row group. The round trip is exact but for the checkpoints, which are not written.
 
     Raises
@@ -60,6 +61,10 @@ def _rows(part: Part, views: Sequence[str]) -> ak.Array:
         features = {c.name: table.constituents[:, j] for j, c in enumerate(view.constituent_columns)}
         record["constituents"] = _jagged(table.offsets, features)
         fields[name] = ak.mask(ak.zip(record, depth_limit=1), table.present)
+        for kind, extra in table.extras.items():
+            fields |= {
+                f"{name}.{kind}.{c.name}": np.ascontiguousarray(extra.values[:, j]) for j, c in enumerate(extra.columns)
+            }
     return ak.zip(fields, depth_limit=1)
 
 
@@ -94,10 +99,11 @@ def import_parquet(path: Path, out: Path, progress: Progress = iter) -> None:
 def _tables(rows: ak.Array, head: Head) -> tuple[ObjectTable, dict[str, ViewTable]]:
     """Undo `_rows`."""
     columns = {column.name: ak.to_numpy(rows[column.name], allow_missing=False) for column in head.objects}
-    return ObjectTable(columns, head.objects), {name: _view(rows[name], name, head) for name in head.views}
+    return ObjectTable(columns, head.objects), {name: _view(rows, name, head) for name in head.views}
 
 
-def _view(records: ak.Array, name: str, head: Head) -> ViewTable:
+def _view(rows: ak.Array, name: str, head: Head) -> ViewTable:
+    records = rows[name]
     present = ~ak.to_numpy(ak.is_none(records))
     there = ak.drop_none(records)
     columns = np.full((len(present), len(head.schema.view_columns)), np.nan, dtype=np.float32)
@@ -107,7 +113,11 @@ def _view(records: ak.Array, name: str, head: Head) -> ViewTable:
     counts[present] = ak.to_numpy(ak.num(there["constituents"]))
     flat = ak.flatten(there["constituents"])
     constituents = np.stack([ak.to_numpy(flat[column.name]) for column in head.schema.constituent_columns], axis=1)
-    return ViewTable(present, columns, offsets_of(counts), constituents, head.views[name])
+    extras = {
+        kind: Extra(np.stack([ak.to_numpy(rows[f"{name}.{kind}.{c.name}"]) for c in described], axis=1), described)
+        for kind, described in head.extras.get(name, {}).items()
+    }
+    return ViewTable(present, columns, offsets_of(counts), constituents, head.views[name], extras)
 
 
 def _head_of(text: str | bytes | None, path: Path) -> Head:
@@ -154,7 +164,7 @@ def export_root(
 
     Beside the branches of JetClass (`part_px` ... `jet_pt` ... `label_QCD` ...) stand ours: all object columns, columns
     of the view as `jet_NAME`, all features as `part_NAME`, so that nothing of the view is lost. What JetClass has and
-    we have not: `part_d0err`, `part_dzerr`, `jet_tau1` to `jet_tau4`.
+    we have not: `part_d0err`, `part_dzerr`, `jet_tau1` to `jet_tau4`. What events drew (`drawn`) is not written.
 
     Parameters
     ----------

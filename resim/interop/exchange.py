@@ -5,7 +5,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,8 @@ class Head:
     """View -> its attributes, in the order of the data set."""
     parts: tuple[dict[str, Any], ...]
     """Attributes of the parts, in the order of their events."""
+    extras: dict[str, dict[str, tuple[Column, ...]]] = field(default_factory=dict)
+    """View -> kind -> columns, of views that have some; files of before tell of none."""
 
     @classmethod
     def of(cls, dataset: Dataset, views: Sequence[str]) -> "Head":
@@ -42,6 +44,7 @@ class Head:
             Schema(view.view_columns, view.constituent_columns),
             {name: first.view(name).attributes for name in views},
             tuple(_attributes(part, views) for part in dataset.parts),
+            {name: {k: extra.columns for k, extra in first.view(name).extras.items()} for name in views},
         )
 
     def to_json(self) -> str:
@@ -74,7 +77,11 @@ class Head:
                 raise UserError(f"{where}: is {found[0]} version {found[1]}, and this program reads {expected}")
             schema = Schema(*(_columns(content["schema"][key]) for key in ("view_columns", "constituent_columns")))
             parts = tuple(content["common"] | part for part in content["parts"])
-            return cls(_columns(content["objects"]), schema, content["views"], parts)
+            extras = {
+                view: {kind: _columns(columns) for kind, columns in kinds.items()}
+                for view, kinds in content.get("extras", {}).items()
+            }
+            return cls(_columns(content["objects"]), schema, content["views"], parts, extras)
         except (LookupError, TypeError, ValueError) as error:
             raise UserError(f"{where}: what describes the data set is damaged ({error!r}); export it again") from error
 

@@ -1,4 +1,6 @@
-"""The workflow, run by Snakemake on a small config: what `make demo` gives, and what happens when things change."""
+"""The workflow, run by Snakemake on a small config of each lane: what `make demo` and `make demo-lartpc` give, and what
+happens when things change.
+"""
 
 import contextlib
 import json
@@ -15,7 +17,8 @@ import pytest
 import yaml
 
 from resim.store import open_dataset, validate
-from tests.conftest import ROOT, small_config
+from tests.conftest import ROOT
+from tests.lanes import CASES, JETS, LARTPC, LaneCase
 
 pytest.importorskip("torch")
 BIN = Path(sys.executable).parent
@@ -42,15 +45,26 @@ def resim(*arguments: object) -> str:
     return subprocess.run(command, capture_output=True, text=True, timeout=280, check=True).stdout.strip()
 
 
-def _config(**changes: Any) -> dict[str, Any]:
-    values = small_config(**changes)
-    for name in ("fsr_mur_2", "fsr_mur_half", "vincia"):
-        del values["views"][name]
+@pytest.fixture(scope="module", params=CASES, ids=lambda case: case.name)
+def case(request: pytest.FixtureRequest) -> LaneCase:
+    return request.param
+
+
+# Jobs take seconds each: what is the same for both lanes is tried on one; test_simulate.py and test_cli.py hold it for
+# both without a workflow.
+of_jets = pytest.mark.parametrize("case", [JETS], ids=["jets"], scope="module", indirect=True)
+ENCODERS = {"jets": {"width": 16, "layers": 1, "heads": 2}, "lartpc": {"kind": "convnext", "constituents": 64}}
+
+
+def _config(case: LaneCase, **changes: Any) -> dict[str, Any]:
+    values = case.config(**changes)
+    values["views"] = case.only(*case.cheap)
     values["training"] = {
         "seeds": 1,
+        "tasks": {"main": {"classes": list(case.samples)}},
         "methods": {"both": {}, "supervised": {}},
-        "views": ["nominal", "shower_seed", "rehadronized", "redetected"],
-        "encoder": {"width": 16, "layers": 1, "heads": 2},
+        "views": list(case.cheap),
+        "encoder": ENCODERS[case.name],
         "pretrain": {"epochs": 2, "batch": 16},
         "supervised": {"steps": 4},
     }
@@ -65,10 +79,10 @@ def _write(folder: Path, values: dict[str, Any]) -> Path:
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def finished(case: LaneCase, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Run everything once, on four cores."""
     folder = tmp_path_factory.mktemp("workflow")
-    _write(folder, _config())
+    _write(folder, _config(case))
     done = snakemake(folder, "--cores", "4", "--scheduler", "greedy")
     logs = "\n".join(log.read_text()[-2000:] for log in (folder / "results/logs").rglob("*.log") if log.stat().st_size)
     assert done.returncode == 0, done.stderr[-3000:] + logs
@@ -81,8 +95,13 @@ def folder(finished: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(finished, tmp_path / "run", copy_function=shutil.copy2))
 
 
+def _data(folder: Path) -> list[Path]:
+    return sorted(path.parent for path in (folder / "results/data").glob("*/manifest.json"))
+
+
 def _digests(folder: Path) -> list[str]:
-    return [resim("digest", folder / "results/data" / sample) for sample in ("qcd", "hbb")]
+    assert len(_data(folder)) == 2
+    return [resim("digest", path) for path in _data(folder)]
 
 
 def _jobs(done: Done) -> dict[str, int]:
@@ -95,21 +114,23 @@ def _jobs(done: Done) -> dict[str, int]:
     return counts
 
 
-def test_everything_is_there(finished: Path) -> None:
+def test_everything_is_there(case: LaneCase, finished: Path) -> None:
     comparison = json.loads((finished / "results/comparison.json").read_text())
     assert set(comparison["methods"]) == {"both", "supervised"}
     compared = ("roc", "robustness", "label_efficiency", "shift", "robustness_cost", "cost_by_stage", "training_curves")
-    for name in (*compared, "object-qcd", "object-hbb"):
+    for name in (*compared, *(f"object-{sample}" for sample in case.samples)):
         assert (finished / f"results/plots/{name}.png").read_bytes().startswith(b"\x89PNG")
-    for sample in ("qcd", "hbb"):
-        assert validate(finished / "results/data" / sample) == []
+    assert {row["view"] for row in comparison["benefits"]} == set(case.cheap)
+    for folder in _data(finished):
+        assert validate(folder) == []
 
 
-def test_the_report_is_self_contained(folder: Path) -> None:
+def test_the_report_is_self_contained(case: LaneCase, folder: Path) -> None:
     done = snakemake(folder, "--report", "results/report.html")
     assert done.returncode == 0, done.stderr
     page = (folder / "results/report.html").read_text()
     assert "robustness_cost.png" in page
+    assert {"jets": "One jet in all its views", "lartpc": "One image in all its views"}[case.name] in page
     assert '<script src="http' not in page
 
 
@@ -119,26 +140,29 @@ def test_a_second_run_does_nothing(finished: Path) -> None:
     assert _jobs(done) == {}
 
 
-def test_a_method_that_is_added_or_changed_trains_no_other(folder: Path) -> None:
-    values = _config()
+def test_a_method_that_is_added_or_changed_trains_no_other(case: LaneCase, folder: Path) -> None:
+    values = _config(case)
     values["training"]["methods"] |= {"generic": {}, "supervised": {"supervised": {"steps": 5}}}
     _write(folder, values)
     jobs = _jobs(snakemake(folder, "--dry-run"))
     assert jobs == {"pretrain": 1, "supervised": 1, "evaluate": 2, "embedding": 1, "compare": 1, "all": 1}
 
 
-def test_digest_does_not_depend_on_cores_and_part_size(finished: Path, tmp_path: Path) -> None:
-    _write(tmp_path, _config(events_per_part=40))
+@of_jets
+def test_digest_does_not_depend_on_cores_and_part_size(case: LaneCase, finished: Path, tmp_path: Path) -> None:
+    _write(tmp_path, _config(case, events_per_part=40))
     done = snakemake(tmp_path, *SIMULATED, "--cores", "1")
     assert done.returncode == 0, done.stderr[-3000:]
-    assert len(open_dataset(tmp_path / "results/data/qcd").parts) == 1
-    assert len(open_dataset(finished / "results/data/qcd").parts) == 2
+    sample = case.samples[0]
+    assert len(open_dataset(tmp_path / "results/data" / sample).parts) == 1
+    assert len(open_dataset(finished / "results/data" / sample).parts) == 2
     assert _digests(tmp_path) == _digests(finished)
 
 
-def test_a_deleted_part_is_made_again_the_same(finished: Path, folder: Path) -> None:
+@of_jets
+def test_a_deleted_part_is_made_again_the_same(case: LaneCase, finished: Path, folder: Path) -> None:
     before = _digests(finished)
-    shutil.rmtree(folder / "results/data/qcd/part-00000020-00000040")
+    shutil.rmtree(folder / "results/data" / case.samples[0] / "part-00000020-00000040")
     assert _jobs(snakemake(folder, *SIMULATED, "--dry-run"))["simulate"] == 1
     assert snakemake(folder, *SIMULATED, "--cores", "2").returncode == 0
     assert _digests(folder) == before
@@ -149,38 +173,55 @@ def _inodes(folder: Path, view: str) -> set[int]:
     return {file.stat().st_ino for view in views for file in view.rglob("*") if file.is_file()}
 
 
-def test_a_changed_view_is_made_again_and_the_others_are_left_alone(folder: Path) -> None:
-    names = ("nominal", "shower_seed", "rehadronized", "redetected")
-    before = {name: _inodes(folder, name) for name in names}
-    values = _config()
-    values["views"]["redetected"] = {"from": "detector", "set": {"magnetic_field": 2.0}}
+@of_jets
+def test_a_changed_view_is_made_again_and_the_others_are_left_alone(case: LaneCase, folder: Path) -> None:
+    before = {name: _inodes(folder, name) for name in case.cheap}
+    values = _config(case)
+    values["views"][case.last] = {"from": case.cut, "set": case.change}
     _write(folder, values)
     assert snakemake(folder, *SIMULATED, "--cores", "2").returncode == 0
-    after = {name: _inodes(folder, name) for name in names}
-    assert [name for name in names if after[name] != before[name]] == ["redetected"]
-    assert not after["redetected"] & before["redetected"]
-    assert all(validate(folder / "results/data" / sample) == [] for sample in ("qcd", "hbb"))
+    after = {name: _inodes(folder, name) for name in case.cheap}
+    assert [name for name in case.cheap if after[name] != before[name]] == [case.last]
+    assert not after[case.last] & before[case.last]
+    assert all(validate(path) == [] for path in _data(folder))
 
 
-def test_more_events_make_only_the_new_parts(folder: Path) -> None:
-    values = _config()
-    values["samples"]["qcd"]["events"] = 60
+def test_more_events_make_only_the_new_parts(case: LaneCase, folder: Path) -> None:
+    values = _config(case)
+    values["samples"][case.samples[0]]["events"] = 60
     _write(folder, values)
     assert _jobs(snakemake(folder, *SIMULATED, "--dry-run"))["simulate"] == 1
 
 
-def test_a_mistake_in_the_config_is_told_before_anything_runs(tmp_path: Path) -> None:
-    values = _config()
-    values["views"]["odd"] = {"from": "shower", "set": {"TimeShower:renormMultFak": 1}}
+MISTAKES = [
+    (
+        JETS,
+        {"from": "shower", "set": {"TimeShower:renormMultFak": 1}},
+        "views.odd.set: Pythia refuses 'TimeShower:renormMultFak = 1'; did you mean",
+    ),
+    (
+        LARTPC,
+        {"from": "charge", "set": {"feild": 0.4}},
+        "views.odd.set: unknown key 'feild'; allowed here: geometry, fie",
+    ),
+]
+
+
+@pytest.mark.parametrize(("case", "view", "message"), MISTAKES, ids=["jets", "lartpc"])
+def test_a_mistake_in_the_config_is_told_before_anything_runs(
+    case: LaneCase, view: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    values = _config(case)
+    values["views"]["odd"] = view
     _write(tmp_path, values)
     done = snakemake(tmp_path, "--cores", "1")
     assert done.returncode == 1
-    assert "views.odd.set: Pythia refuses 'TimeShower:renormMultFak = 1'; did you mean" in done.stdout + done.stderr
+    assert message in done.stdout + done.stderr
     assert not (tmp_path / "results").exists()
 
 
 def test_a_mistake_in_the_training_section_too(tmp_path: Path) -> None:
-    values = _config()
+    values = _config(JETS)
     values["training"]["epoch"] = 3
     _write(tmp_path, values)
     done = snakemake(tmp_path, "--cores", "1")
@@ -188,10 +229,21 @@ def test_a_mistake_in_the_training_section_too(tmp_path: Path) -> None:
     assert not (tmp_path / "results").exists()
 
 
-@pytest.mark.parametrize("victims", [["resim"], ["snakemake", "resim"]], ids=["a job", "everything"])
-def test_killed_then_the_same_command(victims: list[str], finished: Path, tmp_path: Path) -> None:
-    """SIGKILL while parts are being made; then the same command (after the unlock that Snakemake asks for)."""
-    _write(tmp_path, _config())
+def test_killed_then_the_same_command(case: LaneCase, finished: Path, tmp_path: Path) -> None:
+    _kill_and_go_on(["snakemake", "resim"], case, finished, tmp_path)
+
+
+@of_jets
+def test_a_killed_job_then_the_same_command(case: LaneCase, finished: Path, tmp_path: Path) -> None:
+    _kill_and_go_on(["resim"], case, finished, tmp_path)
+
+
+def _kill_and_go_on(victims: list[str], case: LaneCase, finished: Path, tmp_path: Path) -> None:
+    """SIGKILL while parts are being made; then the same command (after the unlock that Snakemake asks for).
+
+    On other cores and in parts of another size than what it must be equal to.
+    """
+    _write(tmp_path, _config(case, events_per_part=40))
     process = subprocess.Popen(
         _command(tmp_path, *SIMULATED, "--cores", "2"), env=_environment(), start_new_session=True,
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
@@ -205,7 +257,7 @@ def test_killed_then_the_same_command(victims: list[str], finished: Path, tmp_pa
     snakemake(tmp_path, "--unlock")
     assert snakemake(tmp_path, *SIMULATED, "--cores", "2").returncode == 0
     assert _digests(tmp_path) == _digests(finished)
-    assert all(validate(tmp_path / "results/data" / sample) == [] for sample in ("qcd", "hbb"))
+    assert all(validate(path) == [] for path in _data(tmp_path))
 
 
 def _kill_jobs(session: int) -> int:
@@ -233,7 +285,7 @@ def _wait_for_a_job(process: subprocess.Popen[bytes], folder: Path) -> None:
 
 
 def test_the_slurm_profile_lists_the_jobs_with_their_resources(tmp_path: Path) -> None:
-    _write(tmp_path, _config())
+    _write(tmp_path, _config(JETS))
     done = snakemake(tmp_path, "--dry-run", "--profile", str(ROOT / "workflow/profiles/slurm"))
     told = done.stdout + done.stderr
     assert "Simulating qcd, events 0:20, in all views (1 thread, 1500 MB, 60 min)" in told

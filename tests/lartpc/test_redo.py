@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 
 from resim.chain import drawn_values, tree
 from resim.config import Config
@@ -15,6 +16,7 @@ from resim.plan import choose_views
 from resim.simulate import Simulation, simulate_part, states_before
 from resim.store import Part, validate_part
 from resim.typed import parse
+from tests.conftest import ROOT
 from tests.lanes import LARTPC
 
 THROWS = {"field": (0.45, 0.55), "lifetime": (500.0, 5000.0), "diffusion_trans": (4.0e-6, 14.0e-6)}
@@ -136,10 +138,6 @@ def test_replicas_of_a_throw_draw_other_values(tmp_path: Path) -> None:
 
 def test_the_17_points_are_those_of_the_paper() -> None:
     """Nominal, and steps of the ranges about 0.5, 2200, 8.8: arXiv:2502.07724; three times down stops above zero."""
-    import yaml
-
-    from tests.conftest import ROOT
-
     config = parse(Config, yaml.safe_load((ROOT / "workflow/config/lartpc.yaml").read_text()), "lartpc.yaml")
     centre = {"field": 0.5, "lifetime": 2200.0, "diffusion_trans": 8.8e-6}
     low, high = ({name: ends[i] for name, ends in THROWS.items()} for i in (0, 1))
@@ -172,6 +170,21 @@ def test_a_view_of_every_stage_runs_nothing_above_its_cut(tmp_path: Path) -> Non
     expected |= {(stage, view) for stage in behind for view in ("nominal", "redeposited", "thrown", "all_max")}
     expected |= {("readout", "noise"), ("voxels", "noise")}
     assert {run for run in runs if run[1] != "start"} == expected
+
+
+def test_every_view_of_the_documentation_runs_and_ends_elsewhere(tmp_path: Path) -> None:
+    text = (ROOT / "docs/interventions.md").read_text().split("## The second lane")[1]
+    views = yaml.safe_load(text.split("```yaml")[1].split("```")[0])["views"]
+    simulation = _simulation(views=views)
+    part = _make(tmp_path, simulation)
+    assert validate_part(part.path) == []
+    assert {view.cut for view in simulation.all_views} == {None, *simulation.lane.stages[1:]}
+    nominal = part.view("nominal")
+    for name in part.views[1:]:
+        view = part.view(name)
+        both = nominal.present & view.present
+        assert both.sum() > 3
+        assert (view.columns[both] != nominal.columns[both]).any()
 
 
 def test_images_are_sorted_and_complete(part: Part) -> None:

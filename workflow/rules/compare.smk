@@ -86,7 +86,7 @@ rule picture:
             "results/plots/object-{sample}.png",
             caption="../report/object.rst",
             category="Views",
-            labels={"what": "one jet of {sample} in all its views"},
+            labels={"what": "one object of {sample} in all its views"},
         ),
     log:
         "results/logs/picture/{sample}.log",
@@ -101,6 +101,6 @@ rule picture:
     params:
         folder=subpath(input[0], parent=True),
     message:
-        "Drawing one jet of {wildcards.sample} in all its views ({threads} thread, {resources.mem_mb} MB, {resources.runtime} min)"
+        "Drawing one object of {wildcards.sample} in all its views ({threads} thread, {resources.mem_mb} MB, {resources.runtime} min)"
     shell:
         "resim show {params.folder} --out {output} > {log} 2>&1"
