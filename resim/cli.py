@@ -260,24 +260,40 @@ def export(
 @app.command("import")
 def import_(
     format_: Annotated[
-        Literal["rs3l", "parquet", "root"], typer.Argument(metavar="FORMAT", help="rs3l, parquet, root")
+        Literal["rs3l", "images", "cubes", "parquet", "root"],
+        typer.Argument(metavar="FORMAT", help="rs3l, images, cubes, parquet, root; docs/exchange.md describes them."),
     ],
-    files: Annotated[list[Path], typer.Argument(help="Files: of rs3l any number, of root one a view, of parquet one.")],
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Files: of rs3l any number, of root one a view, of parquet one; images, cubes: or folders."
+        ),
+    ],
     out: Annotated[Path, typer.Option(help="Folder of the data set; new, or empty.")],
-    sample: Annotated[str | None, typer.Option(help="rs3l: name of the sample.")] = None,
+    sample: Annotated[str | None, typer.Option(help="Published files: name of the sample.")] = None,
     swap_leptons: Annotated[bool, typer.Option(help="rs3l: exchange columns 11 and 12.")] = False,
     vartypes: Annotated[
         str | None, typer.Option(metavar="CODE=NAME,...", help="rs3l: views of the codes, where others are meant.")
     ] = None,
     truth_label: Annotated[int | None, typer.Option(help="rs3l: take the pairs with this label only.")] = None,
-    block_size: Annotated[int, typer.Option(min=1, help="rs3l, published files: events a block.")] = 100,
+    particle: Annotated[str | None, typer.Option(help="images, cubes: take this class only, as electron.")] = None,
+    views: Annotated[
+        str | None, typer.Option(metavar="NAME=NAME,...", help="images: views by other names: throw_15=nominal.")
+    ] = None,
+    crosstalk: Annotated[
+        str | None,
+        typer.Option(
+            metavar="[NAME=]SHARE,...",
+            help="cubes: views with this share of the crosstalk hits; 0.05 is crosstalk_5. [default: nominal=1]",
+        ),
+    ] = None,
+    block_size: Annotated[int, typer.Option(min=1, help="Published files: events a block.")] = 100,
     events_per_part: Annotated[int, typer.Option(min=1, help="Likewise: events a part, whole blocks.")] = 5000,
     seed: Annotated[int, typer.Option(help="Likewise: root of the numbers that tell an event's split.")] = 20260101,
     splits: Annotated[str, typer.Option(help="Likewise: shares of train, validation, test.")] = "0.5,0.1,0.4",
 ) -> None:
     """Make a data set of files in a format of others."""
     from resim.interop.columnar import import_parquet, import_root
-    from resim.interop.rs3l import ImportSettings, examine, import_rs3l
 
     bar = partial(tqdm, desc="reading", unit="part", disable=None)
     if format_ == "parquet":
@@ -288,13 +304,28 @@ def import_(
         return import_root(files, out, bar)
     if sample is None:
         raise UserError("--sample is missing: the layout has no name for the sample; give one")
-    words = _assigned("--vartypes", vartypes.split(",") if vartypes else [])
-    names = {_number("--vartypes", code): name for code, name in words}
-    shares = _shares(splits)
-    settings = ImportSettings(sample, swap_leptons, names, truth_label, block_size, events_per_part, seed, shares)
+    numbering = {"block_size": block_size, "events_per_part": events_per_part, "seed": seed, "splits": _shares(splits)}
+    if format_ == "rs3l":
+        return _import_rs3l(
+            files, out, sample, vartypes, bar, **numbering, swap_leptons=swap_leptons, truth_label=truth_label
+        )
+    from resim.interop.exchange import Numbering
+    from resim.interop.sparse import import_sparse, open_layout
+
+    names, shares = dict(_assigned("--views", _words(views))), _crosstalk(crosstalk)
+    return import_sparse(open_layout(format_, files, particle, names, shares), out, Numbering(sample, **numbering), bar)
+
+
+def _import_rs3l(
+    files: list[Path], out: Path, sample: str, vartypes: str | None, bar: Callable[..., Any], **options: Any
+) -> None:
+    """Say what the files seem to hold, and import them."""
+    from resim.interop.rs3l import ImportSettings, examine, import_rs3l
+
+    names = {_number("--vartypes", code): name for code, name in _assigned("--vartypes", _words(vartypes))}
     for line in examine(files):
         print(line)
-    return import_rs3l(files, out, settings, bar)
+    import_rs3l(files, out, ImportSettings(sample, vartypes=names, **options), bar)
 
 
 @app.command()
@@ -406,6 +437,30 @@ def _assigned(option: str, words: list[str]) -> list[tuple[str, str]]:
         if sum(first == other for other, _, _ in pairs) > 1:
             raise UserError(f"{option}: {first!r} is given more than once; give it once")
     return [(first, second) for first, _, second in pairs]
+
+
+def _words(text: str | None) -> list[str]:
+    return text.split(",") if text else []
+
+
+def _crosstalk(text: str | None) -> dict[str, float]:
+    """Read shares of crosstalk; one without a name is called by its percentage."""
+    named = [word if "=" in word else f"{_percentage(word)}={word}" for word in _words(text)]
+    return {name: _share(word) for name, word in _assigned("--crosstalk", named)}
+
+
+def _percentage(word: str) -> str:
+    return f"crosstalk_{100 * _share(word):g}".replace(".", "_")
+
+
+def _share(word: str) -> float:
+    try:
+        share = float(word)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share <= 1:
+        raise UserError(f"--crosstalk: {word!r} is not a share, and one is from 0 to 1")
+    return share
 
 
 def _number(option: str, word: str) -> int:

@@ -140,22 +140,54 @@ def filled(template: str, values: Mapping[str, str]) -> str:
 
 
 class Source(_Model):
-    """A data set that exists, in place of a simulation: one of ours, or files of the published RS3L layout."""
+    """A data set that exists, in place of a simulation: one of ours, or published files, which are imported."""
 
     store: str | None = Field(None, description="folder of a data set of ours; its parts are read where they lie")
     rs3l: tuple[str, ...] | None = Field(None, min_length=1, description="HDF5 files of the RS3L layout, imported")
+    images: tuple[str, ...] | None = Field(
+        None, min_length=1, description="images (.npz) as of contrastive-neutrino, or folders of them, imported"
+    )
+    cubes: tuple[str, ...] | None = Field(
+        None, min_length=1, description="events (.pt) of the segmented-cube set, or folders of them, imported"
+    )
     truth_label: Literal[0, 1] | None = Field(None, description="rs3l: take the pairs with this label only")
     swap_leptons: bool = Field(False, description="rs3l: exchange columns 11 and 12")
     vartypes: dict[int, Name] = Field(default_factory=dict, description="rs3l: views of the codes, if others are meant")
+    particle: Name | None = Field(None, description="images, cubes: take this class only, as electron")
+    views: dict[Name, Name] = Field(default_factory=dict, description="images: views by other names: throw_15: nominal")
+    crosstalk: dict[Name, Annotated[float, Field(ge=0, le=1)]] = Field(
+        default_factory=dict, description="cubes: view -> share of crosstalk hits that it has; nominal has all"
+    )
 
     @model_validator(mode="after")
     def _one_of_them(self) -> "Source":
-        if (self.store is None) == (self.rs3l is None):
-            raise ValueError("give one of store and rs3l")
-        idle = sorted(self.model_fields_set - {"store"})
-        if self.store is not None and idle:
-            raise ValueError(f"{idle[0]} acts on rs3l, and this is a store; remove the line")
+        given = [kind for kind in SOURCES if getattr(self, kind) is not None]
+        if len(given) != 1:
+            raise ValueError(f"give one of {', '.join(SOURCES)}, not {' and '.join(given) or 'none'}")
+        idle = sorted(self.model_fields_set - {given[0], *SOURCES[given[0]]} - SOURCES.keys())
+        if idle:
+            acts = " and ".join(kind for kind, options in SOURCES.items() if idle[0] in options)
+            raise ValueError(f"{idle[0]} acts on {acts}, and {given[0]} is given; remove the line")
         return self
+
+    @property
+    def kind(self) -> str:
+        """What it is: one of `SOURCES`."""
+        return next(kind for kind in SOURCES if getattr(self, kind) is not None)
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Published files and folders; of a store none."""
+        return () if self.kind == "store" else getattr(self, self.kind)
+
+
+SOURCES: Mapping[str, tuple[str, ...]] = {
+    "store": (),
+    "rs3l": ("truth_label", "swap_leptons", "vartypes"),
+    "images": ("particle", "views"),
+    "cubes": ("particle", "crosstalk"),
+}
+"""Kind of a source -> the options that act on it."""
 
 
 class Sample(_Model):
@@ -170,6 +202,12 @@ class Sample(_Model):
     process: str | None = Field(None, description="an entry of the lane's library; `resim processes` lists them")
     lhe: str | None = Field(
         None, description="a Les Houches file (.lhe, .lhe.gz) that the hard processes are read from"
+    )
+    edep: tuple[str, ...] | None = Field(
+        None,
+        min_length=1,
+        description="files of edep-sim (.root, or HDF5 of its dumpTree) that primaries and energy deposits are read "
+        "from, in their order (lartpc)",
     )
     engine: Name | None = Field(None, description="the engine that makes its events, hard process and all that follows")
     role: Role = Field("any", description=_ROLE)

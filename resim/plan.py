@@ -235,11 +235,11 @@ def check_workflow(config: Config, trained_on: Sequence[str], results: Path, whe
 
 
 def _check_held_out(config: Config, where: str) -> None:
-    """Refuse a file of hard processes that is held out in one sample, and not in another."""
+    """Refuse a file of events that is held out in one sample, and not in another."""
     roles: dict[Path, dict[str, str]] = {}
     for name, sample in config.samples.items():
-        if sample.lhe is not None:
-            roles.setdefault(Path(sample.lhe).resolve(), {})[sample.role] = name
+        for file in (*([sample.lhe] if sample.lhe else []), *(sample.edep or ())):
+            roles.setdefault(Path(file).resolve(), {})[sample.role] = name
     for path, names in roles.items():
         if "evaluation" in names and len(names) > 1:
             held, other = names.pop("evaluation"), next(iter(names.values()))

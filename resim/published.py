@@ -1,10 +1,14 @@
 """Samples whose data set exists already: what can be checked, and told, before anything runs."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from resim.config import SPLITS, Config, Source
 from resim.errors import UserError
 from resim.store import open_part, read_manifest
+
+_LANES = {"rs3l": "jets", "images": "lartpc", "cubes": "lartpc"}
 
 
 def check_source(config: Config, name: str, where: str) -> None:
@@ -13,13 +17,13 @@ def check_source(config: Config, name: str, where: str) -> None:
     Raises
     ------
     UserError
-        If a folder or file is missing or of another format, or a store holds another sample or lane.
+        If a folder or file is missing or of another format, or what is there is of another sample or lane.
     """
     source = config.samples[name].source
     assert source is not None  # by the caller
     try:
-        if source.rs3l is not None and config.lane != "jets":
-            raise UserError(f"rs3l: is for the lane jets, and this is {config.lane}; give a store")
+        if source.kind in _LANES and _LANES[source.kind] != config.lane:
+            raise UserError(f"{source.kind}: is of the lane {_LANES[source.kind]!r}; change `lane`")
         if source.store is not None:
             _check_store(Path(source.store), name, config.lane)
         source_views(source)
@@ -37,22 +41,27 @@ def _check_store(folder: Path, name: str, lane: str) -> None:
 
 
 def source_views(source: Source) -> tuple[tuple[str, ...], bool]:
-    """Name the views that a data set may have, and tell whether it has them all; of published files, rows tell."""
+    """Name the views that a data set may have, and tell whether it has them all; of RS3L's files, rows tell."""
     if source.store is not None:
         return read_manifest(source.store).views, True
-    from resim.interop.rs3l import possible_views
+    if source.kind == "rs3l":
+        from resim.interop.rs3l import possible_views
 
-    found = [possible_views(Path(path), source.vartypes) for path in source.rs3l or ()]
-    return found[0]
+        found = [possible_views(Path(path), source.vartypes) for path in source.files]
+        return found[0]
+    from resim.interop.sparse import open_layout
+
+    layout = open_layout(source.kind, source.files, source.particle, source.views, source.crosstalk)
+    return tuple(layout.views), True
 
 
 def source_paths(source: Source | None) -> list[Path]:
     """Give the folders and files of a source, if there is one."""
-    return [] if source is None else [Path(path) for path in (source.store, *(source.rs3l or ())) if path is not None]
+    return [] if source is None else [Path(path) for path in (source.store, *source.files) if path is not None]
 
 
 def import_options(config: Config, name: str) -> list[str]:
-    """Give the options of `resim import rs3l` that a sample asks for; events are split as simulated ones are."""
+    """Give the options of `resim import` that a sample asks for; events are split as simulated ones are."""
     sample = config.samples[name]
     source = sample.source
     assert source is not None  # by the caller
@@ -64,7 +73,14 @@ def import_options(config: Config, name: str) -> list[str]:
         "--block-size": config.block_size,
         "--events-per-part": config.events_per_part,
         "--truth-label": source.truth_label,
-        "--vartypes": ",".join(f"{code}={view}" for code, view in source.vartypes.items()) or None,
+        "--vartypes": _assignments(source.vartypes),
+        "--particle": source.particle,
+        "--views": _assignments(source.views),
+        "--crosstalk": _assignments(source.crosstalk),
     }
     words = [str(word) for option, value in options.items() if value is not None for word in (option, value)]
     return [*words, *(["--swap-leptons"] if source.swap_leptons else [])]
+
+
+def _assignments(words: Mapping[Any, Any]) -> str | None:
+    return ",".join(f"{first}={second}" for first, second in words.items()) or None

@@ -42,7 +42,11 @@ def _shower(**changes: Any) -> dict[str, Any]:
 
 MISTAKES = [
     ("sede", 1, r"unknown key 'sede'; allowed here: lane, seed, block_size"),
-    ("samples/qcd/event", 1, r"unknown key 'samples.qcd.event'; allowed here: events, process, lhe, engine, role"),
+    (
+        "samples/qcd/event",
+        1,
+        r"unknown key 'samples.qcd.event'; allowed here: events, process, lhe, edep, engine, role",
+    ),
     (
         "views/redetected/form",
         "x",
@@ -192,11 +196,11 @@ LARTPC_MISTAKES = [
         {"events": 40, "set": {"particle": "e-"}},
         r"samples.proton.set: kinetic_energy: field required",
     ),
-    ("samples/proton/lhe", "x.lhe", r"samples.proton.lhe: is for the lane jets; give process or set"),
+    ("samples/proton/lhe", "x.lhe", r"samples.proton.lhe: is for the lane jets; give process, set or edep"),
     (
         "samples/proton",
         {"source": {"rs3l": ["a.h5"]}},
-        r"samples.proton.source: rs3l: is for the lane jets, and this is",
+        r"samples.proton.source: rs3l: is of the lane 'jets'; change `lane`",
     ),
     ("chain/gun/centr", [0, 0, 0], r"chain.gun: unknown key 'centr'; allowed here: .*; did you mean centre\?$"),
     ("chain/gun/half_size", [-1, 0, 0], r"chain.gun: half_size must not be negative, got \[-1.0, 0.0, 0.0\]"),

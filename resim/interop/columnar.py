@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from resim.chain import NOMINAL
 from resim.errors import UserError
-from resim.interop.exchange import Head, Progress, chosen_views, only_jets, whole_dataset, whole_file, write_back
+from resim.interop.exchange import Head, Progress, chosen_views, require_jets, whole_dataset, whole_file, write_back
 from resim.ragged import offsets_of, select_rows
 from resim.store import Dataset, Extra, ObjectTable, Part, ViewTable
 
@@ -179,7 +179,7 @@ def export_root(
         If there is more than one view, or it is unknown, no label fits a Higgs boson, or the file
         cannot be written.
     """
-    only_jets(dataset, "--to root")
+    require_jets(dataset, "root")
     view, *others = views or [NOMINAL]
     if others:
         raise UserError(f"--views {','.join(views or [])}: a tree holds one view; write a file for each")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from resim.chain import NOMINAL
 from resim.errors import UserError
-from resim.interop.exchange import Progress, chosen_views, only_jets, whole_file
+from resim.interop.exchange import Progress, chosen_views, require_jets, whole_file
 from resim.interop.hepmc import write_hepmc
 from resim.jets.lane import JetsLane
 from resim.simulate import simulation_of, states_before
@@ -43,7 +43,7 @@ def export_hepmc(
     names = chosen_views(dataset, views or [NOMINAL])
     if len(names) > 1:
         raise UserError(f"--views {','.join(names)}: a HepMC3 file holds the events of one view; export each by itself")
-    only_jets(dataset, "--to hepmc3")
+    require_jets(dataset, "hepmc3")
     simulations = [simulation_of(part, pool) for part in dataset.parts]
     lane = simulations[0].lane
     assert isinstance(lane, JetsLane)

@@ -9,8 +9,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from resim.chain import NOMINAL
+from resim.config import NAME, SPLITS, Splits
 from resim.errors import UserError
+from resim.keys import uniform_of_event
 from resim.store import Column, Dataset, ObjectTable, Part, Schema, ViewTable, write_manifest, write_part
 from resim.store.files import remove, replace_folder, storage_errors, sync
 
@@ -86,6 +91,39 @@ class Head:
             raise UserError(f"{where}: what describes the data set is damaged ({error!r}); export it again") from error
 
 
+@dataclass(frozen=True)
+class Numbering:
+    """How published events, which have no numbers, become those of a sample."""
+
+    sample: str
+    block_size: int = 100
+    events_per_part: int = 5000
+    """Whole blocks."""
+    seed: int = 20260101
+    """Root of the numbers that tell the split of an event."""
+    splits: Splits = field(default_factory=Splits)
+
+    def check(self, *names: tuple[str, str]) -> None:
+        """Check numbers, and names, each with the option that it comes from.
+
+        Raises
+        ------
+        UserError
+            If a name is none, or a part is not whole blocks.
+        """
+        for option, name in names:
+            if not NAME.fullmatch(name):
+                raise UserError(f"{option}: {name!r} is no name; names match {NAME.pattern}")
+        if self.events_per_part % self.block_size:
+            raise UserError(f"--events-per-part {self.events_per_part}: not whole blocks of {self.block_size}")
+
+    def split_of(self, keys: NDArray[np.int64]) -> NDArray[np.int8]:
+        """Tell the split of events by their keys: 0 train, 1 validation, 2 test."""
+        shares = [getattr(self.splits, name) for name in SPLITS]
+        u = uniform_of_event(self.seed, self.sample, "split", keys)
+        return np.searchsorted(np.cumsum(shares)[:-1], u, side="right").astype(np.int8)
+
+
 def _columns(rows: list[dict[str, str]]) -> tuple[Column, ...]:
     return tuple(Column(**row) for row in rows)
 
@@ -97,19 +135,6 @@ def _attributes(part: Part, views: Sequence[str]) -> dict[str, Any]:
     for key in ("recipes", "failed"):
         kept[key] = {name: value for name, value in kept.get(key, {}).items() if name not in dropped}
     return kept | {"cost": [record for record in kept.get("cost", []) if record["view"] not in dropped]}
-
-
-def only_jets(dataset: Dataset, what: str) -> None:
-    """Refuse a data set of another lane, for what knows jets alone.
-
-    Raises
-    ------
-    UserError
-        If it is of another lane.
-    """
-    lane = dataset.parts[0].attributes.get("lane", "jets")
-    if lane != "jets":
-        raise UserError(f"{what}: is for the lane jets, and this is {lane}; export parquet")
 
 
 def chosen_views(dataset: Dataset, names: Sequence[str] | None) -> list[str]:
@@ -124,6 +149,19 @@ def chosen_views(dataset: Dataset, names: Sequence[str] | None) -> list[str]:
     if unknown:
         raise UserError(f"--views: no view {unknown[0]!r} in the data set; it has {', '.join(dataset.views)}")
     return [name for name in dataset.views if names is None or name in names]
+
+
+def require_jets(dataset: Dataset, layout: str) -> None:
+    """Refuse a data set of another lane.
+
+    Raises
+    ------
+    UserError
+        If its objects are no jets.
+    """
+    lane = dataset.parts[0].attributes.get("lane", "jets")  # the only one there was, before parts had it
+    if lane != "jets":
+        raise UserError(f"--to {layout}: is for the lane jets, and this is {lane}; export parquet")
 
 
 def with_nominal(names: Sequence[str]) -> list[str]:

@@ -4,7 +4,6 @@ GeV. What Pythia's replay needs, and every further weight and scale of the event
 """
 
 import gzip
-import hashlib
 import warnings
 import zlib
 from collections.abc import Iterator, Sequence
@@ -18,6 +17,7 @@ import numpy as np
 import pylhe
 
 from resim.errors import UserError
+from resim.interop.files import State, file_state
 from resim.jets.states import HardEvents
 from resim.ragged import Ragged, offsets_of, row_of
 
@@ -41,27 +41,8 @@ _FORMAT = replace(
 )
 
 
-def file_digest(path: Path) -> str:
-    """Digest the content of a file; computed again only when its size or time has changed."""
-    return _digest(path, _state(path))
-
-
-def _state(path: Path) -> tuple[int, int]:
-    try:
-        found = path.stat()
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); give a Les Houches file") from error
-    return found.st_size, found.st_mtime_ns
-
-
 @lru_cache(maxsize=16)
-def _digest(path: Path, _state: tuple[int, int]) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-@lru_cache(maxsize=16)
-def _require_undamaged(path: Path, _state: tuple[int, int]) -> None:
+def _require_undamaged(path: Path, _state: State) -> None:
     """Read a compressed file to its end, where the checksum lies: before it, damage gives other numbers."""
     try:
         with path.open("rb") as raw:
@@ -115,7 +96,7 @@ class LesHouchesFile:
     def _open(self) -> Iterator[pylhe.LHEEvent]:
         if not self.path.is_file():
             raise UserError(f"{self.path}: no such file; give a Les Houches file (.lhe or .lhe.gz)")
-        _require_undamaged(self.path, _state(self.path))
+        _require_undamaged(self.path, file_state(self.path))
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("error", RuntimeWarning)

@@ -9,7 +9,7 @@ import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
 from itertools import pairwise
@@ -21,14 +21,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resim.chain import NOMINAL
-from resim.config import NAME, SPLITS, Splits
+from resim.config import SPLITS
 from resim.cost import Meter, to_json
 from resim.errors import UserError
 from resim.interop.exchange import (
     Head,
+    Numbering,
     Progress,
     chosen_views,
-    only_jets,
+    require_jets,
     whole_dataset,
     whole_file,
     with_nominal,
@@ -36,7 +37,6 @@ from resim.interop.exchange import (
 from resim.jets.features import FEATURES, JET_COLUMNS
 from resim.jets.states import I8
 from resim.jets.truth import OBJECT_COLUMNS
-from resim.keys import uniform_of_event
 from resim.ragged import offsets_of, row_of, select_rows
 from resim.store import Column, Dataset, ObjectTable, Part, Schema, ViewTable, write_part
 from resim.store.tables import SLOTS
@@ -108,7 +108,7 @@ def export_rs3l(
     UserError
         If a view is unknown or has no code, there is no pair, a column is missing, or the file cannot be written.
     """
-    only_jets(dataset, "--to rs3l")
+    require_jets(dataset, "rs3l")
     numbered = _codes(dataset, chosen_views(dataset, views), codes or {}, strict=views is not None)
     counts = dict.fromkeys(numbered, 0)
     with whole_file(out) as temporary, _Disk(temporary, "w+") as disk:
@@ -258,22 +258,15 @@ def _append(file: h5py.File, block: Arrays) -> None:
 
 
 @dataclass(frozen=True)
-class ImportSettings:
-    """How files of the layout become a data set; the last four count only where the files are not of our export."""
+class ImportSettings(Numbering):
+    """How files of the layout become a data set; the numbering counts only where the files are not of our export."""
 
-    sample: str
     swap_leptons: bool = False
     """Exchange columns 11 and 12."""
     vartypes: Mapping[int, str] | None = None
     """Code -> view, instead of those of `VIEWS`."""
     truth_label: int | None = None
     """Take the pairs with this label only."""
-    block_size: int = 100
-    events_per_part: int = 5000
-    """Whole blocks."""
-    seed: int = 20260101
-    """Root of the numbers that tell the split of an event."""
-    splits: Splits = field(default_factory=Splits)
 
 
 def import_rs3l(files: Sequence[Path], out: Path, settings: ImportSettings, progress: Progress = iter) -> None:
@@ -288,14 +281,8 @@ def import_rs3l(files: Sequence[Path], out: Path, settings: ImportSettings, prog
         If a file is not of the layout, rows do not come in pairs that belong together, an object has two pairs of
         one view, or `out` is not empty.
     """
-    for option, name in [
-        ("--sample", settings.sample),
-        *(("--vartypes", n) for n in (settings.vartypes or {}).values()),
-    ]:
-        if not NAME.fullmatch(name):
-            raise UserError(f"{option}: {name!r} is no name; names match {NAME.pattern}")
-    if settings.events_per_part % settings.block_size:
-        raise UserError(f"--events-per-part {settings.events_per_part}: not whole blocks of {settings.block_size}")
+    names = (settings.vartypes or {}).values()
+    settings.check(("--sample", settings.sample), *(("--vartypes", name) for name in names))
     with ExitStack() as stack:
         sources = [stack.enter_context(Source(path)) for path in files]
         with _damage_told(*files):
@@ -489,10 +476,7 @@ class _Plan:
         """Add the split of each event, by its key, where the files have none."""
         if self.head:
             return table
-        settings = self.settings
-        shares = [getattr(settings.splits, name) for name in SPLITS]
-        u = uniform_of_event(settings.seed, settings.sample, "split", table["event"])
-        return table | {"split": np.searchsorted(np.cumsum(shares)[:-1], u, side="right").astype(np.int8)}
+        return table | {"split": self.settings.split_of(table["event"])}
 
     @property
     def _object_columns(self) -> tuple[Column, ...]:

@@ -14,7 +14,8 @@ from resim import engines
 from resim.chain import Draw, FusedStage, Settings, Stage, Step, View, first_values, settings_of
 from resim.config import Config, Engine
 from resim.errors import UserError
-from resim.interop.lhe import LesHouchesFile, file_digest
+from resim.interop.files import file_digest
+from resim.interop.lhe import LesHouchesFile
 from resim.jets import engine, external, hard, kept, pileup, pythia
 from resim.jets.cards import DetectorSettings, detector_settings
 from resim.jets.clustering import JetSettings, from_hard_vertex, make_objects
@@ -261,13 +262,10 @@ class JetsLane(Lane):
             If its process is not in the library, or it has no process at all, or no energy.
         """
         wanted, library = config.samples[sample], processes()
+        if wanted.edep is not None:
+            raise UserError(f"{where}.edep: is for the lane lartpc; give process, set, lhe or engine")
         if wanted.engine is not None:
-            if wanted.process is not None or wanted.lhe is not None or wanted.set:
-                raise UserError(
-                    f"{where}: has engine beside process, lhe or set; the engine makes whole events: keep it"
-                )
-            if pythia.ENERGY not in hard_settings(config, sample):
-                raise UserError(f"{where}: {pythia.ENERGY} (GeV) is missing; set it in chain.hard")
+            _check_engine(config, sample, where)
             return
         if wanted.process is not None and wanted.process not in library:
             raise UserError(f"{where}.process: there is no {wanted.process!r}; the library has {', '.join(library)}")
@@ -282,6 +280,15 @@ class JetsLane(Lane):
             raise UserError(f"{where}.set: {cuts[0]!r} does not act on events of a file; remove the line")
         if pythia.ENERGY not in hard_settings(config, sample):
             raise UserError(f"{where}.set: {pythia.ENERGY} (GeV) is missing; set it in chain.hard")
+
+
+def _check_engine(config: Config, sample: str, where: str) -> None:
+    """Check a sample whose events an engine makes."""
+    wanted = config.samples[sample]
+    if wanted.process is not None or wanted.lhe is not None or wanted.set:
+        raise UserError(f"{where}: has engine beside process, lhe or set; the engine makes whole events: keep it")
+    if pythia.ENERGY not in hard_settings(config, sample):
+        raise UserError(f"{where}: {pythia.ENERGY} (GeV) is missing; set it in chain.hard")
 
 
 @lru_cache(maxsize=1)

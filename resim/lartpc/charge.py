@@ -32,9 +32,7 @@ class ChargeSettings(BaseModel, extra="forbid", frozen=True, allow_inf_nan=False
     field: float = Field(0.5, ge=0.01, le=5, description="drift field, kV/cm")
     temperature: float = Field(87.17, ge=80, le=100, description="temperature of the argon, K")
     density: float = Field(1.38, ge=0.1, le=10, description="its density as recombination takes it, g/cm3")
-    lifetime: float = Field(
-        2200.0, ge=1, description="mean time before an electron is caught by an impurity, µs"
-    )
+    lifetime: float = Field(2200.0, ge=1, description="mean time before an electron is caught by an impurity, µs")
     diffusion_long: float = Field(
         4.0e-6,
         ge=0,
@@ -184,7 +182,7 @@ def _plane_of(x: float, y: float, z: float, layout: Geometry, guess: int) -> int
     return -1
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _drift(
     starts: I8,
     segments: tuple[_F4, ...],

@@ -9,8 +9,10 @@ Positions are cm in the HDF5 files (their vertices, which some write in mm, are 
 at hand to test with; the layout is that of its headers, and HDF5 is the better choice: it needs no Python objects.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ import uproot
 from numpy.typing import NDArray
 
 from resim.errors import UserError
+from resim.interop.files import file_digest
 from resim.lartpc.states import F8, I8, Deposits, Primaries
 from resim.lartpc.transport import particles
 from resim.ragged import Ragged, offsets_of
@@ -91,16 +94,76 @@ def read_edep(path: Path, events: Sequence[int] | None = None) -> Deposits:
     UserError
         If the file is neither, lacks a table or a field, has numbers that are none, or not the events asked for.
     """
-    if not path.is_file():
-        raise UserError(f"{path}: there is no such file; give one that edep-sim or its dumpTree wrote")
+    _check_there(path)
     segments, tracks = _read_root(path) if path.suffix == ".root" else _read_hdf5(path)
     _check(path, segments)
-    there = np.unique(segments.event if tracks is None else np.concatenate([segments.event, tracks.event]))
+    there = event_ids(path)
     wanted = there if events is None else np.unique(np.asarray(events, dtype=np.int64))
     missing = np.setdiff1d(wanted, there)
     if len(missing):
         raise UserError(f"{path}: has no event {missing[0]}; it has {len(there)} events{_range(there)}")
     return _deposits(path, segments, tracks, wanted)
+
+
+def event_ids(path: Path) -> I8:
+    """Give the ids of the events of a file, ascending, without reading the rest."""
+    _check_there(path)
+    if path.suffix == ".root":
+        return np.unique(np.asarray(_root_values(path, ("EventId",))["EventId"], dtype=np.int64))
+    tables = _hdf5_tables(path, lambda name, table: np.asarray(_field(path, table, name, _EVENT), dtype=np.int64))
+    return np.unique(np.concatenate(list(tables.values())))
+
+
+def _check_there(path: Path) -> None:
+    if not path.is_file():
+        raise UserError(f"{path}: there is no such file; give one that edep-sim or its dumpTree wrote")
+
+
+class EdepFiles:
+    """Events of some files, numbered through from 0: by file, and within it by their ids there."""
+
+    def __init__(self, paths: Sequence[str | Path]) -> None:
+        self.paths = [Path(path) for path in paths]
+
+    @property
+    def digest(self) -> str:
+        """Digest the content of the files."""
+        return hashlib.sha256("".join(file_digest(path) for path in self.paths).encode()).hexdigest()
+
+    def read(self, first: int, stop: int) -> Deposits:
+        """Read the events [first, stop).
+
+        Raises
+        ------
+        UserError
+            If a file is none of edep-sim's, or together they have fewer events.
+        """
+        pieces, start = [], 0
+        for path in self.paths:
+            number = start + np.arange(_count(path, file_digest(path)))
+            start += len(number)
+            rows = np.flatnonzero((number >= first) & (number < stop))
+            if len(rows):
+                pieces.append(_numbered(_whole(path, file_digest(path)).take(rows), number[rows]))
+            if start >= stop:
+                return Deposits.join(pieces)
+        where, remedy = ", ".join(map(str, self.paths)), "lower `events` of the sample, or give more files"
+        raise UserError(f"{where}: {start} events are there, and {stop} are asked for; {remedy}")
+
+
+@lru_cache(maxsize=4096)
+def _count(path: Path, _digest: str) -> int:
+    return len(event_ids(path))
+
+
+@lru_cache(maxsize=2)
+def _whole(path: Path, _digest: str) -> Deposits:
+    """Keep what was last read: blocks are smaller than files."""
+    return read_edep(path)
+
+
+def _numbered(deposits: Deposits, event: I8) -> Deposits:
+    return replace(deposits, event=event, primaries=replace(deposits.primaries, event=event))
 
 
 def _range(ids: I8) -> str:
@@ -181,16 +244,23 @@ def _field(path: Path, table: Any, where: str, names: Sequence[str]) -> Any:
 
 
 def _read_hdf5(path: Path) -> tuple[_Segments, _Tracks | None]:
+    tables = _hdf5_tables(path, lambda _, table: table[()])
+    name = next(name for name in _TABLES if name in tables)
+    return _hdf5_segments(path, tables[name], name), _hdf5_tracks(path, tables)
+
+
+def _hdf5_tables(path: Path, take: Callable[[str, h5py.Dataset], Any]) -> dict[str, Any]:
+    """Take something of each table of a file."""
     try:
         with h5py.File(path, "r") as file:
-            tables = {name: file[name][()] for name in (*_TABLES, "trajectories") if name in file}
+            names = next(([name] for name in _TABLES if name in file), [])
             there = ", ".join(file) or "nothing"
+            tables = {name: take(name, file[name]) for name in (*names, "trajectories") if name in file}
     except OSError as error:
         raise UserError(f"{path}: is neither HDF5 nor named .root; give a file of edep-sim or its dumpTree") from error
-    name = next((name for name in _TABLES if name in tables), None)
-    if name is None:
+    if not names:
         raise UserError(f"{path}: has no data set segments (in old files: tracks), but {there}; give a dumpTree file")
-    return _hdf5_segments(path, tables[name], name), _hdf5_tracks(path, tables)
+    return tables
 
 
 def _hdf5_segments(path: Path, table: Any, name: str) -> _Segments:
@@ -230,23 +300,28 @@ def _hdf5_tracks(path: Path, tables: Mapping[str, Any]) -> _Tracks | None:
 
 def _read_root(path: Path) -> tuple[_Segments, _Tracks]:
     """Read the tree of edep-sim (its io/TG4*.h): mm and ns there, the rest as here."""
+    values = _root_values(path, tuple(_BRANCHES))
+    events = np.asarray(values["EventId"], dtype=np.int64)
+    return _root_segments(events, values["SegmentDetectors"], values["Trajectories.PDGCode"]), _root_tracks(
+        events, values
+    )
+
+
+def _root_values(path: Path, names: Sequence[str]) -> dict[str, Any]:
+    """Read some branches."""
     try:
         with uproot.open(path) as file:
             if _TREE not in file:
                 raise UserError(f"{path}: has no tree {_TREE}; give a file that edep-sim wrote")
             branches = {key.split("/")[-1]: branch for key, branch in file[_TREE].iteritems()}
-            missing = [name for name in _BRANCHES if name not in branches]
+            missing = [name for name in names if name not in branches]
             if missing:
                 raise UserError(f"{path}: tree {_TREE} has no branch {missing[0]}; give a file that edep-sim wrote")
-            values = {name: branches[name].array(library=library) for name, library in _BRANCHES.items()}
+            return {name: branches[name].array(library=_BRANCHES[name]) for name in names}
     except (OSError, ValueError, uproot.DeserializationError) as error:
         raise UserError(
             f"{path}: cannot be read ({type(error).__name__}); convert it with edep-sim's dumpTree"
         ) from error
-    events = np.asarray(values["EventId"], dtype=np.int64)
-    return _root_segments(events, values["SegmentDetectors"], values["Trajectories.PDGCode"]), _root_tracks(
-        events, values
-    )
 
 
 def _root_segments(events: I8, detectors: Any, pdg: ak.Array) -> _Segments:

@@ -14,6 +14,7 @@ from resim.errors import UserError
 from resim.keys import Stream, stream
 from resim.lane import Lane, Objects
 from resim.lartpc import charge, deposits, gun, pixels, readout, voxels
+from resim.lartpc.edep import EdepFiles
 from resim.lartpc.geometry import geometry
 from resim.lartpc.states import SEGMENT_COLUMNS, Deposits, Images, Primaries
 from resim.ragged import Ragged
@@ -74,11 +75,13 @@ class LArTPCLane(Lane):
 
     def __init__(self, config: Config, sample: str, pool: Path | None = None) -> None:
         self._block_size = config.block_size
-        self.root_settings = gun_settings(config, sample)
+        files = config.samples[sample].edep
+        self._files = None if files is None else EdepFiles(files)
+        self.root_settings = {} if files else gun_settings(config, sample)
         self._stream = stream(config.seed, sample, self.stages[0])
         layout = geometry(card_of(charge.ChargeSettings, settings_of(config.chain.get("charge", {}))).geometry)
         functions: dict[str, Run] = {
-            "deposits": lambda state, card, _, draws: deposits.deposit(state, card, draws),
+            "deposits": lambda state, card, _, draws: self._deposits(state, card, draws),
             "charge": charge.charge,
             "pixels": lambda state, card, _, draws: pixels.pixels(state, card, layout, draws),
             "readout": lambda state, card, drawn, draws: readout.readout(state, card, drawn, layout, draws),
@@ -91,9 +94,24 @@ class LArTPCLane(Lane):
         """Tell that no view draws from a pool."""
         return None
 
+    @property
+    def source_digest(self) -> str | None:
+        """Digest of the files that the deposits are read from, if they are."""
+        return self._files.digest if self._files else None
+
+    def _deposits(self, state: Primaries, card: Any, draws: Stream) -> Deposits:
+        """Follow the primaries, or take what files have of them."""
+        if self._files is None or not len(state.event):
+            return deposits.deposit(state, card, draws)
+        found = self._files.read(int(state.event[0]), int(state.event[-1]) + 1)
+        return found.take(np.isin(found.event, state.event))
+
     def source(self, block: int) -> Primaries:
-        """Shoot a block of particles."""
-        events = np.arange(self._block_size, dtype=np.int64) + block * self._block_size
+        """Shoot a block of particles, or read them."""
+        first = block * self._block_size
+        if self._files:
+            return self._files.read(first, first + self._block_size).primaries
+        events = np.arange(self._block_size, dtype=np.int64) + first
         return gun.shoot(card_of(gun.GunSettings, settings_of(self.root_settings)), self._stream, events)
 
     @staticmethod
@@ -144,6 +162,13 @@ class LArTPCLane(Lane):
     def library() -> Mapping[str, Mapping[str, Any]]:
         """Give what the gun can be told to shoot by one name."""
         return gun.library()
+
+    @classmethod
+    def resolved(cls, stage: str, settings: Settings) -> Any:
+        """Give all that a stage's numbers depend on; of primaries that are read the files, which have a digest."""
+        if stage == cls.stages[0] and not settings:
+            return [cls.revisions[stage]]
+        return super().resolved(stage, settings)
 
     @classmethod
     def check(cls, stage: str, settings: Mapping[str, Any], where: str) -> None:
@@ -209,13 +234,16 @@ class LArTPCLane(Lane):
         Raises
         ------
         UserError
-            If its process is not in the library, or it has none and no particle; if its vertices leave the argon, or
-            a setting of the gun does nothing.
+            If its process is not in the library, or it has none and no particle; if its vertices leave the argon, files
+            are not there, or something would not act.
         """
         wanted, library = config.samples[sample], gun.library()
         for word in ("lhe", "engine"):
             if getattr(wanted, word) is not None:
-                raise UserError(f"{where}.{word}: is for the lane jets; give process or set")
+                raise UserError(f"{where}.{word}: is for the lane jets; give process, set or edep")
+        if wanted.edep is not None:
+            _check_edep(config, sample, where)
+            return
         if wanted.process is not None and wanted.process not in library:
             raise UserError(f"{where}.process: there is no {wanted.process!r}; the library has {', '.join(library)}")
         if "particle" not in gun_settings(config, sample):
@@ -244,6 +272,21 @@ def _check_vertices(config: Config, card: gun.GunSettings, where: str) -> None:
         raise UserError(
             f"{where}: {there}, {allowed}; change centre and half_size of chain.gun, or of the sample's set"
         )
+
+
+def _check_edep(config: Config, sample: str, where: str) -> None:
+    """Check a sample whose primaries and deposits are read."""
+    wanted = config.samples[sample]
+    for path in wanted.edep or ():
+        if not Path(path).is_file():
+            raise UserError(f"{where}.edep: there is no file {path}; give files that edep-sim or its dumpTree wrote")
+    idle = [word for word in ("process", "set") if getattr(wanted, word)]
+    if idle:
+        raise UserError(f"{where}: has edep, so {idle[0]} would not act; keep one of the two")
+    again = [name for name, view in config.views.items() if view.cut == "deposits"]
+    if again:
+        why = f"views.{again[0]} makes deposits anew, and those of the files cannot be; cut it at charge or later"
+        raise UserError(f"{where}.edep: {why}")
 
 
 def _flat(state: Primaries) -> dict[str, NDArray[Any]]:

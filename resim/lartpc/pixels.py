@@ -31,9 +31,11 @@ _DELAY = 2.948, -2.705, -2.705, 4.825, 20.814, 20.814  # µs
 _BINS = 8  # of the distance to the pixel's centre, in each direction, up to half a pitch
 _WIDTH_STEP, _WIDTHS = 0.05, 24  # µs: of the spread of the arrival times; beyond the last counts as the last
 _LATER = _DELAY[4]  # µs/cm2: half the second derivative of the delay; times a variance, the mean delay of a spread charge
-_NEGLIGIBLE = 1e-4  # of a response, at its end
+_NEGLIGIBLE = 1e-3  # of a response, at each end
+_NOWHERE = np.int64(-(2**62))  # where the waveform of a pixel begins that is not looked at
 _BLOCK = 16  # ticks that are added at once
-_LONGEST = 0.3  # pitches; longer segments are cut
+_LONGEST = 0.3  # pitches: longer segments are cut,
+_LONGER, _SHORTEST = 2.5, 0.05  # and those across the drift longer than so many sigmas, but not below so many pitches
 _FEW = 20.0  # electrons: so many beyond its outermost pixel, on each side, a cloud leaves with it
 _REACH = 3.0  # standard deviations, however many electrons
 _REACHES = np.minimum(-ndtri(1 / np.maximum(np.arange(1024), 2)), _REACH)
@@ -54,6 +56,9 @@ class PixelSettings(BaseModel, extra="forbid", frozen=True, allow_inf_nan=False)
         le=100,
         description="beginning of the response after the arrival of the charge, µs; -2.948: charge above the centre of "
         "a pixel is collected when it arrives, -5.1: as in larnd-sim-jax",
+    )
+    least: float = Field(
+        500.0, ge=0, le=5000, description="electrons that a pixel must get in an event to be looked at: fewer hardly trigger"
     )
 
 
@@ -93,21 +98,25 @@ class _Responses(NamedTuple):
 
     current: F4
     """(shapes, whole blocks of ticks), 0 behind the end."""
+    start: I4
+    """(shapes,) first tick that is not negligible."""
     ticks: I4
-    """(shapes,) ticks up to the end."""
+    """(shapes,) their number."""
 
 
 @lru_cache(maxsize=4)
 def _responses(pitch: float) -> _Responses:
-    """Tabulate the response at the middles of bins of distance, without its negligible end."""
+    """Tabulate the response at the middles of bins of distance, without its negligible ends."""
     distance = (np.arange(_BINS) + 0.5) / _BINS * pitch / 2
     z, y, width = np.meshgrid(distance, distance, np.arange(_WIDTHS) * _WIDTH_STEP, indexing="ij")
     table = response(z.ravel(), y.ravel(), width.ravel())
-    table[np.cumsum(table[:, ::-1], axis=1)[:, ::-1] < _NEGLIGIBLE] = 0
-    table /= table.sum(axis=1, keepdims=True)
-    current = np.zeros((len(table), -(-LENGTH // _BLOCK) * _BLOCK), np.float32)
-    current[:, :LENGTH] = table
-    return _Responses(current, np.count_nonzero(table, axis=1).astype(np.int32))
+    below = np.cumsum(table, axis=1)
+    kept = (below > _NEGLIGIBLE) & (below - table < 1 - _NEGLIGIBLE)
+    start, ticks = kept.argmax(axis=1), kept.sum(axis=1)
+    table = np.where(kept, table, 0) / np.where(kept, table, 0).sum(axis=1, keepdims=True)
+    behind = np.arange(-(-LENGTH // _BLOCK) * _BLOCK) + start[:, None]
+    current = np.pad(table, ((0, 0), (0, behind.max() + 1 - LENGTH)))[np.arange(len(table))[:, None], behind]
+    return _Responses(current.astype(np.float32), start.astype(np.int32), ticks.astype(np.int32))
 
 
 class _Shares(NamedTuple):
@@ -120,23 +129,16 @@ class _Shares(NamedTuple):
 
 
 class _Touched(NamedTuple):
-    """Pixels of an event in the order in which they are met, and where each pixel of the detector is among them."""
+    """Pixels of an event in the order in which they are met, and a hash table of them."""
 
-    places: I4
-    """(pixels of the detector,) place plus 1, 0 of those not met."""
+    slots: I4
+    """Place plus 1, 0 where nothing is; a power of two of them."""
+    slot: I4
+    """(pixels,) where the pixel is in the table."""
     pixel: I8
     first: I4
     stop: I4
-
-
-class _Spread(NamedTuple):
-    """How a cloud is shared along an axis: (_MOST,) each, pixels one behind the other."""
-
-    part: F8
-    bins: I8
-    """Of the distance of the part's centroid to the middle of the pixel."""
-    variance: F8
-    """Of the part, pitches squared."""
+    charge: F8
 
 
 def pixels(state: Charge, card: PixelSettings, layout: Geometry, stream: Stream) -> Pixels:  # noqa: ARG001 - a stage
@@ -149,10 +151,9 @@ def pixels(state: Charge, card: PixelSettings, layout: Geometry, stream: Stream)
     """
     clouds = state.clouds
     table = tuple(clouds[name] for name in _USED)
-    # Allocated here: NumPy takes empty pages from the system, of which few are ever touched.
-    places = np.zeros(layout.pixels, np.int32)
+    settings = card.delay / TICK, card.least
     counts, columns, charge = _induce(
-        clouds.offsets, table, state.velocity, layout, card.delay / TICK, _responses(layout.pitch), (_GAUSSIAN, _REACHES), places
+        clouds.offsets, table, state.velocity, layout, settings, _responses(layout.pitch), (_GAUSSIAN, _REACHES)
     )
     found = Ragged(counts[0], dict(zip(("pixel", "first", "ticks"), columns, strict=True)))
     return Pixels(state.event, state, found, Ragged(counts[1], {"charge": charge}))
@@ -171,26 +172,27 @@ def _induce(
     clouds: Clouds,
     velocity: F8,
     layout: Geometry,
-    delay: float,
+    settings: tuple[float, float],
     responses: _Responses,
     gaussian: tuple[F8, F8],
-    places: I4,
 ) -> tuple[tuple[I8, I8], tuple[I8, I4, I4], F4]:
     """Give offsets of pixels and of ticks by event, the columns of the pixels, and the charge of their ticks."""
     n = len(velocity)
     pixel_offsets, tick_offsets = np.zeros(n + 1, np.int64), np.zeros(n + 1, np.int64)
-    shares, touched = _room(starts, clouds, layout.pitch, places)
+    shares, touched = _room(starts, clouds, layout.pitch)
     found, first, ticks = np.empty(1024, np.int64), np.empty(1024, np.int32), np.empty(1024, np.int32)
     charge = np.empty(65536, np.float32)
     for row in range(n):
-        clouds_of_row = starts[row], starts[row + 1]
-        m, k = _scatter(clouds_of_row, clouds, velocity[row], layout, delay, responses.ticks, gaussian, shares, touched)
+        m, k = _scatter(
+            starts[row], starts[row + 1], clouds, velocity[row], layout, settings[0], responses, gaussian, shares, touched
+        )
         pixel_end, tick_end = pixel_offsets[row], tick_offsets[row]
-        order = np.argsort(touched.pixel[:k])
+        enough = np.flatnonzero(touched.charge[:k] >= settings[1])
+        order = enough[np.argsort(touched.pixel[enough])]
         if pixel_end + k > len(found):
             size = 2 * (pixel_end + k)
             found, first, ticks = _grown(found, size), _grown(first, size), _grown(ticks, size)
-        begin = np.empty(k, np.int64)
+        begin = np.full(k, _NOWHERE)
         for p in order:
             found[pixel_end], first[pixel_end] = touched.pixel[p], touched.first[p]
             ticks[pixel_end] = touched.stop[p] - touched.first[p]
@@ -199,7 +201,7 @@ def _induce(
             pixel_end += 1
         behind = tick_end + responses.current.shape[1]
         if behind > len(charge):
-            charge = _grown(charge, 2 * behind)
+            charge = _grown(charge, max(2 * behind, behind * n // (row + 1)))
         charge[tick_offsets[row] : behind] = 0
         _add(shares, m, begin, responses, layout.ticks, charge)
         pixel_offsets[row + 1], tick_offsets[row + 1] = pixel_end, tick_end
@@ -215,100 +217,137 @@ def _grown(old: Any, size: int) -> Any:
 
 
 @njit(cache=True)
-def _pieces(i: int, clouds: Clouds, pitch: float) -> int:
-    """Give the number of clouds of a segment."""
-    longest = max(abs(clouds[3][i] - clouds[0][i]), abs(clouds[4][i] - clouds[1][i]), abs(clouds[5][i] - clouds[2][i]))
-    return 1 + int(longest / (_LONGEST * pitch))
+def _pieces(along: float, y: float, z: float, sigma: float, pitch: float) -> int:
+    """Give the number of clouds of a segment, of its extents along the drift and across it."""
+    allowed = min(max(_LONGER * sigma, _SHORTEST * pitch), _LONGEST * pitch)
+    return 1 + int(max(max(abs(y), abs(z)) / allowed, abs(along) / (_LONGEST * pitch)))
 
 
 @njit(cache=True)
-def _room(starts: I8, clouds: Clouds, pitch: float, places: I4) -> tuple[_Shares, _Touched]:
+def _room(starts: I8, clouds: Clouds, pitch: float) -> tuple[_Shares, _Touched]:
     """Make room for the event with most shares."""
+    x0, y0, z0, x1, y1, z1, _, _, _, _, trans = clouds
     most = 1
     for row in range(len(starts) - 1):
         count = 0
         for i in range(starts[row], starts[row + 1]):
-            width = math.sqrt((clouds[10][i] / pitch) ** 2 + _LONGEST**2 / 12)
-            count += _pieces(i, clouds, pitch) * min(2 + int(2 * _REACH * width), _MOST) ** 2
+            width = math.sqrt((trans[i] / pitch) ** 2 + _LONGEST**2 / 12)
+            pieces = _pieces(x1[i] - x0[i], y1[i] - y0[i], z1[i] - z0[i], trans[i], pitch)
+            count += pieces * min(2 + int(2 * _REACH * width), _MOST) ** 2
         most = max(most, count)
     shares = _Shares(
         np.empty(most, np.int32), np.empty(most, np.int32), np.empty(most, np.int32), np.empty(most, np.float32)
     )
-    touched = _Touched(places, np.empty(most, np.int64), np.empty(most, np.int32), np.empty(most, np.int32))
+    slots = 2
+    while slots < 2 * most:
+        slots *= 2
+    touched = _Touched(
+        np.zeros(slots, np.int32),
+        np.empty(most, np.int32),
+        np.empty(most, np.int64),
+        np.empty(most, np.int32),
+        np.empty(most, np.int32),
+        np.empty(most),
+    )
     return shares, touched
 
 
 @njit(cache=True, error_model="numpy")
 def _scatter(
-    rows: tuple[int, int],
+    begin: int,
+    end: int,
     clouds: Clouds,
     velocity: float,
     layout: Geometry,
     delay: float,
-    lengths: I4,
+    responses: _Responses,
     gaussian: tuple[F8, F8],
     shares: _Shares,
     touched: _Touched,
 ) -> tuple[int, int]:
     """Share an event's segments among pixels; give the numbers of shares and of pixels."""
     x0, y0, z0, x1, y1, z1, electrons, planes, arrival, long, trans = clouds
-    to_tick, to_pixel = 1 / (velocity * TICK), 1 / layout.pitch
-    later = _LATER * layout.pitch**2 / TICK
-    in_y, in_z = _axis(), _axis()
+    slots, slot_of, pixels_met, first_tick, stop_tick, summed = touched
+    place_of, first_of, shape_of, charge_of = shares
+    starts, ticks, reaches, table = responses.start, responses.ticks, gaussian[1], gaussian[0]
+    pitch, rows, columns, window = layout.pitch, layout.rows, layout.columns, layout.ticks
+    to_tick, to_pixel, later = 1 / (velocity * TICK), 1 / pitch, _LATER * pitch**2 / TICK
+    part_y, bins_y, variance_y = _axis()
+    part_z, bins_z, variance_z = _axis()
     m, k = 0, 0
-    for i in range(*rows):
-        number, plane = _pieces(i, clouds, layout.pitch), planes[i]
-        low_y, low_z, away = layout.low[plane, 1], layout.low[plane, 2], layout.away[plane]
-        dx, dy, dz = (float(x1[i]) - x0[i]) / number, (float(y1[i]) - y0[i]) / number, (float(z1[i]) - z0[i]) / number
-        across, charge = float(trans[i]) ** 2, electrons[i] / number
+    for i in range(begin, end):
+        dx, dy, dz = float(x1[i]) - x0[i], float(y1[i]) - y0[i], float(z1[i]) - z0[i]
+        number, plane, sigma = _pieces(dx, dy, dz, trans[i], pitch), np.int64(planes[i]), float(trans[i])
+        dx, dy, dz, charge = dx / number, dy / number, dz / number, electrons[i] / number
         width = math.sqrt(float(long[i]) ** 2 + dx * dx / 12) / velocity
         width_bin = min(int(width / _WIDTH_STEP + 0.5), _WIDTHS - 1)
-        sigma_y, sigma_z = math.sqrt(across + dy * dy / 12) * to_pixel, math.sqrt(across + dz * dz / 12) * to_pixel
-        reach = gaussian[1][min(int(charge / _FEW), len(gaussian[1]) - 1)]
+        sigma_y, sigma_z = math.sqrt(sigma**2 + dy * dy / 12) * to_pixel, math.sqrt(sigma**2 + dz * dz / 12) * to_pixel
+        reach = reaches[min(int(charge / _FEW), len(reaches) - 1)]
         for j in range(number):
-            y, z = (y0[i] + (j + 0.5) * dy - low_y) * to_pixel, (z0[i] + (j + 0.5) * dz - low_z) * to_pixel
-            low_row, rows_reached = _spread(y, sigma_y, reach, gaussian[0], in_y)
-            low_column, columns_reached = _spread(z, sigma_z, reach, gaussian[0], in_z)
-            tick = arrival[i] / TICK + away * (j + 0.5 - 0.5 * number) * dx * to_tick + delay + 0.5
-            for a in range(max(0, -low_row), min(rows_reached, layout.rows - low_row)):
-                for b in range(max(0, -low_column), min(columns_reached, layout.columns - low_column)):
-                    first = math.floor(tick + later * (in_y.variance[a] + in_z.variance[b]))
-                    shape = (in_z.bins[b] * _BINS + in_y.bins[a]) * _WIDTHS + width_bin
-                    stop = first + lengths[shape]
-                    if stop <= 0 or first >= layout.ticks:
+            y = (y0[i] + (j + 0.5) * dy - layout.low[plane, 1]) * to_pixel
+            z = (z0[i] + (j + 0.5) * dz - layout.low[plane, 2]) * to_pixel
+            low_row, rows_reached = _spread(y, sigma_y, reach, table, part_y, bins_y, variance_y)
+            low_column, columns_reached = _spread(z, sigma_z, reach, table, part_z, bins_z, variance_z)
+            tick = arrival[i] / TICK + layout.away[plane] * (j + 0.5 - 0.5 * number) * dx * to_tick + delay + 0.5
+            for a in range(max(0, -low_row), min(rows_reached, rows - low_row)):
+                for b in range(max(0, -low_column), min(columns_reached, columns - low_column)):
+                    shape = (bins_z[b] * _BINS + bins_y[a]) * _WIDTHS + width_bin
+                    first = math.floor(tick + later * (variance_y[a] + variance_z[b])) + starts[shape]
+                    stop = first + ticks[shape]
+                    if stop <= 0 or first >= window:
                         continue
-                    pixel = low_column + b + layout.columns * (low_row + a + layout.rows * np.int64(plane))
-                    place = touched.places[pixel] - 1
+                    pixel = low_column + b + columns * (low_row + a + rows * plane)
+                    slot, place = _find(pixel, slots, pixels_met)
                     if place < 0:
-                        place = k
-                        k += 1
-                        touched.places[pixel], touched.pixel[place] = k, pixel
-                        touched.first[place], touched.stop[place] = layout.ticks, 0
-                    touched.first[place] = min(touched.first[place], max(first, 0))
-                    touched.stop[place] = max(touched.stop[place], min(stop, layout.ticks))
-                    shares.place[m], shares.first[m], shares.shape[m] = place, first, shape
-                    shares.charge[m] = charge * in_y.part[a] * in_z.part[b]
+                        place, k = k, k + 1
+                        slots[slot], slot_of[place], pixels_met[place] = k, slot, pixel
+                        first_tick[place], stop_tick[place], summed[place] = window, 0, 0.0
+                    first_tick[place] = min(first_tick[place], max(first, 0))
+                    stop_tick[place] = max(stop_tick[place], min(stop, window))
+                    share = charge * part_y[a] * part_z[b]
+                    summed[place] += share
+                    place_of[m], first_of[m], shape_of[m], charge_of[m] = place, first, shape, share
                     m += 1
     for p in range(k):
-        touched.places[touched.pixel[p]] = 0
+        slots[slot_of[p]] = 0
     return m, k
 
 
 @njit(cache=True)
-def _axis() -> _Spread:
-    return _Spread(np.empty(_MOST), np.empty(_MOST, np.int64), np.empty(_MOST))
+def _find(pixel: int, slots: I4, pixels: I8) -> tuple[int, int]:
+    """Give the slot of a pixel in the table, and its place among those met; -1 if it is new, and the slot is free.
+
+    Neighbours are close to each other in the table, as what is touched next is near what was.
+    """
+    mask = len(slots) - 1
+    slot = pixel & mask
+    while slots[slot] > 0:
+        place = slots[slot] - 1
+        if pixels[place] == pixel:
+            return slot, place
+        slot = (slot + 1) & mask
+    return slot, -1
+
+
+@njit(cache=True)
+def _axis() -> tuple[F8, I8, F8]:
+    """Make room for how a cloud is shared along an axis: part, bin of distance and variance, pixel after pixel."""
+    return np.empty(_MOST), np.empty(_MOST, np.int64), np.empty(_MOST)
 
 
 @njit(cache=True, error_model="numpy")
-def _spread(mean: float, sigma: float, reach: float, gaussian: F8, found: _Spread) -> tuple[int, int]:
+def _spread(
+    mean: float, sigma: float, reach: float, gaussian: F8, parts: F8, bins: I8, variances: F8
+) -> tuple[int, int]:
     """Integrate a Gaussian over the pixels that it reaches, all in pitches; give the first of them and their number.
 
-    The centroid and the variance of each part are those of a Gaussian cut at the borders of its pixel.
+    The centroid, of which the bin of its distance to the middle of the pixel is told, and the variance of each part are
+    those of a Gaussian cut at the borders of its pixel.
     """
     low, high = math.floor(mean - reach * sigma), math.floor(mean + reach * sigma)
     if low == high:
-        found.part[0], found.variance[0] = 1.0, sigma * sigma
-        found.bins[0] = min(int(abs(mean - low - 0.5) * (2 * _BINS)), _BINS - 1)
+        parts[0], variances[0] = 1.0, sigma * sigma
+        bins[0] = min(int(abs(mean - low - 0.5) * (2 * _BINS)), _BINS - 1)
         return low, 1
     if high - low >= _MOST:
         low = math.floor(mean) - _MOST // 2
@@ -326,9 +365,9 @@ def _spread(mean: float, sigma: float, reach: float, gaussian: F8, found: _Sprea
         part = up_to - below
         per_part = 1 / max(part, 1e-9)
         shift = (density - next_density) * per_part
-        found.part[p - low] = part
-        found.bins[p - low] = min(int(abs(mean + sigma * shift - p - 0.5) * (2 * _BINS)), _BINS - 1)
-        found.variance[p - low] = sigma * sigma * max(1 + (moment - next_moment) * per_part - shift * shift, 0.0)
+        parts[p - low] = part
+        bins[p - low] = min(int(abs(mean + sigma * shift - p - 0.5) * (2 * _BINS)), _BINS - 1)
+        variances[p - low] = sigma * sigma * max(1 + (moment - next_moment) * per_part - shift * shift, 0.0)
         below, density, moment = up_to, next_density, next_moment
     return low, high - low + 1
 
@@ -336,15 +375,18 @@ def _spread(mean: float, sigma: float, reach: float, gaussian: F8, found: _Sprea
 @njit(cache=True)
 def _add(shares: _Shares, m: int, begin: I8, responses: _Responses, window: int, charge: F4) -> None:
     """Add the responses of an event's shares to the waveforms of their pixels."""
+    place, first, shape, share = shares
+    current, _, ticks = responses
     for i in range(m):
-        first, share, length = shares.first[i], shares.charge[i], responses.ticks[shares.shape[i]]
-        shape, place = responses.current[shares.shape[i]], begin[shares.place[i]] + first
-        if first >= 0 and first + length <= window:
+        start, length, at, amount = first[i], ticks[shape[i]], begin[place[i]], share[i]
+        if at == _NOWHERE:
+            continue
+        if start >= 0 and start + length <= window:
             # Whole blocks: what is added behind the end is 0.
             for block in range(0, length, _BLOCK):
-                part, current = charge[place + block : place + block + _BLOCK], shape[block : block + _BLOCK]
+                part, shaped = charge[at + start + block :][:_BLOCK], current[shape[i], block : block + _BLOCK]
                 for t in range(_BLOCK):
-                    part[t] += share * current[t]
+                    part[t] += amount * shaped[t]
         else:
-            for t in range(max(0, -first), min(length, window - first)):
-                charge[place + t] += share * shape[t]
+            for t in range(max(0, -start), min(length, window - start)):
+                charge[at + start + t] += amount * current[shape[i], t]

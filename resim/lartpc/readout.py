@@ -19,7 +19,7 @@ from resim.keys import Stream, four
 from resim.lartpc.charge import Drawn, event_values
 from resim.lartpc.geometry import TICK, Geometry
 from resim.lartpc.states import F8, HIT_COLUMNS, I4, I8, Hits, Pixels
-from resim.lartpc.transport.draws import Draws, exponential, normal
+from resim.lartpc.transport.draws import Draws, exponential, normal, two_normals
 from resim.ragged import Ragged
 
 F4 = NDArray[np.float32]
@@ -126,7 +126,9 @@ class _Pixel(NamedTuple):
     steps: float
     """Entries of the table of hazards in an electron; 0 without noise."""
     passed: float
-    """Share of its charge that the buffer passes on in a tick."""
+    """Share of its charge that the buffer passes on in a tick,"""
+    kept: float
+    """and that it keeps."""
     hold: int
     reset: int
     busy: int
@@ -210,6 +212,7 @@ def _trigger(
             values.threshold[row] - _FAR * both,
             _STEPS / both if both > 0 else 0.0,
             passed,
+            1 - passed,
             hold,
             reset,
             busy,
@@ -275,9 +278,8 @@ def _hits(wave: F4, first: int, s: _Pixel, draws: Draws, found_tick: I8, found_c
             while t < end and not in_reach:
                 charge = float(wave[t - first]) if t < stop else 0.0
                 left -= charge
-                buffered += charge
-                summed += buffered * s.passed
-                buffered -= buffered * s.passed
+                summed += (buffered + charge) * s.passed
+                buffered = (buffered + charge) * s.kept
                 t += 1
                 in_reach = summed >= s.hopeless
             if t <= free or not in_reach:
@@ -290,12 +292,12 @@ def _hits(wave: F4, first: int, s: _Pixel, draws: Draws, found_tick: I8, found_c
         for t in range(trigger + 1, trigger + 1 + s.hold):
             charge = float(wave[t - first]) if first <= t < stop else 0.0
             left -= charge
-            buffered += charge
-            summed += buffered * s.passed
-            buffered -= buffered * s.passed
+            summed += (buffered + charge) * s.passed
+            buffered = (buffered + charge) * s.kept
         t = trigger + 1 + s.hold + s.reset
-        value = summed + s.value_noise * normal(draws)
-        if value >= s.threshold + s.discriminator_noise * normal(draws):
+        of_value, of_threshold = two_normals(draws)
+        value = summed + s.value_noise * of_value
+        if value >= s.threshold + s.discriminator_noise * of_threshold:
             found_tick[count], found_charge[count] = trigger, value
             count += 1
             free = t + max(s.busy - 1, 0)

@@ -8,6 +8,7 @@ correction for the lifetime.
 from typing import Any, Literal
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 from pydantic import BaseModel, Field
 
@@ -79,11 +80,8 @@ def voxels(state: Hits, card: VoxelSettings, layout: Geometry) -> Images:
     size, calibration = card.size or layout.pitch, card.calibration or Digitisation()
     cells = [np.floor(values / size).astype(np.int64) for values in positions(state, card, layout)]
     rows = row_of(state.hits.offsets)
-    order = np.lexsort((state.hits["time"], *cells[::-1], rows)) if card.merge == "first" else _ordered(rows, cells)
-    new = np.ones(len(order), dtype=bool)
-    if len(order):
-        new[1:] = np.any([np.diff(values[order]) != 0 for values in (rows, *cells)], axis=0)
-    starts = np.flatnonzero(new)
+    order = np.lexsort((state.hits["time"], *cells[::-1], rows)) if card.merge == "first" else ordered(rows, cells)
+    starts = starts_of_cells(rows, cells, order)
     adc = state.hits["adc"][order].astype(np.float64)
     if card.merge == "sum" and len(starts):
         adc = np.add.reduceat(adc, starts) - (np.diff(starts, append=len(adc)) - 1) * calibration.pedestal
@@ -98,7 +96,15 @@ def voxels(state: Hits, card: VoxelSettings, layout: Geometry) -> Images:
     )
 
 
-def _ordered(rows: I8, cells: list[I8]) -> I8:
+def starts_of_cells(rows: I8, cells: list[I8], order: I8) -> I8:
+    """Tell where, in an order that is by event, x, y, z, another cell begins."""
+    new = np.ones(len(order), dtype=bool)
+    if len(order):
+        new[1:] = np.any([np.diff(values[order]) != 0 for values in (rows, *cells)], axis=0)
+    return np.flatnonzero(new)
+
+
+def ordered(rows: I8, cells: list[I8]) -> I8:
     """Sort by event, x, y, z, keeping the order of what is equal: by one number where it fits 63 bits."""
     spans = [int(np.ptp(values)) + 1 if len(values) else 1 for values in cells]
     if float(rows.max(initial=0) + 1) * spans[0] * spans[1] * spans[2] > 2.0**62:
@@ -112,35 +118,49 @@ def _ordered(rows: I8, cells: list[I8]) -> I8:
 def image_columns(images: Images) -> NDArray[np.float32]:
     """Describe images, (n, len(IMAGE_COLUMNS))."""
     deposits = images.source.source.deposits
-    n, offsets, voxel = len(images.event), images.voxels.offsets, images.voxels
-    row, charge = row_of(offsets), voxel["charge"].astype(np.float64)
-    summed = np.bincount(row, charge, minlength=n)
-    values: dict[str, NDArray[Any]] = {
-        "n_voxels": np.diff(offsets),
+    values = seen(images.voxels) | {
         "n_hits": np.diff(images.source.hits.offsets),
-        "charge": summed,
-        "charge_max": _by_row(np.maximum, charge, offsets),
         "deposited": _sums(deposits.segments, "energy"),
         "escaped": deposits.escaped,
     }
+    active = _sums(images.source.source.clouds, "energy")
     with np.errstate(invalid="ignore", divide="ignore"):
-        for axis in "xyz":
-            position = voxel[axis].astype(np.float64)
-            values[f"{axis}_mean"] = np.bincount(row, charge * position, minlength=n) / summed
-            values[f"{axis}_extent"] = _by_row(np.maximum, position, offsets) - _by_row(np.minimum, position, offsets)
-        values["active"] = _active(images) / values["deposited"]
-    inside = np.isclose(_active(images), values["deposited"], rtol=1e-9)
+        values["active"] = active / values["deposited"]
+    inside = np.isclose(active, values["deposited"], rtol=1e-9)
     values["contained"] = inside & (deposits.escaped <= 0)
     return np.stack([np.asarray(values[name], dtype=np.float32) for name, _, _ in IMAGE_COLUMNS], axis=1)
 
 
+def seen(voxels: Ragged) -> dict[str, NDArray[Any]]:
+    """Give those of `IMAGE_COLUMNS` that the voxels alone tell."""
+    offsets, charge = voxels.offsets, voxels["charge"].astype(np.float64)
+    n, row = len(voxels), row_of(offsets)
+    summed = np.bincount(row, charge, minlength=n)
+    values: dict[str, NDArray[Any]] = {
+        "n_voxels": np.diff(offsets),
+        "charge": summed,
+        "charge_max": _by_row(np.maximum, charge, offsets),
+    }
+    with np.errstate(invalid="ignore", divide="ignore"):
+        for axis in "xyz":
+            position = voxels[axis].astype(np.float64)
+            values[f"{axis}_mean"] = np.bincount(row, charge * position, minlength=n) / summed
+            values[f"{axis}_extent"] = _by_row(np.maximum, position, offsets) - _by_row(np.minimum, position, offsets)
+    return values
+
+
 def _sums(table: Ragged, name: str) -> F8:
-    return np.bincount(row_of(table.offsets), table[name], minlength=len(table)).astype(np.float64)
+    """Add up a column event by event."""
+    return _sums_of(table.offsets, table[name])
 
 
-def _active(images: Images) -> F8:
-    """Give the energy an event that is deposited in drift volumes, MeV."""
-    return _sums(images.source.source.clouds, "energy")
+@njit(cache=True)
+def _sums_of(offsets: I8, values: NDArray[np.float32]) -> F8:
+    sums = np.zeros(len(offsets) - 1)
+    for row in range(len(sums)):
+        for i in range(offsets[row], offsets[row + 1]):
+            sums[row] += values[i]
+    return sums
 
 
 def _by_row(operation: np.ufunc, values: F8, offsets: I8) -> F8:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from training.config import parse_sections
 pytest.importorskip("torch")
 from tests.e2e.test_workflow import _config, _write, resim, snakemake
 from tests.interop.test_rs3l import OURS, published, read, write
+from tests.interop.test_sparse import write_cubes, write_images
 
 SAMPLES = ("qcd", "hbb")
 VIEWS = ("nominal", "shower_seed", "fsr_mur_2")
@@ -265,10 +267,10 @@ MISTAKES: dict[str, tuple[Change, str]] = {
     "other lane": (_lane, r"samples.qcd.source: .*old: is of the lane None, not 'jets'; give another store"),
     "no file": (_file("none.h5"), r"samples.qcd.source: .*none.h5: cannot be read as HDF5"),
     "no HDF5": (_file("text.h5"), r"samples.qcd.source: .*text.h5: cannot be read as HDF5"),
-    "two sources": (_stored("qcd", rs3l=["x.h5"]), r"samples.qcd.source: give one of store and rs3l"),
-    "no source": (_source(truth_label=1), r"samples.qcd.source: give one of store and rs3l"),
+    "two sources": (_stored("qcd", rs3l=["x.h5"]), r"samples.qcd.source: give one of store, rs3l, images, cubes"),
+    "no source": (_source(truth_label=1), r"samples.qcd.source: give one of store, rs3l, images, cubes"),
     "label 2": (_file("merged.h5", truth_label=2), r"samples.qcd.source.truth_label: input should be 0 or 1, not 2"),
-    "idle option": (_stored("qcd", swap_leptons=True), r"swap_leptons acts on rs3l, and this is a store; remove"),
+    "idle option": (_stored("qcd", swap_leptons=True), r"swap_leptons acts on rs3l, and store is given; remove"),
     "process, too": (_sample(process="qcd"), r"samples.qcd: has a source, so process would not act; keep one of"),
     "events, too": (_sample(events=40), r"samples.qcd: has a source, so events would not act; keep one of the two"),
     "neither": (lambda v, _: v["samples"].update(qcd={"process": "qcd"}), r"samples.qcd: events is missing: give"),
@@ -348,6 +350,32 @@ def test_a_source_within_the_results_is_refused_before_anything_runs(stores: dic
     assert done.returncode == 1
     assert told in done.stdout + done.stderr
     assert validate(tmp_path / "results/data/qcd") == []
+
+
+def test_published_images_of_the_other_lane_are_imported_by_the_workflow(tmp_path: Path) -> None:
+    """Folders of both sets, with their options, become data sets of the config's samples; again when a file comes."""
+    write_images(tmp_path / "throws", ("muon",), 4)
+    write_cubes(tmp_path / "cubes", ("muon",), 4)
+    throws = ["throws/nominal/all/muon", "throws/electronics_throw2"]
+    sources = {
+        "thrown": {"images": throws, "views": {"electronics_throw_2": "other"}},
+        "cubes": {"cubes": ["cubes/muon"], "crosstalk": {"nominal": 0.0, "other": 0.75}},
+    }
+    values: dict[str, Any] = {"lane": "lartpc", "views": {"nominal": {}}}
+    values["samples"] = {name: {"source": source} for name, source in sources.items()}
+    values["training"] = {
+        "tasks": {"set": {"classes": list(sources)}},
+        "views": ["nominal", "other"],
+        "encoder": {"kind": "convnext"},
+    }
+    _write(tmp_path, values)
+    for events in (4, 5):
+        done = snakemake(tmp_path, "views", "--cores", "1", "--scheduler", "greedy")
+        assert done.returncode == 0, done.stderr[-3000:]
+        found = {name: open_dataset(tmp_path / "results/data" / name) for name in sources}
+        assert [dataset.views for dataset in found.values()] == [("nominal", "other")] * 2
+        assert len(found["cubes"].objects()["event"]) == events
+        shutil.copy(tmp_path / "cubes/muon/event3.pt", tmp_path / "cubes/muon/event4.pt")
 
 
 def test_a_held_out_sample_of_published_files_is_test_alone(merged: Path, tmp_path: Path) -> None:

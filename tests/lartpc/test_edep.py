@@ -3,6 +3,7 @@
 No file of edep-sim itself is at hand, and uproot cannot write its classes: of the ROOT reader only the refusals run.
 """
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,18 @@ import h5py
 import numpy as np
 import pytest
 import uproot
+import yaml
 from numpy.typing import NDArray
 
+from resim.config import Config
 from resim.errors import UserError
-from resim.lartpc.edep import read_edep
+from resim.lartpc.edep import EdepFiles, event_ids, read_edep
 from resim.lartpc.transport.particles import MUON, MUON_MASS, PROTON, PROTON_MASS
+from resim.plan import check_workflow
+from resim.store import Dataset, open_dataset, validate
+from resim.typed import parse
+from tests.conftest import resim
+from tests.test_cli import _mistake
 
 _ENDS = ("x_start", "y_start", "z_start", "x_end", "y_end", "z_end")
 _NEW = {"event": "event_id", "track": "traj_id", "pdg": "pdg_id", "parent": "parent_id"}
@@ -182,5 +190,152 @@ def test_other_root_files_are_refused(tmp_path: Path) -> None:
         read_edep(path)
     with uproot.recreate(path) as file:
         file["EDepSimEvents"] = {"EventId": np.arange(3)}
+    assert event_ids(path).tolist() == [0, 1, 2]
     with pytest.raises(UserError, match=r"tree EDepSimEvents has no branch Primaries\.Position"):
         read_edep(path)
+
+
+# --- a sample of such files ---------------------------------------------------------------------------------------
+
+
+def _event_file(path: Path, events: range, length: float = 12.0) -> Path:
+    """Write muons that cross the middle of the detector, an event of two tracks each, ids 10, 20 ..."""
+    tables, rows = [], []
+    for number in events:
+        start, way = np.array([-240.0, 3.0, 640.0 + number]), np.array([0.6, 0.48, 0.64])
+        points = start + np.arange(round(length / 0.1) + 1)[:, None] * 0.1 * way
+        table: NDArray[Any] = np.zeros(len(points) - 1, dtype=_segments(_NEW).dtype)
+        table["event_id"], table["traj_id"], table["pdg_id"] = 10 * (number + 1), np.arange(len(table)) % 2, MUON
+        for i, axis in enumerate(_ENDS[:3]):
+            table[axis], table[_ENDS[3 + i]] = points[:-1, i], points[1:, i]
+        table["dx"], table["dE"] = 0.1, 0.21 + 0.01 * number
+        tables.append(table)
+        rows.append((10 * (number + 1), start))
+    trajectories: NDArray[Any] = np.zeros(len(rows), dtype=_trajectories(_NEW).dtype)
+    for row, (event, start) in zip(trajectories, rows, strict=True):
+        row["event_id"], row["parent_id"], row["pdg_id"] = event, -1, MUON
+        row["pxyz_start"], row["xyz_start"] = (180, 144, 192), start
+    return _write(path, segments=np.concatenate(tables), trajectories=trajectories)
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    folder = tmp_path_factory.mktemp("edep")
+    return [str(_event_file(folder / f"{a}.h5", range(a, b))) for a, b in ((0, 3), (3, 4), (4, 8))]
+
+
+def _config(files: list[str], **changes: Any) -> dict[str, Any]:
+    views = {"nominal": {}, "weak": {"from": "charge", "set": {"field": 0.4}}, "noise": {"from": "readout"}}
+    common = {"lane": "lartpc", "block_size": 2, "events_per_part": 4, "checkpoint": "deposits", "views": views}
+    return common | {"samples": {"beam": {"events": 6, "edep": files}}} | changes
+
+
+def _simulate(folder: Path, values: dict[str, Any], *words: object) -> Any:
+    (folder / "config.yaml").write_text(yaml.safe_dump(values, sort_keys=False))
+    words = ("--config", folder / "config.yaml", "--sample", "beam", "--out", folder / "data", *words)
+    return resim("simulate", *words)
+
+
+def _column(dataset: Dataset, view: str, name: str) -> list[float]:
+    return [value for part in dataset.parts for value in part.view(view).column(name).tolist()]
+
+
+def test_a_sample_of_files_has_their_deposits_in_all_views(files: list[str], tmp_path: Path) -> None:
+    """Events are numbered over the files, blocks and parts cut across them, and views share what was read."""
+    done = _simulate(tmp_path, _config(files))
+    assert done.returncode == 0, done.stderr
+    dataset = open_dataset(tmp_path / "data")
+    assert validate(tmp_path / "data") == []
+    assert dataset.views == ("nominal", "weak", "noise")
+    objects = dataset.objects()
+    assert objects["event"].tolist() == [0, 1, 2, 3, 4, 5]
+    assert set(objects["pdg"].tolist()) == {MUON}
+    assert objects["vertex_z"].tolist() == [640, 641, 642, 643, 644, 645]
+    assert np.allclose(objects["kinetic_energy"], np.hypot(300, MUON_MASS) - MUON_MASS)
+    for view in dataset.views:
+        assert np.allclose(_column(dataset, view, "deposited"), 120 * (0.21 + 0.01 * np.arange(6)))
+        assert min(_column(dataset, view, "n_voxels")) > 10
+    charges = {view: np.array(_column(dataset, view, "charge")) for view in dataset.views}
+    assert (charges["weak"] < charges["nominal"]).all()
+    assert (charges["noise"] != charges["nominal"]).all()
+    kept = dataset.parts[1].checkpoint("deposits")
+    read = EdepFiles(files).read(4, 6)
+    assert kept.events["event"].tolist() == read.event.tolist() == [4, 5]
+    assert all((kept.particles[name] == values).all() for name, values in read.segments.columns.items())
+
+
+def test_parts_and_order_of_jobs_leave_no_trace(files: list[str], tmp_path: Path) -> None:
+    digests = []
+    for name, size in (("one", 6), ("three", 2)):
+        (tmp_path / name).mkdir()
+        assert _simulate(tmp_path / name, _config(files, checkpoint=None), "--shard-size", size).returncode == 0
+        digests.append(open_dataset(tmp_path / name / "data").manifest.digest["digest"])
+    assert digests[0] == digests[1]
+
+
+def test_other_content_of_a_file_is_another_recipe(files: list[str], tmp_path: Path) -> None:
+    mine = [str(shutil.copy(file, tmp_path)) for file in files]
+    recipes = []
+    for length in (12.0, 6.0):
+        _event_file(Path(mine[0]), range(3), length)
+        assert _simulate(tmp_path, _config(mine, checkpoint=None), "--views", "nominal").returncode == 0
+        dataset = open_dataset(tmp_path / "data")
+        recipes.append(dataset.manifest.recipes["nominal"])
+        assert _column(dataset, "nominal", "deposited")[0] == pytest.approx(0.21 * length / 0.1)
+    assert recipes[0] != recipes[1]
+
+
+def test_a_view_that_is_added_starts_from_the_stored_deposits(files: list[str], tmp_path: Path) -> None:
+    mine = [str(shutil.copy(file, tmp_path)) for file in files]
+    assert _simulate(tmp_path, _config(mine), "--views", "nominal").returncode == 0
+    before = open_dataset(tmp_path / "data").parts[0].digest["checkpoints"]
+    assert _simulate(tmp_path, _config(mine)).returncode == 0
+    dataset = open_dataset(tmp_path / "data")
+    assert dataset.views == ("nominal", "weak", "noise")
+    assert dataset.parts[0].digest["checkpoints"] == before
+
+
+def test_events_beyond_the_files_are_told_in_one_line(files: list[str], tmp_path: Path) -> None:
+    done = _simulate(tmp_path, _config(files[:2], samples={"beam": {"events": 6, "edep": files[:2]}}))
+    told = (
+        f"{files[0]}, {files[1]}: 4 events are there, and 6 are asked for; lower `events` of the sample, or give more"
+    )
+    _mistake(done, told)
+
+
+@pytest.mark.parametrize(
+    ("sample", "changes", "message"),
+    [
+        ({"edep": ["none.h5"]}, {}, "samples.beam.edep: there is no file none.h5; give files that edep-sim"),
+        ({"process": "muon"}, {}, "samples.beam: has edep, so process would not act; keep one of the two"),
+        ({"set": {"particle": "mu"}}, {}, "samples.beam: has edep, so set would not act; keep one of the two"),
+        ({"edep": []}, {}, "samples.beam.edep: tuple should have at least 1 item"),
+        ({"events": None}, {}, "samples.beam: events is missing: give their number, or a source"),
+        (
+            {},
+            {"views": {"nominal": {}, "again": {"from": "deposits"}}},
+            "samples.beam.edep: views.again makes deposits anew, and those of the files cannot be; cut it at charge or",
+        ),
+        (
+            {},
+            {"lane": "jets", "checkpoint": None, "views": {"nominal": {}}},
+            "samples.beam.edep: is for the lane lartpc",
+        ),
+    ],
+)
+def test_what_would_not_act_on_files_is_refused(
+    sample: dict[str, Any], changes: dict[str, Any], message: str, files: list[str], tmp_path: Path
+) -> None:
+    values = _config(files, **changes)
+    values["samples"]["beam"] |= sample
+    _mistake(_simulate(tmp_path, values), message)
+    assert not (tmp_path / "data").exists()
+
+
+def test_files_that_are_held_out_are_not_trained_on(files: list[str]) -> None:
+    values = _config(files)
+    values["samples"]["other"] = {"events": 2, "edep": files[2:], "role": "evaluation"}
+    with pytest.raises(
+        UserError, match=r"samples.other and samples.beam read the same 4.h5, and the former is held out"
+    ):
+        check_workflow(parse(Config, values, "c"), ("nominal",), Path("results"), "c")

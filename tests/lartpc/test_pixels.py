@@ -85,28 +85,39 @@ def test_diffusion_shares_charge_between_pixels(sigmas: float) -> None:
     z = float(LAYOUT.low[30, 2] + (column + 0.5) * LAYOUT.pitch)
     sigma = math.sqrt(2 * 8.8e-6 * 40 / 0.159645)
     line = track((10.2, border + sigmas * sigma, z), (1, 0, 0), 0.4, dedx=20.0)
-    state = induced([line], PixelSettings(point_electrons=200))
+    state = induced([line])
     above = state.pixels["pixel"] // LAYOUT.columns % LAYOUT.rows >= row
     sums = np.add.reduceat(state.charge["charge"], np.concatenate([[0], np.cumsum(state.pixels["ticks"])[:-1]]))
-    assert sums[above].sum() / sums.sum() == pytest.approx(0.5 * math.erfc(-sigmas / math.sqrt(2)), abs=0.015)
+    assert sums[above].sum() / sums.sum() == pytest.approx(0.5 * math.erfc(-sigmas / math.sqrt(2)), abs=0.01)
 
 
-def test_points_as_coarse_as_the_default_share_like_fine_ones() -> None:
-    state, fine = induced(EVENTS[:1]), induced(EVENTS[:1], PixelSettings(point_electrons=50))
-    totals = [
-        dict(
-            zip(
-                s.pixels["pixel"],
-                np.add.reduceat(s.charge["charge"], np.cumsum(s.pixels["ticks"]) - s.pixels["ticks"]),
-                strict=True,
-            )
-        )
-        for s in (state, fine)
-    ]
-    strong = [pixel for pixel, value in totals[1].items() if value > 7000]
-    ratio = np.array([totals[0].get(pixel, 0) / totals[1][pixel] for pixel in strong])
-    assert len(strong) > 10
-    assert np.std(ratio) < 0.05
+def test_shares_are_those_of_many_electrons() -> None:
+    """A slanted track, each of its electrons displaced at random: charge of pixels and its mean time, to the spread of both."""
+    state = induced(EVENTS[:1])
+    clouds, generator = state.source.clouds, np.random.Generator(np.random.Philox(1))
+    row = np.repeat(np.arange(len(clouds["electrons"])), clouds["electrons"].astype(int))
+    along = generator.random(len(row))[:, None]
+    start, end = (np.stack([clouds[f"{axis}_{e}"][row] for axis in "xyz"], axis=1) for e in ("start", "end"))
+    place = start + along * (end - start)
+    place[:, 1:] += clouds["sigma_trans"][row, None] * generator.standard_normal((len(row), 2))
+    plane = clouds["plane"][row]
+    cell = np.floor((place[:, 1:] - LAYOUT.low[plane, 1:]) / LAYOUT.pitch).astype(int)
+    pixel, inverse, counts = np.unique(
+        LAYOUT.pixel(plane, cell[:, 1], cell[:, 0]), return_inverse=True, return_counts=True
+    )
+    middle = np.stack(LAYOUT.place(pixel)[1:], axis=1)[inverse]
+    y, z = np.abs(place[:, 1:] - middle).T
+    delay = response_delay(y, z) - 2.948
+    depth = np.abs(place[:, 0] - LAYOUT.anode[plane]) / state.source.velocity[0]
+    times = np.bincount(inverse, delay + depth) / counts
+    found = dict(zip(state.pixels["pixel"].tolist(), _sums(state), strict=True))
+    ratio = np.array([found.get(p, 0.0) for p in pixel.tolist()]) - counts
+    assert len(pixel) > 20
+    assert np.all(np.abs(ratio) < 5 * np.sqrt(counts) + 300)
+    strong = counts > 3000
+    mine = dict(zip(state.pixels["pixel"].tolist(), _ends(state), strict=True))
+    late = np.array([mine[p] for p in pixel[strong].tolist()]) - times[strong]
+    assert np.all(np.abs(late) < 0.2)
 
 
 def test_current_ends_where_charge_arrives() -> None:

@@ -76,9 +76,9 @@ rule manifest:
         "resim manifest {params.folder} {params.parts:q} > {log} 2>&1"
 
 
-rule import_rs3l:
+rule import_published:
     input:
-        lambda wildcards: CONFIG.samples[wildcards.sample].source.rs3l,
+        lambda wildcards: CONFIG.samples[wildcards.sample].source.files,
     output:
         "results/imported/{sample}/manifest.json",
     log:
@@ -93,9 +93,11 @@ rule import_rs3l:
         runtime=240,
     params:
         folder=subpath(output[0], parent=True),
+        kind=lambda wildcards: CONFIG.samples[wildcards.sample].source.kind,
         options=lambda wildcards: import_options(CONFIG, wildcards.sample),
     message:
         "Importing {wildcards.sample} from published files ({threads} thread, {resources.mem_mb} MB, {resources.runtime} min)"
     shell:
         # An earlier import goes first: a data set is never written over another.
-        "rm -rf {params.folder} && " "resim import rs3l {input:q} --out {params.folder} {params.options} > {log} 2>&1"
+        "rm -rf {params.folder} && "
+        "resim import {params.kind} {input:q} --out {params.folder} {params.options} > {log} 2>&1"
