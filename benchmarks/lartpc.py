@@ -37,7 +37,9 @@ def lartpc_cost(config: Config, events: int = 100, repeats: int = 5) -> dict[str
         stages in ms an event, of each sample.
     """
     samples = {sample: _of_sample(config, sample, events, repeats) for sample in config.samples}
-    fresh, throw, segments = (sum(row[name] for row in samples.values()) for name in ("fresh_ms", "throw_ms", "segments"))
+    fresh, throw, segments = (
+        sum(row[name] for row in samples.values()) for name in ("fresh_ms", "throw_ms", "segments")
+    )
     per_segment = throw / segments
     return {
         "view_cost": round(throw / fresh, 4),

@@ -1,5 +1,7 @@
 """A boolean is no number, wherever a number is meant."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,7 +11,7 @@ from resim.config import Config, ViewConfig
 from resim.errors import UserError
 from resim.jets.clustering import JetSettings
 from resim.jets.pileup import PileupSettings
-from resim.typed import parse
+from resim.typed import parse, read_yaml
 from tests.conftest import small_config
 from training.config import Config as Training
 
@@ -43,3 +45,10 @@ def test_booleans_stay_where_they_are_meant() -> None:
     assert view.cut == "shower"
     assert view.set == settings
     assert [type(value) for value in (view.set["HadronLevel:Decay"], *view.set["list"])] == [bool, bool, float]
+
+
+def test_numbers_that_json_writes_without_a_point_are_numbers(tmp_path: Path) -> None:
+    """The workflow hands its config on as JSON, where 4.0e-6 is 4e-06: once views had the text '4e-06' as a setting."""
+    values = {"tiny": 4.0e-6, "huge": -2e30, "word": "12e", "version": "1e"}
+    (tmp_path / "config.json").write_text(json.dumps(values))
+    assert read_yaml(tmp_path / "config.json") == values

@@ -38,12 +38,16 @@ from training.results import (
     ViewFigures,
     ViewPrice,
 )
-from training.shifts import redrawn, shifts_of
+from training.shifts import redrawn, shifts_of, throws_of
 from training.tasks import check_tasks, labels_of
 
 CONFIDENCE = 0.95
 _FEW = 10  # background objects above a threshold: with fewer, a rejection is uncertain by a third and more
-SEPARATED_BY = ("auc", "accuracy", "resolution", "rejection_50", "wasserstein_background", "wasserstein")
+SEPARATED_BY = (
+    *("auc", "accuracy", "accuracy_change", "resolution", "rejection_50"),
+    *("wasserstein_background", "wasserstein"),
+)
+_OF_CLASS = "accuracy_"  # methods are also told apart class by class
 _SMALLER_IS_BETTER = ("resolution", "wasserstein")
 _RANGES = {  # beginnings of figures' names -> where they can be
     "auc": (0.0, 1.0),
@@ -51,6 +55,7 @@ _RANGES = {  # beginnings of figures' names -> where they can be
     "background_efficiency_relative_change_": (-1.0, np.inf),
     "wasserstein_": (0.0, 1.0),
     "wasserstein": (0.0, np.inf),
+    "accuracy_change": (-1.0, 1.0),
     "accuracy": (0.0, 1.0),
     "resolution": (0.0, np.inf),
     "rmse": (0.0, np.inf),
@@ -89,6 +94,7 @@ def compare(
         pt_auc=pt_auc,
         views=views,
         shifts=shifts_of(store),
+        throws=throws_of(store),
         chance=redrawn(store),
         test_sets={each.name: _stand_ins(each) for each in held_out},
         methods={
@@ -235,16 +241,16 @@ def separate(
     for key in left[common[0]] if common else ():
         if key not in right[common[0]]:  # another's task
             continue
-        for figure in SEPARATED_BY:
-            if figure in left[common[0]][key].figures:
-                pairs = [(left[seed][key].figures[figure], right[seed][key].figures[figure]) for seed in common]
-                low, mean, high = _difference(figure, pairs)
-                found.append(
-                    Separation(
-                        task=key[0], figure=figure, label_fraction=key[1], view=key[2], first=first, second=second,
-                        difference=mean, low=low, high=high, separated=low > 0 or high < 0,
-                    )
-                )  # fmt: skip
+        known = left[common[0]][key].figures
+        for figure in (name for name in known if name in SEPARATED_BY or name.startswith(_OF_CLASS)):
+            pairs = [(left[seed][key].figures[figure], right[seed][key].figures[figure]) for seed in common]
+            low, mean, high = _difference(figure, pairs)
+            found.append(
+                Separation(
+                    task=key[0], figure=figure, label_fraction=key[1], view=key[2], first=first, second=second,
+                    difference=mean, low=low, high=high, separated=low > 0 or high < 0,
+                )
+            )  # fmt: skip
     return found
 
 

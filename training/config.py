@@ -297,6 +297,10 @@ class SupervisedConfig(_Section):
 class DannConfig(_Section):
     """Domain-adversarial training (Ganin et al., arXiv:1505.07818), whose domains are the views."""
 
+    domains: Literal["views", "nominal"] = Field(
+        "views",
+        description="views: each is one; nominal: it is one and all others together another, as of two detectors",
+    )
     weight: float = Field(
         0.3,
         ge=0,

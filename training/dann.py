@@ -6,9 +6,9 @@ the way to the encoder, which so learns to make the views alike.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -25,7 +25,9 @@ class Adversarial:
     task_loss: Callable[[Batch], Tensor]
     encoder: nn.Module
     domains: nn.Module
-    """(B, D) to (B, V) logits of the views."""
+    """(B, D) to the logits of the domains."""
+    domain_of: tuple[int, ...]
+    """(V,) the domain of each view."""
     weight: float
     steps: int
     """An epoch."""
@@ -36,14 +38,20 @@ class Adversarial:
         if batch.beside is None:
             return self.task_loss(batch)
         progress = (batch.epoch * self.steps + batch.step) / (self.epochs * self.steps)
-        logits_BV = self.logits(batch.beside, self.weight * reversal(progress))
+        logits = self.logits(batch.beside, self.weight * reversal(progress))
         view_B = batch.beside.shown[:, 0]
-        return self.task_loss(batch) + functional.cross_entropy(gathered(logits_BV), gathered(view_B))
+        domain_B = view_B.new_tensor(self.domain_of)[view_B]
+        return self.task_loss(batch) + functional.cross_entropy(gathered(logits), gathered(domain_B))
 
     def logits(self, batch: Batch, strength: float) -> Tensor:
-        """Tell the views of objects, (B, V), in single precision; gradients of the encoder are reversed."""
+        """Tell the domains of objects, in single precision; gradients of the encoder are reversed."""
         (jets,) = batch.views
         return self.domains(reversed_gradient(jets.through(self.encoder), strength)).float()
+
+
+def domains_of(views: Sequence[str], told: Literal["views", "nominal"]) -> tuple[int, ...]:
+    """Give the domain of each view: its own, or 0 for nominal and 1 for all others."""
+    return tuple(range(len(views))) if told == "views" else tuple(int(view != "nominal") for view in views)
 
 
 def reversal(progress: float) -> float:

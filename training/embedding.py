@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
+from itertools import cycle, product
 from typing import Any
 
 import numpy as np
@@ -21,8 +22,11 @@ from training.keys import generator, uniform_by_id
 from training.pretrain import Trained
 
 _OBJECTS, _FOLLOWED = 2000, 12
+_POINTS = 100  # about so many are drawn of those that are followed: of many views fewer objects can be told apart
+_CROWD = 500  # points that are drawn small
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#f0e442", "#555555")  # Okabe-Ito, grey
 _MARKERS = "sD^v<>PXpHdh*"  # of views; nominal has a disc
+_FILLS = ("full", "none", "left", "bottom")  # where there are more views than markers
 Float = NDArray[np.float64]
 
 
@@ -72,9 +76,10 @@ def embedded(trained: Trained, store: Store, seed: int, *, umap: bool = False) -
 
 def _followed(store: Store, rows: Rows, seed: int) -> NDArray[np.int64]:
     """Choose a few of the rows by key, the same number of each sample as far as it goes; ascending."""
-    index, chosen = store.index, []
+    index, chosen = store.index, list[NDArray[np.int64]]()
+    wanted = min(_FOLLOWED, max(len(index.samples), _POINTS // len(store.views)))
     for number, (name, places, members) in enumerate(index.by_sample(rows)):
-        share = (_FOLLOWED + number) // len(index.samples)
+        share = (wanted + number) // len(index.samples)
         order = np.argsort(uniform_by_id(index.object[members], 1, seed, "embedding", name)[:, 0])
         chosen.append(places[order[:share]])
     return np.sort(np.concatenate(chosen))
@@ -105,7 +110,9 @@ def draw(embedding: Embedding, title: str) -> Figure:
     left, right = figure.subplots(1, 2, sharex=True, sharey=True)
     for number in range(len(embedding.samples)):
         x, y = embedding.points[embedding.sample == number].T
-        left.scatter(x, y, s=6, color=_COLOURS[number % len(_COLOURS)], alpha=0.5, lw=0)
+        left.scatter(
+            x, y, s=6 if len(embedding.points) > _CROWD else 20, color=_COLOURS[number % len(_COLOURS)], alpha=0.5, lw=0
+        )
     _views_panel(right, embedding)
     for panel in (left, right):
         panel.set_xlabel(embedding.axes[0])
@@ -127,14 +134,19 @@ def _views_panel(panel: Axes, embedding: Embedding) -> None:
     for place, at in enumerate(embedding.followed):
         colour = _COLOURS[embedding.sample[at] % len(_COLOURS)]
         nominal = embedding.points[at]
-        for marker, points in zip(_marker_of(embedding).values(), embedding.moved.values(), strict=True):
+        for look, points in zip(_looks(embedding).values(), embedding.moved.values(), strict=True):
             panel.plot(*zip(nominal, points[place], strict=True), color=colour, lw=0.7, zorder=2)
-            panel.plot(*points[place], marker, color=colour, ms=5, mec="black", mew=0.4, zorder=3)
+            edge: dict[str, Any] = (
+                {"mec": colour, "mew": 1.2} if look["fillstyle"] == "none" else {"mec": "black", "mew": 0.4}
+            )
+            panel.plot(*points[place], color=colour, ms=5, mfcalt="white", **edge, **look, zorder=3)
         panel.plot(*nominal, "o", color=colour, ms=11, mec="black", zorder=4)
 
 
-def _marker_of(embedding: Embedding) -> dict[str, str]:
-    return {view: _MARKERS[number % len(_MARKERS)] for number, view in enumerate(embedding.moved)}
+def _looks(embedding: Embedding) -> dict[str, dict[str, Any]]:
+    """Give each view a marker, and where there are not enough of them a filling."""
+    looks = [{"marker": marker, "fillstyle": fill} for fill, marker in product(_FILLS, _MARKERS)]
+    return dict(zip(embedding.moved, cycle(looks), strict=False))
 
 
 def _samples_of(embedding: Embedding) -> list[Line2D]:
@@ -145,8 +157,6 @@ def _samples_of(embedding: Embedding) -> list[Line2D]:
 
 
 def _views_of(embedding: Embedding) -> list[Line2D]:
-    shapes = {"nominal": "o"} | _marker_of(embedding)
-    return [
-        Line2D([], [], color="black", marker=marker, ms=9 if view == "nominal" else 6, ls="none", label=view)
-        for view, marker in shapes.items()
-    ]
+    nominal = Line2D([], [], color="black", marker="o", ms=9, ls="none", label="nominal")
+    views = _looks(embedding).items()
+    return [nominal, *(Line2D([], [], color="black", ms=6, mfcalt="white", **k, ls="none", label=v) for v, k in views)]

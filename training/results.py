@@ -205,7 +205,7 @@ class Comparison(_Result):
     """What `resim-train compare` writes."""
 
     format: Literal["resim-comparison"] = "resim-comparison"
-    version: Literal[7] = 7
+    version: Literal[8] = 8
     provenance: Provenance
     tasks: dict[str, list[str]] = Field(description="task, the main one first -> its classes; none of a regression")
     samples: dict[str, dict[str, int]] = Field(description="sample -> split -> objects")
@@ -213,6 +213,10 @@ class Comparison(_Result):
     views: dict[str, ViewPrice]
     shifts: dict[str, dict[str, float]] = Field(
         description="setting that several views change, and nothing else -> view -> its value there; see docs"
+    )
+    throws: dict[str, dict[str, float]] = Field(
+        description="view -> setting -> how far from nominal, where 1 and -1 are the ends of the range that views draw "
+        "it from event by event; of nominal, and views that change such settings alone; empty where none is drawn"
     )
     chance: list[str] = Field(
         description="views that draw anew from a cut on and change nothing: they differ from nominal by chance alone"

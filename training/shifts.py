@@ -1,4 +1,4 @@
-"""What views change, as the store tells it: a single number of the simulation, or nothing but the draws."""
+"""What views change, as the store tells it: numbers of the simulation, or nothing but the draws."""
 
 from collections import defaultdict
 from typing import Any
@@ -33,6 +33,43 @@ def shifts_of(store: Store) -> dict[str, dict[str, float]]:
             known = values if nominal is None else values | dict.fromkeys(["nominal", *unchanged[cut]], nominal)
             shifts[setting] = dict(sorted(known.items(), key=lambda item: item[1]))
     return shifts
+
+
+def throws_of(store: Store) -> dict[str, dict[str, float]]:
+    """Find how far views move the settings that other views draw from a range, event by event.
+
+    Returns
+    -------
+    dict
+        View -> setting -> how far from nominal's value, in units of the way to the end of the range on that side: 1 is
+        the upper end, -1 the lower. Of nominal, and of views that change such settings alone.
+    """
+    ranges = _drawn_ranges(store)
+    if not ranges:
+        return {}
+    found = {"nominal": {setting: 0.0 for _, setting in ranges}}
+    for view in store.views:
+        cut, changes = _change(store, view)
+        if changes and all((cut, setting) in ranges and _is_number(value) for setting, value in changes):
+            found[view] = {setting: _moved(float(value), *ranges[cut, setting]) for setting, value in changes}
+    return found
+
+
+def _drawn_ranges(store: Store) -> dict[tuple[str, str], tuple[float, float, float]]:
+    """Give what settings are drawn from, about nominal: cut, setting -> lowest, nominal, highest."""
+    drawn: dict[tuple[str, str], list[float]] = defaultdict(list)
+    for view in store.views:
+        cut, changes = _change(store, view)
+        for setting, value in changes:
+            if isinstance(value, dict):
+                drawn[cut, setting] += value["given"]
+    known = {key: (min(values), _nominal(store, key[1]), max(values)) for key, values in drawn.items()}
+    return {key: (low, at, high) for key, (low, at, high) in known.items() if at is not None and low < at < high}
+
+
+def _moved(value: float, low: float, nominal: float, high: float) -> float:
+    """Give how far a value lies from nominal, where both ends of the range are 1 away."""
+    return (value - nominal) / (high - nominal if value > nominal else nominal - low)
 
 
 def redrawn(store: Store) -> list[str]:

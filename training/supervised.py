@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from resim.errors import UserError
 from training.config import Config, Task, TrainingConfig
-from training.dann import Adversarial
+from training.dann import Adversarial, domains_of
 from training.data.fetch import Index, Store
 from training.data.loader import Batch, Loader
 from training.data.plan import Key, Rows
@@ -265,9 +265,12 @@ def train(
     network: nn.Module = classifier
     loss_of: Callable[[Batch], Tensor] = partial(_loss, task, classifier)
     if loader.beside:
-        domains = head(classifier.encoder.width, len(loader.beside.views), torch_generator(*key, "domains"))
+        domain_of = domains_of(loader.beside.views, settings.dann.domains)
+        domains = head(classifier.encoder.width, max(domain_of) + 1, torch_generator(*key, "domains"))
         network = nn.ModuleList([*classifier.children(), domains])
-        loss_of = Adversarial(loss_of, classifier.encoder, domains, settings.dann.weight, loader.steps(1), epochs)
+        loss_of = Adversarial(
+            loss_of, classifier.encoder, domains, domain_of, settings.dann.weight, loader.steps(1), epochs
+        )
     title = f"{method} seed {seed_index}, {of.task}, {len(rows)} labels"
     validation = validation_loader(loader, store, labels.member) if judged else None
     return fit(network, loss_of, loader, epochs, settings, title, run, validation)

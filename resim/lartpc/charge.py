@@ -14,8 +14,8 @@ from pydantic import BaseModel, Field, field_validator
 
 from resim.errors import UserError
 from resim.keys import Stream
-from resim.lartpc.geometry import DEFAULT, MARGIN, Geometry, geometry
-from resim.lartpc.states import CLOUD_COLUMNS, F8, I8, Charge, Deposits
+from resim.lartpc.geometry import DEFAULT, MARGIN, TICK, Geometry, geometry
+from resim.lartpc.states import CLOUD_COLUMNS, F8, I4, I8, Charge, Deposits
 from resim.ragged import Ragged
 
 Drawn = Mapping[str, F8]
@@ -56,6 +56,12 @@ class ChargeSettings(BaseModel, extra="forbid", frozen=True, allow_inf_nan=False
         ge=0.1,
         le=1000,
         description="dE/dx of segments without length, MeV/cm: of electrons that stop within 0.1 to 0.3 MeV",
+    )
+    join: float = Field(
+        0.15,
+        ge=0,
+        le=1,
+        description="touching segments of a track drift as one cloud, no longer than so along each axis, cm; 0: each alone",
     )
 
     @field_validator("geometry")
@@ -147,11 +153,10 @@ def charge(deposits: Deposits, card: ChargeSettings, drawn: Drawn, stream: Strea
     conditions = Conditions(*event_values(card, drawn, THROWN, len(deposits.event)))
     velocity = drift_velocity(conditions.field, conditions.temperature)
     segments = deposits.segments
-    constants = (card.density, 1e6 / card.ionisation, card.point_dedx, card.recombination == "box")
+    constants = (card.density, 1e6 / card.ionisation, card.point_dedx, card.join, card.recombination == "box")
     table = tuple(segments[name] for name in (*_ENDS, "length", "energy", "time"))
-    offsets, kept, columns = _drift(segments.offsets, table, layout, conditions, velocity, constants)
-    copied = [segments[name][kept] for name in (*_ENDS, "energy")]
-    clouds = Ragged(offsets, dict(zip(CLOUD_COLUMNS, (*copied, *columns), strict=True)))
+    offsets, columns = _drift(segments.offsets, segments["track"], table, layout, conditions, velocity, constants)
+    clouds = Ragged(offsets, dict(zip(CLOUD_COLUMNS, columns, strict=True)))
     return Charge(deposits.event, deposits, clouds, velocity)
 
 
@@ -185,39 +190,63 @@ def _plane_of(x: float, y: float, z: float, layout: Geometry, guess: int) -> int
 @njit(cache=True, error_model="numpy")
 def _drift(
     starts: I8,
+    track: I4,
     segments: tuple[_F4, ...],
     layout: Geometry,
     conditions: Conditions,
     velocity: F8,
-    constants: tuple[float, float, float, bool],
-) -> tuple[I8, I8, tuple[NDArray[Any], ...]]:
-    """Give offsets of the clouds by event, their segments, and the columns that drift adds."""
+    constants: tuple[float, float, float, float, bool],
+) -> tuple[I8, tuple[NDArray[Any], ...]]:
+    """Give offsets of the clouds by event, and their columns.
+
+    What escapes recombination and the drift is counted segment by segment, at its own middle.
+    """
     x0, y0, z0, x1, y1, z1, length, energy, time = segments
-    density, pairs, point_dedx, is_box = constants
+    density, pairs, point_dedx, join, is_box = constants
     n = len(energy)
-    offsets, kept, planes = np.zeros(len(starts), np.int64), np.empty(n, np.int64), np.empty(n, np.int32)
-    electrons, drift, arrival = np.empty(n, np.float32), np.empty(n, np.float32), np.empty(n, np.float32)
-    long, trans = np.empty(n, np.float32), np.empty(n, np.float32)
-    end, plane = 0, 0
+    places, planes = np.empty((6, n), np.float32), np.empty(n, np.int32)
+    values = np.empty((6, n), np.float32)  # energy, electrons, drift time, arrival, spreads
+    xa, ya, za, xe, ye, ze = places
+    summed, electrons, drift, arrival, long, trans = values
+    offsets, end, plane = np.zeros(len(starts), np.int64), 0, 0
     for row in range(len(starts) - 1):
-        strength, life = conditions.field[row] * density, -1 / conditions.lifetime[row]
-        diffusion_long, diffusion_trans = 2 * conditions.diffusion_long[row], 2 * conditions.diffusion_trans[row]
+        strength, to_time = conditions.field[row] * density, 1 / velocity[row]
+        life, last = -1 / conditions.lifetime[row], -2
         for i in range(starts[row], starts[row + 1]):
             x = (float(x0[i]) + x1[i]) / 2
             found = _plane_of(x, (float(y0[i]) + y1[i]) / 2, (float(z0[i]) + z1[i]) / 2, layout, plane)
             if found < 0 or energy[i] <= 0:
                 continue
-            plane = found
             dedx = (energy[i] / length[i] if length[i] > 0 else point_dedx) / strength
             if is_box:
                 share = box(dedx, conditions.box_alpha[row], conditions.box_beta[row])
             else:
                 share = birks(dedx, conditions.birks_a[row], conditions.birks_k[row])
-            t = abs(x - layout.anode[plane]) / velocity[row]
-            kept[end], planes[end] = i, plane
-            electrons[end] = share * energy[i] * pairs * math.exp(t * life)
-            drift[end], arrival[end] = t, time[i] + t
-            long[end], trans[end] = math.sqrt(diffusion_long * t), math.sqrt(diffusion_trans * t)
-            end += 1
+            t = abs(x - layout.anode[found]) * to_time
+            left = share * energy[i] * pairs * math.exp(t * life)
+            c = end - 1
+            if (
+                last == i - 1
+                and found == plane
+                and track[i] == track[last]
+                and abs(time[i] - arrival[c]) < TICK / 2
+                and (x0[i] == xe[c] and y0[i] == ye[c] and z0[i] == ze[c])
+                and max(abs(x1[i] - xa[c]), abs(y1[i] - ya[c]), abs(z1[i] - za[c])) <= join
+            ):
+                summed[c] += energy[i]
+                electrons[c] += left
+            else:
+                c, end = end, end + 1
+                xa[c], ya[c], za[c], planes[c], arrival[c] = x0[i], y0[i], z0[i], found, time[i]
+                summed[c], electrons[c] = energy[i], left
+            xe[c], ye[c], ze[c], last, plane = x1[i], y1[i], z1[i], i, found
         offsets[row + 1] = end
-    return offsets, kept[:end], (electrons[:end], planes[:end], drift[:end], arrival[:end], long[:end], trans[:end])
+        for c in range(offsets[row], end):
+            t = abs((float(xa[c]) + xe[c]) / 2 - layout.anode[planes[c]]) * to_time
+            drift[c], arrival[c] = t, arrival[c] + t
+            long[c] = math.sqrt(2 * conditions.diffusion_long[row] * t)
+            trans[c] = math.sqrt(2 * conditions.diffusion_trans[row] * t)
+    return offsets, (
+        *(xa[:end], ya[:end], za[:end], xe[:end], ye[:end], ze[:end]),
+        *(summed[:end], electrons[:end], planes[:end], drift[:end], arrival[:end], long[:end], trans[:end]),
+    )

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, Field, model_validator
 
+from resim.errors import UserError
 from resim.keys import Stream
 from resim.lartpc.geometry import DEFAULT, geometry
 from resim.lartpc.states import F8, SEGMENT_COLUMNS, Deposits, Primaries
@@ -17,6 +18,8 @@ from resim.ragged import Ragged
 Triple = tuple[float, float, float]
 
 _LARGEST = 10_000.0  # cm: positions are stored in single precision
+MOST_STEPS = 20_000_000
+"""Steps an event may take: one of 10 GeV takes a few 100,000 with the default settings."""
 
 _VALUES = ("x_start", "y_start", "z_start", "x_end", "y_end", "z_end", "length", "energy", "time")
 
@@ -55,7 +58,7 @@ class DepositSettings(BaseModel, extra="forbid", frozen=True, allow_inf_nan=Fals
         argon = geometry(DEFAULT).argon()
         centre, half = np.array(self.world_centre or argon[0]), np.array(self.world_half_size or argon[1])
         cuts = self.electron_cut, self.photon_cut, self.neutron_cut
-        return Limits(self.step, *cuts, self.hadronic, centre - half, centre + half)
+        return Limits(self.step, *cuts, self.hadronic, MOST_STEPS, centre - half, centre + half)
 
 
 @lru_cache(maxsize=4)
@@ -74,13 +77,24 @@ def deposit(primaries: Primaries, card: DepositSettings, stream: Stream) -> Depo
 
     Of each event, segments + escaped + invisible = `initial_energy`, but for the rounding of the segments to single
     precision (less than 1e-6).
+
+    Raises
+    ------
+    UserError
+        If an event takes more than `MOST_STEPS` steps.
     """
     rows = np.zeros((len(primaries.event), 10))
     rows[:, 0], rows[:, 1:4], rows[:, 4:7] = primaries.kinetic_energy, primaries.vertex, primaries.direction
     rows[:, 9] = primaries.pdg
     tables = _tables(card.step, card.electron_cut, card.photon_cut)
     made = transport(stream.key, np.asarray(primaries.event, dtype=np.int64), rows, tables, card.limits())
-    offsets, ids, values, escaped, invisible = made
+    offsets, ids, values, escaped, invisible, steps = made
+    endless = primaries.event[steps > MOST_STEPS]
+    if len(endless):
+        raise UserError(
+            f"deposits: {len(endless)} event(s), the first of them {endless[0]}, took more than {MOST_STEPS:,} steps;"
+            " shoot less energy, or raise step, electron_cut or photon_cut"
+        )
     return Deposits(primaries.event, primaries, Ragged(offsets, _columns(ids, values)), escaped, invisible)
 
 

@@ -30,12 +30,14 @@ _DELAY = 2.948, -2.705, -2.705, 4.825, 20.814, 20.814  # µs
 
 _BINS = 8  # of the distance to the pixel's centre, in each direction, up to half a pitch
 _WIDTH_STEP, _WIDTHS = 0.05, 24  # µs: of the spread of the arrival times; beyond the last counts as the last
-_LATER = _DELAY[4]  # µs/cm2: half the second derivative of the delay; times a variance, the mean delay of a spread charge
+_LATER = _DELAY[
+    4
+]  # µs/cm2: half the second derivative of the delay; times a variance, the mean delay of a spread charge
 _NEGLIGIBLE = 1e-3  # of a response, at each end
 _NOWHERE = np.int64(-(2**62))  # where the waveform of a pixel begins that is not looked at
 _BLOCK = 16  # ticks that are added at once
-_LONGEST = 0.3  # pitches: longer segments are cut,
-_LONGER, _SHORTEST = 2.5, 0.05  # and those across the drift longer than so many sigmas, but not below so many pitches
+_LONGEST = 0.4  # pitches: longer segments are cut,
+_LONGER, _SHORTEST = 3.0, 0.05  # and those across the drift longer than so many sigmas, but not below so many pitches
 _FEW = 20.0  # electrons: so many beyond its outermost pixel, on each side, a cloud leaves with it
 _REACH = 3.0  # standard deviations, however many electrons
 _REACHES = np.minimum(-ndtri(1 / np.maximum(np.arange(1024), 2)), _REACH)
@@ -58,7 +60,10 @@ class PixelSettings(BaseModel, extra="forbid", frozen=True, allow_inf_nan=False)
         "a pixel is collected when it arrives, -5.1: as in larnd-sim-jax",
     )
     least: float = Field(
-        500.0, ge=0, le=5000, description="electrons that a pixel must get in an event to be looked at: fewer hardly trigger"
+        500.0,
+        ge=0,
+        le=5000,
+        description="electrons that a pixel must get in an event to be looked at: fewer hardly trigger",
     )
 
 
@@ -184,7 +189,16 @@ def _induce(
     charge = np.empty(65536, np.float32)
     for row in range(n):
         m, k = _scatter(
-            starts[row], starts[row + 1], clouds, velocity[row], layout, settings[0], responses, gaussian, shares, touched
+            starts[row],
+            starts[row + 1],
+            clouds,
+            velocity[row],
+            layout,
+            settings[0],
+            responses,
+            gaussian,
+            shares,
+            touched,
         )
         pixel_end, tick_end = pixel_offsets[row], tick_offsets[row]
         enough = np.flatnonzero(touched.charge[:k] >= settings[1])

@@ -19,7 +19,6 @@ from resim.keys import Stream, four
 from resim.lartpc.charge import Drawn, event_values
 from resim.lartpc.geometry import TICK, Geometry
 from resim.lartpc.states import F8, HIT_COLUMNS, I4, I8, Hits, Pixels
-from resim.lartpc.transport.draws import Draws, exponential, normal, two_normals
 from resim.ragged import Ragged
 
 F4 = NDArray[np.float32]
@@ -137,6 +136,15 @@ class _Pixel(NamedTuple):
     """Of a trigger in a tick, by standard deviations that the sum lacks, from -_FAR to _FAR."""
 
 
+class _Draws(NamedTuple):
+    """Where the random numbers of a pixel begin."""
+
+    key0: np.uint64
+    key1: np.uint64
+    event: int
+    place: int
+
+
 def readout(state: Pixels, card: ReadoutSettings, drawn: Drawn, layout: Geometry, stream: Stream) -> Hits:
     """Run the electronics of all pixels with charge.
 
@@ -197,9 +205,6 @@ def _trigger(
         np.empty(room),
         np.empty(room, np.int64),
     )
-    words = np.zeros(5, np.uint64)
-    words[0], words[1] = keys[0][0], keys[0][1]
-    draws = (words, np.empty(4))
     found_tick, found_charge, end = np.empty(max_hits, np.int64), np.empty(max_hits), 0
     for row in range(len(events)):
         own, discriminator = values.uncorrelated_noise[row], values.discriminator_noise[row]
@@ -219,13 +224,13 @@ def _trigger(
             window,
             hazards,
         )
-        words[2], begin = np.uint64(events[row]), tick_offsets[row]
+        begin = tick_offsets[row]
         for i in range(pixel_offsets[row], pixel_offsets[row + 1]):
             wave = charge[begin : begin + length[i]]
             begin += length[i]
             if dead[i] or _is_dead(pixels[i], values.dead_fraction[row], keys[1]):
                 continue
-            words[3], words[4] = np.uint64(pixels[i]) << np.uint64(_PLACES), np.uint64(4)
+            draws = _Draws(keys[0][0], keys[0][1], events[row], pixels[i] << _PLACES)
             count = _hits(wave, first[i], settings, draws, found_tick, found_charge)
             if end + count > len(pixel):
                 size = 2 * (end + count)
@@ -252,18 +257,16 @@ def _is_dead(pixel: int, fraction: float, key: NDArray[np.uint64]) -> bool:
 
 
 @njit(cache=True, error_model="numpy")
-def _hits(wave: F4, first: int, s: _Pixel, draws: Draws, found_tick: I8, found_charge: F8) -> int:
+def _hits(wave: F4, first: int, s: _Pixel, draws: _Draws, found_tick: I8, found_charge: F8) -> int:
     """Run a pixel through its ticks; fill in triggers and values, and give their number.
 
     `wave` is its charge from tick `first` on; before and after it, only noise is compared with the threshold. The
     tick of a trigger comes from one exponential number, used up by the hazards of the ticks: exact, and one draw
-    instead of one a tick.
+    instead of one a tick. Where not even eight ticks bring the sum into reach of the threshold, they are one step.
     """
-    stop, count, free, t = first + len(wave), 0, 0, 0
-    summed, buffered, left = s.reset_noise * normal(draws), 0.0, _total(wave)
-    if summed + left < s.hopeless:
-        return 0
-    patience = exponential(draws)
+    stop, count, free, t, place = first + len(wave), 0, 0, 0, draws.place
+    noise, _, patience = _drawn(draws, place)
+    summed, buffered, left = s.reset_noise * noise, 0.0, _total(wave)
     while t < s.window and count < len(found_tick) and summed + buffered + left >= s.hopeless:
         if t < first or (t >= stop and buffered < 1):
             t, until = max(t, free), first if t < first else s.window
@@ -274,6 +277,11 @@ def _hits(wave: F4, first: int, s: _Pixel, draws: Draws, found_tick: I8, found_c
                 continue
             t += int(patience / hazard)
         else:
+            while t + 8 <= stop and summed < s.hopeless:
+                eight, rest = _eight(wave[t - first : t - first + 8], buffered, s.kept)
+                if summed + buffered + eight - rest >= s.hopeless:
+                    break
+                summed, buffered, left, t = summed + buffered + eight - rest, rest, left - eight, t + 8
             in_reach, end = False, max(stop, t + 1)
             while t < end and not in_reach:
                 charge = float(wave[t - first]) if t < stop else 0.0
@@ -288,21 +296,43 @@ def _hits(wave: F4, first: int, s: _Pixel, draws: Draws, found_tick: I8, found_c
             if patience >= 0:
                 continue
             t -= 1
-        trigger = t
-        for t in range(trigger + 1, trigger + 1 + s.hold):
+        trigger, t = t, t + 1
+        for _ in range(s.hold):
             charge = float(wave[t - first]) if first <= t < stop else 0.0
             left -= charge
             summed += (buffered + charge) * s.passed
             buffered = (buffered + charge) * s.kept
-        t = trigger + 1 + s.hold + s.reset
-        of_value, of_threshold = two_normals(draws)
+            t += 1
+        t += s.reset
+        of_value, of_threshold, _ = _drawn(draws, place + 1)
         value = summed + s.value_noise * of_value
         if value >= s.threshold + s.discriminator_noise * of_threshold:
             found_tick[count], found_charge[count] = trigger, value
             count += 1
             free = t + max(s.busy - 1, 0)
-        summed, buffered, patience = s.reset_noise * normal(draws), 0.0, exponential(draws)
+        place += 2
+        noise, _, patience = _drawn(draws, place)
+        summed, buffered = s.reset_noise * noise, 0.0
     return count
+
+
+@njit(cache=True)
+def _drawn(draws: _Draws, place: int) -> tuple[float, float, float]:
+    """Draw two standard normals (Box and Muller), and an exponential of mean 1."""
+    a, b, c, _ = four(draws.key0, draws.key1, draws.event, place)
+    radius, angle = math.sqrt(-2 * math.log1p(-a)), 2 * math.pi * b
+    return radius * math.cos(angle), radius * math.sin(angle), -math.log1p(-c)
+
+
+@njit(cache=True)
+def _eight(wave: F4, buffered: float, kept: float) -> tuple[float, float]:
+    """Give the charge of eight ticks, and what the buffer keeps after them."""
+    a, b, c, d = float(wave[0]), float(wave[1]), float(wave[2]), float(wave[3])
+    e, f, g, h = float(wave[4]), float(wave[5]), float(wave[6]), float(wave[7])
+    two = kept * kept
+    early = ((a + buffered) * kept + b) * two + (c * kept + d)
+    late = (e * kept + f) * two + (g * kept + h)
+    return (a + b + c + d) + (e + f + g + h), (early * two * two + late) * kept
 
 
 @njit(cache=True)

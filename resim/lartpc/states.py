@@ -94,8 +94,8 @@ class Deposits(_Block):
 class Charge(_Block):
     """Electrons that arrive at the anodes.
 
-    `clouds` columns (`CLOUD_COLUMNS`), one row for each segment that drifts somewhere: start, end (cm) and energy (MeV)
-    as the segment's, electrons (at the anode), plane (number of the anode), drift_time (µs, of the middle), arrival (µs
+    `clouds` columns (`CLOUD_COLUMNS`), one row for each segment that drifts somewhere, or few that touch: start, end
+    (cm) and energy (MeV), electrons (at the anode), plane (number of the anode), drift_time (µs, of the middle), arrival (µs
     after the event's time), sigma_long and sigma_trans (cm).
     """
 

@@ -126,7 +126,7 @@ def image_columns(images: Images) -> NDArray[np.float32]:
     active = _sums(images.source.source.clouds, "energy")
     with np.errstate(invalid="ignore", divide="ignore"):
         values["active"] = active / values["deposited"]
-    inside = np.isclose(active, values["deposited"], rtol=1e-9)
+    inside = np.isclose(active, values["deposited"], rtol=1e-6)
     values["contained"] = inside & (deposits.escaped <= 0)
     return np.stack([np.asarray(values[name], dtype=np.float32) for name, _, _ in IMAGE_COLUMNS], axis=1)
 

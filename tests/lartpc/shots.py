@@ -8,13 +8,13 @@ from numpy.typing import NDArray
 from resim.keys import stream
 from resim.lartpc.deposits import DepositSettings, deposit
 from resim.lartpc.gun import GunSettings, shoot
-from resim.lartpc.states import Deposits
+from resim.lartpc.states import Deposits, Primaries
 
 WORLD = {"world_centre": (0.0, 0.0, 0.0), "world_half_size": (2000.0, 2000.0, 2000.0)}
 
 
-def fire(particle: Any, kinetic: float, number: int, **settings: Any) -> Deposits:
-    """Fire particles of one kinetic energy (MeV)."""
+def primaries(particle: Any, kinetic: float, number: int) -> Primaries:
+    """Give particles of one kinetic energy (MeV), ready to be fired."""
     gun = GunSettings(
         particle=particle,
         kinetic_energy=(kinetic, kinetic),
@@ -23,8 +23,13 @@ def fire(particle: Any, kinetic: float, number: int, **settings: Any) -> Deposit
         direction="beam",
         opening_angle=0,
     )
-    primaries = shoot(gun, stream(1, particle, "gun"), np.arange(number))
-    return deposit(primaries, DepositSettings(**{**WORLD, **settings}), stream(1, particle, "deposits"))
+    return shoot(gun, stream(1, particle, "gun"), np.arange(number))
+
+
+def fire(particle: Any, kinetic: float, number: int, **settings: Any) -> Deposits:
+    """Fire particles of one kinetic energy (MeV)."""
+    card = DepositSettings(**{**WORLD, **settings})
+    return deposit(primaries(particle, kinetic, number), card, stream(1, particle, "deposits"))
 
 
 def deposited(made: Deposits) -> NDArray[np.float64]:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import kstest
 
 from resim.keys import stream
 from resim.lartpc.transport.decays import MICHEL_END, at_rest, decay_in_flight, decay_length, michel
@@ -24,6 +25,7 @@ from resim.lartpc.transport.particles import (
     POSITRON,
     PROTON,
 )
+from tests.lartpc.published import michel as stopped
 
 DAUGHTERS = {MUON: ELECTRON, ANTIMUON: POSITRON, PI_PLUS: ANTIMUON, PI_MINUS: MUON}
 
@@ -70,6 +72,14 @@ def test_michel_spectrum() -> None:
     assert 0.98 < x.max() <= 1
     assert x.mean() == pytest.approx(0.7, abs=0.01)
     assert (x**2).mean() == pytest.approx(8 / 15, abs=0.012)
+
+
+def test_michel_spectrum_of_stopped_muons() -> None:
+    """What stopped mu+ leave late, less the annihilation, has the density 2 x^2 (3 - 2x): distribution 2x^3 - x^4."""
+    x = (stopped(1500) + ELECTRON_MASS) / 52.83
+    assert len(x) > 1480  # a hundredth of the muons decays within 0.01 microseconds
+    assert 0.97 < x.max() < 1.001
+    assert kstest(x, lambda x: 2 * x**3 - x**4).pvalue > 0.01
 
 
 def test_muon_of_a_pion() -> None:

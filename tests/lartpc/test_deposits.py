@@ -6,10 +6,13 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
+from resim.errors import UserError
 from resim.keys import stream
 from resim.lartpc.deposits import DepositSettings, deposit, initial_energy
 from resim.lartpc.gun import GunSettings, shoot
 from resim.lartpc.states import SEGMENT_COLUMNS, Deposits, Primaries
+from resim.lartpc.transport.kernel import transport
+from resim.lartpc.transport.tables import make_tables
 from tests.lartpc.shots import deposited, fire
 
 KINDS = ["e-", "e+", "gamma", "mu-", "mu+", "pi-", "pi+", "proton"]
@@ -28,14 +31,20 @@ def same(a: Deposits, b: Deposits) -> bool:
 
 
 @pytest.mark.parametrize("particle", KINDS)
-@pytest.mark.parametrize("half", [400.0, 20.0])
-def test_energy_is_conserved(particle: str, half: float) -> None:
+@pytest.mark.parametrize("half", [400.0, 20.0, 3.0])
+@pytest.mark.parametrize("energies", [(1, 50), (50, 300), (300, 1000)])
+def test_energy_is_conserved(particle: str, half: float, energies: tuple[float, float]) -> None:
+    """Deposited + escaped + invisible = initial, event by event, and nothing lies outside."""
     card = DepositSettings(world_half_size=(half, half, half))
-    shot = primaries(particle, 8, half_size=(10, 10, 10))
+    shot = primaries(particle, 6, half_size=(2, 2, 2), kinetic_energy=energies)
     made = deposit(shot, card, stream(1, particle, "deposits"))
     total = deposited(made) + made.escaped + made.invisible
     assert total == pytest.approx(initial_energy(shot), rel=1e-6)
+    assert made.escaped.min() >= 0
     assert made.segments["energy"].min() > 0
+    for axis, centre in zip("xyz", card.world_centre, strict=True):
+        for end in ("start", "end"):
+            assert np.abs(made.segments[f"{axis}_{end}"] - centre).max() <= half + 1e-4  # single precision at 10 m
 
 
 @pytest.mark.parametrize("particle", ["gamma", "pi-"])
@@ -70,11 +79,34 @@ def test_a_shorter_step_gives_the_same_energy() -> None:
 
 
 def test_a_track_leaves_the_box() -> None:
+    """The last step ends at the boundary, with that part of its energy."""
     made = fire("mu-", 1000, 3, world_half_size=(50.0, 50.0, 50.0))
     s = made.segments
     for axis in "xyz":
-        assert np.abs(s[f"{axis}_start"]).max() <= 50
+        assert max(np.abs(s[f"{axis}_{end}"]).max() for end in ("start", "end")) <= 50 + 1e-5
+    last = s["z_end"] > 50 - 1e-5
+    assert np.count_nonzero(last & (s["track"] == 0)) == 3
+    loss = s["energy"][last] / s["length"][last]
+    assert np.all((loss > 0.5) & (loss < 10))
     assert made.escaped == pytest.approx(1000 + 105.66 - 50 * 2.2, rel=0.05)
+
+
+def test_an_endless_event_is_told_and_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The guard against a runaway event once left energy in place without a word."""
+    shot, draws = primaries("e-", 4), stream(1, "e-", "deposits")
+    limits = CARD.limits()._replace(most_steps=100)
+    rows = np.column_stack([shot.kinetic_energy, shot.vertex, shot.direction, np.zeros((4, 2)), shot.pdg])
+    _, _, values, escaped, invisible, steps = transport(
+        draws.key, shot.event, rows, make_tables(0.1, 0.1, 0.02), limits
+    )
+    assert np.all(steps > 100)
+    total = values[:, 7].sum(dtype=np.float64) + escaped.sum() + invisible.sum()
+    assert total == pytest.approx(shot.kinetic_energy.sum(), rel=1e-6)
+    monkeypatch.setattr("resim.lartpc.deposits.MOST_STEPS", 100)
+    with pytest.raises(
+        UserError, match=r"deposits: 4 event\(s\), the first of them 0, took more than 100 steps; shoot"
+    ):
+        deposit(shot, CARD, draws)
 
 
 def test_a_vertex_outside_leaves_nothing() -> None:

@@ -1,39 +1,34 @@
-"""Electromagnetic showers against what is known of them."""
-
-import math
+"""Electromagnetic showers: what published.py does not have of them."""
 
 import numpy as np
 import pytest
 
-from resim.lartpc.states import Deposits
-from resim.lartpc.transport.argon import CRITICAL_ENERGY, MOLIERE_RADIUS, RADIATION_LENGTH
+from tests.lartpc.published import COARSE, mean_depth
 from tests.lartpc.shots import fire
 
 
-@pytest.fixture(scope="module")
-def showers() -> Deposits:
-    return fire("e-", 1000, 25)
+def test_containment_hangs_on_neither_step_nor_cuts() -> None:
+    """83 % lie within a Moliere radius, where Rossi's rule says 90 %: that is not the step's or the cuts' doing.
+
+    Photons of less than 1 MeV carry the rest out: left where they are made, 88 % lie within (docs/physics.md).
+    """
+    usual = within(1.0)
+    for settings in ({"step": 0.5}, {"step": 0.05}, {"electron_cut": 0.03, "photon_cut": 0.005}):
+        assert within(1.0, **settings) == pytest.approx(usual, abs=0.03)
+    assert within(1.0, photon_cut=1.0) > usual + 0.025
 
 
-def test_moliere_radius(showers: Deposits) -> None:
-    """90 % of the energy lies within a Moliere radius of the axis, 95 % within two (PDG 34.5; 9.04 cm in argon)."""
-    s = showers.segments
+def within(radii: float, **settings: float) -> float:
+    """Give the share of the energy of 1 GeV electrons within some Moliere radii (9.04 cm) of the axis."""
+    s = fire("e-", 1000, 30, **settings).segments
     radius = np.hypot((s["x_start"] + s["x_end"]) / 2, (s["y_start"] + s["y_end"]) / 2)
-    share = [s["energy"][radius < k * MOLIERE_RADIUS].sum() / s["energy"].sum() for k in (1, 2)]
-    assert share[0] == pytest.approx(0.90, rel=0.1)
-    assert share[1] == pytest.approx(0.95, rel=0.05)
+    return float(s["energy"][radius < radii * 9.04].sum(dtype=np.float64) / s["energy"].sum(dtype=np.float64))
 
 
-def test_longitudinal_profile(showers: Deposits) -> None:
-    """The maximum lies at ln(E / E_c) - 0.5 radiation lengths (PDG 34.5.1), 2.9 at 1 GeV."""
-    s = showers.segments
-    depth = (s["z_start"] + s["z_end"]) / 2 / RADIATION_LENGTH
-    profile, edges = np.histogram(depth, bins=np.arange(0, 12.1, 0.5), weights=s["energy"])
-    top = slice(2, 12)
-    fit = np.polyfit((edges[:-1] + 0.25)[top], np.log(profile[top]), 3)
-    grid = np.linspace(1.5, 5, 351)
-    expected = math.log(1000 / CRITICAL_ENERGY) - 0.5
-    assert grid[np.argmax(np.polyval(fit, grid))] == pytest.approx(expected, abs=0.6)
+def test_photons_shower_later() -> None:
+    """The centre of gravity of a photon's shower is 0.8 X0 deeper (Rossi, High-Energy Particles, approximation B)."""
+    later = mean_depth("gamma", 1000, 150, **COARSE) - mean_depth("e-", 1000, 150, **COARSE)
+    assert later == pytest.approx(0.8, abs=0.3)
 
 
 def test_photons_and_electrons_begin_differently() -> None:

@@ -278,6 +278,8 @@ def test_the_table_tells_flat_figures_with_intervals_and_the_price(compared: Pat
     assert {row["labels in pretraining"] for row in rows} == {"0"}
     price = comparison.methods[benefit.method].price
     assert float(first["price (CPU s)"]) == pytest.approx(price.total_cpu_s, rel=0.06)
+    parts = [float(first[f"{part} (CPU s)"]) for part in ("views", "augmentation", "training", "head")]
+    assert sum(parts) == pytest.approx(price.total_cpu_s, rel=0.06)
     assert price.total_cpu_s == pytest.approx(
         price.views_cpu_s + price.augment_cpu_s + price.training_cpu_s + price.head_cpu_s
     )

@@ -12,7 +12,7 @@ from tests.training.test_fit import stop_after
 from tests.training.test_training import small
 from training import supervised
 from training.config import Config
-from training.dann import Adversarial, reversal, reversed_gradient
+from training.dann import Adversarial, domains_of, reversal, reversed_gradient
 from training.data.fetch import Store
 from training.data.loader import Loader
 from training.evaluate import embed
@@ -40,6 +40,11 @@ def test_the_gradient_is_reversed_and_scaled() -> None:
 
 def test_the_strength_rises_from_0_to_1_as_published() -> None:
     assert [reversal(p) for p in (0, 0.1, 0.5, 1)] == pytest.approx([0, np.tanh(0.5), np.tanh(2.5), np.tanh(5)])
+
+
+def test_domains_are_the_views_or_nominal_against_all_others() -> None:
+    views = ("thrown_1", "nominal", "thrown_2")
+    assert (domains_of(views, "views"), domains_of(views, "nominal")) == ((0, 1, 2), (1, 0, 1))
 
 
 def _with_labels(config: Config, *fractions: float) -> Config:

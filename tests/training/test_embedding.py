@@ -14,8 +14,9 @@ from tests.training.test_training import SMALL, small
 from training import embedding as module
 from training.cli import app
 from training.data.fetch import Store
-from training.embedding import draw, embedded
+from training.embedding import Embedding, draw, embedded
 from training.evaluate import embed
+from training.keys import generator
 from training.plots import png
 from training.pretrain import Trained, open_store, pretrain
 
@@ -58,6 +59,8 @@ def test_objects_are_spread_over_samples_and_those_followed_are_chosen_by_key(
     assert np.bincount(all_of.sample[all_of.followed]).tolist() == [6, 6]
     assert embedded(trained, store, 1).followed.tolist() == all_of.followed.tolist()
     assert embedded(trained, store, 2).followed.tolist() != all_of.followed.tolist()
+    monkeypatch.setattr(module, "_POINTS", 28)  # of seven views
+    assert np.bincount(embedded(trained, store, 1).sample[embedded(trained, store, 1).followed]).tolist() == [2, 2]
     monkeypatch.setattr(module, "_OBJECTS", 40)
     few = embedded(trained, store, 1)
     assert few.points.shape == (40, 2)
@@ -77,6 +80,18 @@ def test_the_picture_names_axes_samples_and_views(known: tuple[Trained, Store]) 
     drawn = [line for line in right.lines if line.get_marker() == marks[0]]
     assert len(drawn) == len(found.followed)
     assert png(lambda: draw(found, "resim")) == png(lambda: draw(found, "resim"))
+
+
+def test_many_views_look_each_its_own_way() -> None:
+    views = [f"view_{number}" for number in range(20)]
+    points, moved = generator("embedding").normal(size=(30, 2)), generator("moved").normal(size=(20, 5, 2))
+    given = Embedding(
+        ("a", "b"), points, np.arange(30) % 5, tuple("vwxyz"), np.arange(5), dict(zip(views, moved, strict=True))
+    )
+    right = draw(given, "many").axes[1]
+    named = right.get_legend().get_lines()
+    assert [line.get_label() for line in named] == ["nominal", *views]
+    assert len({(line.get_marker(), line.get_fillstyle()) for line in named}) == 21
 
 
 def test_the_command_draws_and_asks_for_what_umap_needs(

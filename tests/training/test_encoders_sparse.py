@@ -1,5 +1,6 @@
 """Networks over voxels: sparse convolutions against dense ones, and what every encoder promises."""
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from torch.nn import functional
 
 from tests.training.images import GRID, SAMPLES, padded, toy_image
 from training.augment.voxels import compacted
-from training.config import STAGES, EncoderConfig
+from training.config import STAGES, EncoderConfig, Size
 from training.encoders import Encoder, make_encoder
 from training.encoders.convnext import ConvNeXt, Halve, Response, merged, pooled
 from training.encoders.sparse import Groups, depthwise, image_of, keys, neighbours
@@ -120,6 +121,8 @@ def test_sums_and_pooling_are_those_of_images_one_by_one_with_their_gradients() 
     for function in (images.sum, again.sum, lambda x: pooled(x, images), lambda x: response(x, images)):
         assert torch.autograd.gradcheck(function, x)
     assert torch.autograd.gradcheck(images.spread, _random(3, 4))
+    torch.testing.assert_close(again.square_sum(x[shuffled]), images.sum(x.square()))
+    assert torch.autograd.gradcheck(again.square_sum, x)
 
 
 def test_the_normalised_response_is_the_published_formula() -> None:
@@ -231,11 +234,38 @@ def test_voxels_in_one_cell_are_one_of_their_sum() -> None:
     torch.testing.assert_close(seen[1], 2 * seen[0])
 
 
-@pytest.mark.parametrize(("size", "millions"), [("small", 0.0687), ("base", 5.18), ("large", 29.3)])
-def test_sizes_set_widths_and_depths(size: str, millions: float) -> None:
-    config = EncoderConfig.model_validate({"kind": "convnext", "size": size})
-    count = sum(p.numel() for p in make_encoder(config, NORMALISATION, torch.Generator()).parameters()) / 1e6
-    assert count == pytest.approx(millions, rel=0.005)
+def _weights(size: Size, cells: int, corners: int, stem: int) -> int:
+    """Count the weights of ConvNeXt V2 (arXiv:2301.00808): stem, blocks, halvings and the last norm, without a head.
+
+    A block of width C: a convolution of `cells` steps, a norm, C to 4 C, a normalised response of 4 C, and back.
+    """
+    widths, depths = STAGES[size]
+    blocks = [(cells + 1) * c + 2 * c + (c + 1) * 4 * c + 2 * 4 * c + (4 * c + 1) * c for c in widths]
+    halved = sum(2 * fine + (corners * fine + 1) * coarse for fine, coarse in pairwise(widths))
+    last = 2 * widths[-1]
+    return (stem + 1) * widths[0] + 2 * widths[0] + sum(np.multiply(blocks, depths)) + halved + last
+
+
+@pytest.mark.parametrize("size", STAGES)
+def test_sizes_have_the_layers_of_the_publication_in_three_dimensions(size: Size) -> None:
+    """Kernels of 3 x 3 x 3, not 7 x 7; halving 2 x 2 x 2, not 2 x 2; charge and its logarithm as the stem's input."""
+    encoder = make_encoder(EncoderConfig(kind="convnext", size=size), NORMALISATION, torch.Generator())
+    assert sum(p.numel() for p in encoder.parameters()) == _weights(size, cells=27, corners=8, stem=2)
+
+
+@pytest.mark.parametrize(("size", "millions"), [("base", 5.2), ("large", 28.6)])
+def test_in_two_dimensions_sizes_would_have_the_published_weights(size: Size, millions: float) -> None:
+    """Femto and Tiny (github.com/facebookresearch/ConvNeXt-V2): 3 colours in patches of 4 x 4, 1,000 classes."""
+    head = 1000 * (STAGES[size].widths[-1] + 1)
+    assert _weights(size, cells=49, corners=4, stem=3 * 16) + head == pytest.approx(millions * 1e6, rel=0.01)
+
+
+def test_four_stages_give_finite_vectors_and_gradients_to_all_weights_also_beside_an_empty_image() -> None:
+    encoder, (values, present) = _encoder("convnext", size="base"), _inputs(_images())
+    present[3] = False
+    gradients = _gradients(encoder, values, present)
+    assert all(gradient.isfinite().all() and gradient.any() for gradient in gradients)
+    assert len(gradients) == len(list(encoder.parameters()))
 
 
 def test_a_shape_for_convolutions_of_a_size_is_refused() -> None:

@@ -12,7 +12,16 @@ from matplotlib.figure import Figure
 from tests.training import conftest
 from training.compare import benefits_of, over_seeds
 from training.data.fetch import Store
-from training.plots import draw_all, label_efficiency, robustness, roc, similarity_against_shift
+from training.plots import (
+    accuracy,
+    accuracy_by_class,
+    draw_all,
+    label_efficiency,
+    robustness,
+    robustness_against_cost,
+    roc,
+    similarity_against_shift,
+)
 from training.plots.common import colours, headline
 from training.plots.roc_bands import curves
 from training.results import (
@@ -24,10 +33,11 @@ from training.results import (
     Provenance,
     Replicated,
     RocCurve,
+    Separation,
     ViewFigures,
     ViewPrice,
 )
-from training.shifts import redrawn, shifts_of
+from training.shifts import redrawn, shifts_of, throws_of
 
 Toy = Callable[[int, int], dict[str, Path]]
 PROVENANCE = Provenance(training_digest="", evaluation_digest="", seed=1, data={}, held_out={}, software={})
@@ -38,7 +48,7 @@ TASKS = {"h_qcd": ["qcd", "hbb"], "three": ["qcd", "hbb", "wqq"], "mass": []}
 GOOD = {"h_qcd": "auc", "three": "accuracy", "mass": "resolution"}
 MOVED = {
     "h_qcd": {"background_efficiency_relative_change_50": 0.4, "wasserstein_background": 0.02},
-    "three": {"wasserstein": 0.05},
+    "three": {"wasserstein": 0.05, "accuracy_change": -0.03},
     "mass": {"wasserstein": 2.0, "mean_change": -1.0},
 }
 
@@ -46,6 +56,7 @@ MOVED = {
 def _figures(task: str, head: str, view: str, labels: int, seed: int) -> ViewFigures:
     """Give figures of one training; every view but nominal is moved by its number times the first's."""
     values = {GOOD[task]: 0.5 + labels / 1000}
+    values |= {f"accuracy_{name}": 0.1 * place for place, name in enumerate(TASKS[task])} if task == "three" else {}
     values |= {} if view == "nominal" else {n: v * list(VIEWS).index(view) for n, v in MOVED[task].items()}
     return ViewFigures(
         task=task, head=head, label_fraction=labels / 100, n_labels=labels, view=view, weighting="flat",
@@ -96,7 +107,7 @@ def made(
     comparison = Comparison(
         provenance=PROVENANCE, tasks={name: TASKS[name] for name in tasks}, samples={}, pt_auc={},
         views={view: ViewPrice(**none, **counts, trained_on=trained_on) for view, trained_on in VIEWS.items()},
-        shifts=shifts or {}, chance=["shower_seed"], test_sets={}, methods=dict.fromkeys(methods, summary),
+        shifts=shifts or {}, throws={}, chance=["shower_seed"], test_sets={}, methods=dict.fromkeys(methods, summary),
         benefits=[row for results in found.values() for row in benefits_of(results)],
         separations=[], flags=[], reading=[],
     )  # fmt: skip
@@ -203,7 +214,7 @@ def test_robustness_puts_every_view_and_method_at_its_figure_with_chance_marked(
     assert "chance" in _texts(figure)
 
 
-@pytest.mark.parametrize(("task", "panels"), [("h_qcd", 2), ("three", 1), ("mass", 2)])
+@pytest.mark.parametrize(("task", "panels"), [("h_qcd", 2), ("three", 2), ("mass", 2)])
 def test_pictures_of_any_kind_of_main_task_are_drawn_and_roc_curves_of_two_classes_alone(
     task: str, panels: int
 ) -> None:
@@ -211,7 +222,10 @@ def test_pictures_of_any_kind_of_main_task_are_drawn_and_roc_curves_of_two_class
     drawn = draw_all(comparison, evaluations)
     assert ("roc.png" in drawn) == (task == "h_qcd")
     assert all(picture.startswith(b"\x89PNG") for picture in drawn.values())
-    assert len(drawn) == 6 + (task == "h_qcd")
+    assert {name for name in drawn if name.startswith("accuracy")} == (
+        {"accuracy.png", "accuracy_by_class.png"} if task == "three" else set()
+    )
+    assert len(drawn) == 6 + (task == "h_qcd") + 2 * (task == "three")
     assert len(robustness(comparison).axes) == panels
 
 
@@ -306,3 +320,110 @@ def test_what_is_no_single_number_is_no_shift(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, other: dict[str, object]
 ) -> None:
     assert _shifts(tmp_path, monkeypatch, {"fsr_mur_2": {"a:b": 2}, "fsr_mur_half": other}) == {}
+
+
+RANGES = {"field": {"kind": "uniform", "given": [0.4, 0.6]}, "tau": {"kind": "log_uniform", "given": [500, 5000]}}
+CHAIN = {"config": {"chain": {"charge": {"field": 0.5, "tau": 2000.0}}}}
+
+
+def _throws(folder: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, dict[str, object]]) -> object:
+    monkeypatch.setattr(conftest, "CHANGES", changes)
+    monkeypatch.setattr(conftest, "ATTRIBUTES", CHAIN)
+    samples = {name: conftest.write_toy(folder / name, name, 20, 20) for name in ("qcd", "hbb")}
+    return throws_of(Store(samples, 12, 8))
+
+
+def test_throws_are_measured_by_the_ends_of_the_range_that_is_drawn_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The upper and the lower end are 1 away, each on its side: 1500 below 2000 and 3000 above it."""
+    changes: dict[str, dict[str, object]] = {
+        "shower_seed": dict(RANGES),
+        "fsr_mur_2": {"field": 0.55, "tau": 3500.0},
+        "fsr_mur_half": {"tau": 500.0},
+        "vincia": {"field": 0.2, "other": 1.0},
+    }
+    found = _throws(tmp_path, monkeypatch, changes)
+    expected = {
+        "nominal": {"field": 0.0, "tau": 0.0},
+        "fsr_mur_2": {"field": 0.5, "tau": 0.5},
+        "fsr_mur_half": {"tau": -1.0},
+    }
+    assert found == {view: pytest.approx(moved) for view, moved in expected.items()}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"fsr_mur_2": {"field": 0.55}},
+        {"shower_seed": {"beta": {"kind": "uniform", "given": [1, 2]}}, "fsr_mur_2": {"beta": 1.5}},
+        {"shower_seed": {"field": {"kind": "choose", "given": [0.5, 0.6]}}, "fsr_mur_2": {"field": 0.55}},
+    ],
+    ids=["nothing is drawn", "nominal is unknown", "nominal is the end"],
+)
+def test_without_a_range_about_nominal_there_are_no_throws(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, dict[str, object]]
+) -> None:
+    assert _throws(tmp_path, monkeypatch, changes) == {}
+
+
+def thrown() -> Comparison:
+    """Give a comparison of three classes: one view between, one beyond, one of a setting alone, and one of another."""
+    throws = {
+        "nominal": {"field": 0.0, "tau": 0.0},
+        "fsr_mur_2": {"field": 0.5, "tau": 0.5},
+        "vincia": {"field": -3.0, "tau": -1.2},
+        "fsr_mur_half": {"tau": 1.0},
+    }
+    comparison, _ = made(tasks=["three"])
+    differences = [
+        Separation(task="three", figure="accuracy", label_fraction=1.0, view=view, first="resim", second="supervised",
+                   difference=0.1, low=0.05, high=0.2, separated=True)
+        for view in VIEWS
+    ]  # fmt: skip
+    return headline(comparison.model_copy(update={"throws": throws, "separations": differences}))
+
+
+def test_accuracy_is_a_line_over_settings_moved_together_and_points_at_the_other_views() -> None:
+    figure = accuracy(thrown())
+    lines, names, differences, _ = figure.axes
+    first, second = (line for line in lines.lines if len(line.get_xdata()) == 3)
+    assert first.get_xdata().tolist() == second.get_xdata().tolist() == [-3.0, 0.0, 0.5]
+    assert first.get_ydata() == pytest.approx([0.605] * 3)
+    assert [text.get_text() for text in figure.axes[3].get_xticklabels()] == ["nominal", "fsr_mur_half", "shower_seed"]
+    ((minus,),) = ([line for line in differences.lines if len(line.get_xdata()) == 3],)
+    assert minus.get_ydata() == pytest.approx([-0.1] * 3)  # the second's from the first
+    band = differences.collections[0].get_paths()[0].vertices[:, 1]
+    assert sorted(set(band.round(6))) == [-0.2, -0.05]
+    chance = [line.get_ydata()[0] for line in lines.lines if len(line.get_xdata()) == 2]
+    assert chance == pytest.approx([1 / 3])
+    assert [len(_bars(figure, panel)) for panel in (1, 3)] == [2, 1]
+    assert names.get_xlim() == (-0.5, 2.5)
+
+
+def test_what_lies_beyond_the_range_is_shown_nearer_in_the_same_order() -> None:
+    axis = accuracy(thrown()).axes[0].transData
+    left, lower, nominal, upper = (axis.transform((x, 0.5))[0] for x in (-3, -1, 0, 1))
+    assert left < lower < nominal < upper
+    assert (lower - left) / (nominal - lower) == pytest.approx(0.5)
+    assert upper - nominal == pytest.approx(nominal - lower)
+
+
+def test_accuracy_has_a_row_for_each_class_and_only_names_where_nothing_is_thrown() -> None:
+    figure = accuracy_by_class(thrown())
+    assert len(figure.axes) == 2 * 3
+    heights = [axes.lines[0].get_ydata()[0] for axes in figure.axes[::2]]
+    assert heights == pytest.approx([0.005, 0.105, 0.205])
+    plain = accuracy(made(tasks=["three"])[0])
+    assert len(plain.axes) == 1
+    assert len(plain.axes[0].get_xticks()) == len(VIEWS)
+
+
+def test_the_view_that_stands_for_robustness_is_none_beyond_the_range() -> None:
+    """Of views that are held out, it is the one that moves scores most; vincia moves them more than all others."""
+    comparison = thrown()
+    views = comparison.views | {"fsr_mur_half": comparison.views["vincia"], "fsr_mur_2": comparison.views["vincia"]}
+    figure = robustness_against_cost(comparison.model_copy(update={"views": views}))
+    named = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+    assert "fsr_mur_2 (held out)" in named
+    assert not [name for name in named if name.startswith(("vincia", "fsr_mur_half"))]

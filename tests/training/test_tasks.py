@@ -186,6 +186,18 @@ def test_figures_of_more_classes_are_those_of_scikit_learn() -> None:
     )
 
 
+def test_the_change_of_the_accuracy_is_that_of_the_same_objects_in_every_resampling() -> None:
+    draws, n = generator("tasks", "change"), 300
+    label, weight = draws.integers(0, 3, n).astype(float), _weights(n)
+    before, after = (
+        Scored(draws.normal(size=(n, 3)) + size * np.eye(3)[label.astype(int)], label, weight) for size in (2, 1)
+    )
+    good, worse = (figures.quality(THREE, scored)["accuracy"] for scored in (before, after))
+    change = figures.shift(THREE, before, after)["accuracy_change"]
+    assert change == pytest.approx(worse - good)
+    assert np.all(change < 0)
+
+
 def test_figures_of_a_regression_are_those_of_scikit_learn() -> None:
     draws, n = generator("tasks", "target"), 300
     target = draws.normal(100, 10, n)

@@ -1,10 +1,13 @@
 """Voxels: what networks see of them, which are kept, and generic augmentations."""
 
+from itertools import product
+
 import numpy as np
 import pytest
 
 from tests.training.images import SAMPLES, padded, toy_image
-from training.augment.voxels import STEPS, any_turn, augment, compacted, turn_about_drift, turned
+from training.augment import voxels as module
+from training.augment.voxels import STEPS, Step, any_turn, augment, compacted, turn_about_drift, turned
 from training.config import AugmentConfig, VoxelAugmentConfig
 from training.data.fetch import strongest
 from training.data.voxels import ADC, CHARGE, INPUTS, PLACE, centre, inputs
@@ -130,6 +133,50 @@ def test_translation_moves_all_alike_and_shifts_each_voxel_by_itself(images: np.
     assert (shaken[here].mean(), shaken[here].std()) == pytest.approx((0, 0.3), abs=0.02)
     assert not moved[~here].any()
     assert not shaken[~here].any()
+
+
+def test_translation_is_uniform_and_each_axis_image_and_turn_has_a_draw_of_its_own(images: np.ndarray) -> None:
+    """A uniform shift in +- 25 cm has a variance of 25^2 / 3, and two of them, one after another, twice that."""
+    many = np.concatenate([images[2:]] * 40)
+    for drawn in (1, 2):
+        config = AugmentConfig(voxels=VoxelAugmentConfig.model_validate({**ALONE, "drawn": drawn, "translate": 25}))
+        shift = (_done(many, config)[:, 0, PLACE] - many[:, 0, PLACE]).astype(np.float64)
+        variance = np.cov(shift.T)
+        np.testing.assert_allclose(np.diag(variance), drawn * 25**2 / 3, rtol=0.07)
+        np.testing.assert_allclose(variance - np.diag(np.diag(variance)), 0, atol=drawn * 25)
+        np.testing.assert_allclose(shift.mean(axis=0), 0, atol=2)
+        assert len(np.unique(shift.round(3), axis=0)) > 0.99 * len(many)
+        if drawn == 1:
+            quarters = np.histogram(shift, [-25, -12.5, 0, 12.5, 25])[0] / shift.size
+            np.testing.assert_allclose(quarters, 0.25, atol=0.02)
+
+
+def test_voxels_are_shifted_and_scaled_independently_of_each_other(images: np.ndarray) -> None:
+    """Neighbours in an image and the axes of a voxel have nothing to do with each other."""
+    many = np.concatenate([images[2:]] * 10)
+    both = _here(many)[:, :2].all(axis=1)
+    shift = (_done(many, _only(shift_voxels=0.3))[both, :2, PLACE] - many[both, :2, PLACE]).reshape(-1, 6)
+    factor = _done(many, _only(scale_voxels=0.25))[both, :2, CHARGE] / many[both, :2, CHARGE]
+    for columns in (shift, factor):
+        correlation = np.corrcoef(columns.T) - np.eye(columns.shape[1])
+        assert np.abs(correlation).max() < 4.5 / np.sqrt(both.sum())
+
+
+def test_each_augmentation_is_drawn_as_often_in_every_turn_and_identity_leaves_all(images: np.ndarray) -> None:
+    many, seen = np.concatenate([images[2:]] * 20), dict.fromkeys(product(range(3), STEPS), 0)
+
+    def counted(name: str) -> Step:
+        def step(x_BPF: np.ndarray, draws: Draws, config: VoxelAugmentConfig) -> np.ndarray:
+            seen[draws.words[-1], name] += len(x_BPF)
+            return STEPS[name](x_BPF, draws, config)
+
+        return step
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "STEPS", {name: counted(name) for name in STEPS})
+        _done(many, AugmentConfig())
+    np.testing.assert_allclose(np.array(list(seen.values())) / len(many), 1 / 7, atol=0.05)
+    np.testing.assert_array_equal(_done(images, _only(identity=True)), images)
 
 
 def test_three_are_drawn_with_replacement_and_nothing_is_done_where_all_are_off(images: np.ndarray) -> None:

@@ -155,6 +155,6 @@ class Response(nn.Module):
 
     def forward(self, x_NC: Tensor, images: Groups) -> Tensor:
         """Keep the shape."""
-        length_BC = (images.sum(x_NC.square()) + _EPSILON**2).sqrt()  # the root of 0 has no gradient
+        length_BC = (images.square_sum(x_NC) + _EPSILON**2).sqrt()  # the root of 0 has no gradient
         relative_BC = length_BC / (length_BC.mean(dim=1, keepdim=True) + _EPSILON)
-        return x_NC * (1 + self.scale * images.spread(relative_BC)) + self.shift
+        return torch.addcmul(self.shift, x_NC, images.spread(1 + self.scale * relative_BC))

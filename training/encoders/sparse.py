@@ -52,6 +52,10 @@ class Groups(NamedTuple):
         """Sum up the rows of each group, (G, C), in single precision or better."""
         return _Sum.apply(x_NC, self)
 
+    def square_sum(self, x_NC: Tensor) -> Tensor:
+        """Sum up the squares of the rows of each group, (G, C), likewise."""
+        return _SquareSum.apply(x_NC, self)
+
     def spread(self, x_GC: Tensor) -> Tensor:
         """Give each row what its group has, (N, C)."""
         return _Spread.apply(x_GC, self)
@@ -78,6 +82,19 @@ class _Sum(torch.autograd.Function):
         return gradients[0].index_select(0, ctx.groups.of).to(ctx.dtype), None
 
 
+class _SquareSum(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x_NC: Tensor, groups: Groups) -> Tensor:
+        ctx.save_for_backward(x_NC)
+        ctx.groups = groups
+        return _summed(_precise(x_NC).square(), groups.order, groups.starts)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        (x_NC,) = ctx.saved_tensors
+        return (2 * gradients[0]).to(x_NC.dtype).index_select(0, ctx.groups.of).mul_(x_NC), None
+
+
 class _Spread(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x_GC: Tensor, groups: Groups) -> Tensor:
@@ -91,14 +108,14 @@ class _Spread(torch.autograd.Function):
 
 
 class Neighbours(NamedTuple):
-    """Pairs of occupied cells that are near each other, by rising first cell; a cell is a neighbour of itself."""
+    """Pairs of occupied cells that are near each other, step by step; a cell is a neighbour of itself."""
 
     first: Groups
     """Of each pair, the cell that looks."""
     second: Tensor
     """(N,) the cell that it sees."""
-    step: Groups
-    """Of each pair, the number of the step from the first to the second: x slowest, 0 the most negative."""
+    counts: tuple[int, ...]
+    """How many pairs are a step apart, of each step from the first to the second: x slowest, 0 the most negative."""
 
 
 class _Depthwise(torch.autograd.Function):
@@ -111,17 +128,23 @@ class _Depthwise(torch.autograd.Function):
     def forward(ctx: Any, x_NC: Tensor, weight_KC: Tensor, near: Neighbours) -> Tensor:
         ctx.save_for_backward(x_NC, weight_KC)
         ctx.near = near
-        seen = x_NC.index_select(0, near.second) * weight_KC.index_select(0, near.step.of)
-        return _summed(seen, near.first.order, near.first.starts)
+        return _weighted(_precise(x_NC).index_select(0, near.second), weight_KC, near)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
         (x_NC, weight_KC), near = ctx.saved_tensors, ctx.near
-        seen = gradients[0].index_select(0, near.second)
-        mirrored = weight_KC.flip(0).index_select(0, near.step.of)
-        of_x = _summed(seen * mirrored, near.first.order, near.first.starts)
-        of_weight = _summed(seen * x_NC.index_select(0, near.first.of), near.step.order, near.step.starts).flip(0)
+        seen = _precise(gradients[0]).index_select(0, near.second)
+        by_step = (seen * x_NC.index_select(0, near.first.of)).split(near.counts)
+        of_weight = torch.stack([pairs.sum(dim=0) for pairs in by_step]).flip(0)
+        of_x = _weighted(seen, weight_KC.flip(0), near)
         return of_x.to(x_NC.dtype), of_weight.to(weight_KC.dtype), None
+
+
+def _weighted(seen_NC: Tensor, weight_KC: Tensor, near: Neighbours) -> Tensor:
+    """Sum up what cells see, times the weights of the steps; spoils what is given, which is large."""
+    for pairs, weight in zip(seen_NC.split(near.counts), weight_KC, strict=True):
+        pairs *= weight
+    return _summed(seen_NC, near.first.order, near.first.starts)
 
 
 def depthwise(x_NC: Tensor, weight_KC: Tensor, near: Neighbours) -> Tensor:
@@ -163,18 +186,28 @@ def coarser(key_N: Tensor) -> tuple[Tensor, Tensor]:
 def neighbours(key_N: Tensor, size: int) -> Neighbours:
     """Find the occupied cells in a cube of `size` cells about each, by their distinct rising keys.
 
-    Cells that differ in z alone follow each other: so one search finds the first of a column, and the next
-    `size` keys hold all of it.
+    Cells that differ in z alone follow each other: one search finds where a column begins, and there it is climbed.
+    Columns of lower keys are not searched, for who is seen sees back.
     """
-    steps = torch.arange(size, device=key_N.device) - size // 2
-    column = ((steps[:, None] << 2 * _BITS) + (steps << _BITS)).flatten() - size // 2
-    lowest = key_N[:, None] + column  # (N, size ** 2)
-    at = torch.searchsorted(key_N, lowest)[:, :, None] + torch.arange(size, device=key_N.device)
-    above = key_N[at.clamp(max=len(key_N) - 1)] - lowest[:, :, None]
-    found = (at < len(key_N)) & (above < size)
-    first, of_column, _ = found.nonzero(as_tuple=True)
-    step = of_column * size + above[found]
-    return Neighbours(Groups.rising(first, len(key_N)), at[found], Groups.by(step, size**3))
+    half, many, device = size // 2, size**2 // 2 + 1, key_N.device
+    columns = torch.arange(size**2 - many, size**2, device=device)  # from the cell's own on
+    ahead = (columns // size - half << 2 * _BITS) + (columns % size - half << _BITS) - half
+    lowest = key_N + ahead[:, None]  # (columns, N)
+    padded = torch.cat([key_N, key_N.new_tensor([torch.iinfo(torch.int64).max])])
+    at, found = [torch.searchsorted(key_N, lowest)], list[Tensor]()
+    for climbed in range(size):
+        found.append(padded[at[-1]] == lowest + climbed)
+        at.append(at[-1] + found[-1])
+    here = torch.stack(found, dim=1)  # (columns, size, N), steps as they rise
+    here[0, : half + 1] = False
+    first, second = here.nonzero(as_tuple=True)[2], torch.stack(at[:-1], dim=1)[here]
+    alone = torch.arange(len(key_N), device=device)
+    forward = here.sum(dim=2).flatten().tolist()[half + 1 :]
+    return Neighbours(
+        Groups.by(torch.cat([second.flip(0), alone, first]), len(key_N)),
+        torch.cat([first.flip(0), alone, second]),
+        (*forward[::-1], len(key_N), *forward),
+    )
 
 
 class SparseEncoder(Encoder):

@@ -7,6 +7,7 @@ import mplhep
 from matplotlib import style
 from matplotlib.figure import Figure
 
+from training.plots.accuracy import accuracy, accuracy_by_class
 from training.plots.common import headline
 from training.plots.cost import cost_by_stage, robustness_against_cost
 from training.plots.label_efficiency import label_efficiency
@@ -17,6 +18,8 @@ from training.plots.training_curves import training_curves
 from training.results import Comparison, EvaluationResult
 
 __all__ = [
+    "accuracy",
+    "accuracy_by_class",
     "cost_by_stage",
     "draw_all",
     "headline",
@@ -33,7 +36,7 @@ _PLACES = {"xaxis.labellocation": "center", "yaxis.labellocation": "center"}
 
 
 def draw_all(comparison: Comparison, evaluations: Sequence[EvaluationResult]) -> dict[str, bytes]:
-    """Draw every picture: file name -> PNG; ROC curves only where the main task has two classes."""
+    """Draw every picture: file name -> PNG; ROC curves where the main task has two classes, accuracies where more."""
     main = headline(comparison)
     pictures: dict[str, Callable[[], Figure]] = {
         "robustness.png": lambda: robustness(main),
@@ -43,8 +46,12 @@ def draw_all(comparison: Comparison, evaluations: Sequence[EvaluationResult]) ->
         "cost_by_stage.png": lambda: cost_by_stage(main),
         "training_curves.png": lambda: training_curves(comparison),
     }
-    if len(next(iter(comparison.tasks.values()))) == 2:
+    classes = len(next(iter(comparison.tasks.values())))
+    if classes == 2:
         pictures["roc.png"] = lambda: roc(main, evaluations)
+    if classes > 2:
+        pictures["accuracy.png"] = lambda: accuracy(main)
+        pictures["accuracy_by_class.png"] = lambda: accuracy_by_class(main)
     return {name: png(draw) for name, draw in pictures.items()}
 
 

@@ -52,7 +52,7 @@ def robustness_against_cost(comparison: Comparison) -> Figure:
         _legend(panel, comparison, shown)
         panel.margins(x=0.1)
         panel.autoscale_view()
-        panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5, 7)))
         panel.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
         panel.xaxis.set_minor_formatter(NullFormatter())
     left.set_ylim(bottom=0)
@@ -61,17 +61,23 @@ def robustness_against_cost(comparison: Comparison) -> Figure:
 
 
 def _shown_views(comparison: Comparison) -> tuple[list[str], list[str]]:
-    """Choose what a robustness plot shows: a view never trained on and a test set, then what moves scores most."""
+    """Choose a view never trained on, a test set, and views trained on, of each those that move scores most."""
     sets = [view for view in judged_on(comparison) if view in comparison.test_sets]
     others = [view for view in judged_on(comparison) if view not in sets]
-    held_out = [view for view in others if is_held_out(comparison, view)]
     name, _ = shift_of(comparison.benefits)
 
     def moved(view: str) -> float:
         return max(b.figures[name].mean for b in comparison.benefits if b.view == view)
 
-    by_shift = sorted((view for view in others if view not in held_out), key=moved, reverse=True)
-    return held_out[:1] + sets[:1], by_shift[: 1 if held_out else 2]
+    by_shift = sorted((view for view in others if not _beyond(comparison, view)), key=moved, reverse=True)
+    held_out = [view for view in by_shift if is_held_out(comparison, view)]
+    trained_on = [view for view in by_shift if view not in held_out]
+    return held_out[:1] + sets[:1], trained_on[: 1 if held_out else 2]
+
+
+def _beyond(comparison: Comparison, view: str) -> bool:
+    """Tell whether a view moves a setting further than where it is drawn from."""
+    return any(abs(moved) > 1.001 for moved in comparison.throws.get(view, {}).values())
 
 
 def _point(panel: Axes, comparison: Comparison, row: Benefit, name: str, shift: Transform) -> None:

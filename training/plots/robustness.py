@@ -22,8 +22,10 @@ from training.results import Comparison
 _CHANGE = "background_efficiency_relative_change_50"
 _CHANGES = {
     _CHANGE: "relative change of\n" r"$\varepsilon_B$ at $\varepsilon_S$ = 50 %",
+    "accuracy_change": "change of\naccuracy",
     "mean_change": "mean change of the prediction,\nunit of the target",
 }
+_WIDEST = 15.0  # inches of panel, however many views there are
 _SLOT = 0.8  # of the distance between two views that the methods share
 
 
@@ -33,7 +35,8 @@ def robustness(comparison: Comparison) -> Figure:
     known = row_of(comparison.benefits, methods[0], views[0], most_labels(comparison)).figures
     distance, label = shift_of(comparison.benefits)
     shown = [(name, text) for name, text in _CHANGES.items() if name in known] + [(distance, label)]
-    figure = Figure(figsize=(3 + max(1.0, 0.2 * len(methods)) * len(views), 2.2 + 3.2 * len(shown)))
+    width = 3 + min(max(1.0, 0.2 * len(methods)) * len(views), _WIDEST)
+    figure = Figure(figsize=(width, 2.2 + 3.2 * len(shown)))
     panels = figure.subplots(len(shown), 1, sharex=True, squeeze=False)[:, 0]
     for panel, (name, text) in zip(panels, shown, strict=True):
         _panel(panel, comparison, name, views)

@@ -63,3 +63,6 @@ def _panel(panel: Axes, comparison: Comparison, label: str, methods: Sequence[st
             panel.plot(epochs, of_seeds.mean(axis=0), color=colour, lw=2, marker=mark, label=method)
     panel.set(xlabel="epoch", ylabel=label)
     panel.xaxis.set_major_locator(MaxNLocator(integer=True))
+    panel.margins(x=0.08)
+    if panel.lines and max(len(line.get_xdata()) for line in panel.lines) == 1:  # type: ignore[arg-type]
+        panel.set(xlim=(0, 2), xticks=[1])

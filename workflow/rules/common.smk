@@ -124,9 +124,12 @@ PLOTS = {
     "cost_by_stage": "cost by stage",
     "training_curves": "how trainings went",
 }
-# Of more classes, or of a regression, there is no ROC curve.
+# Of more classes there are accuracies in place of a ROC curve; a regression has neither.
 if len(TRAINING.main_task.members) == 2:
     PLOTS["roc"] = "ROC curves"
+if len(TRAINING.main_task.members) > 2:
+    PLOTS["accuracy"] = "accuracy by size of a throw, and by view"
+    PLOTS["accuracy_by_class"] = "the same, class by class"
 
 # One job is one core's work, whatever a library may think.
 shell.prefix("set -euo pipefail; export OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1; ")

@@ -8,6 +8,7 @@ import math
 
 from numba import njit
 
+from resim.lartpc.transport.argon import LIGHT
 from resim.lartpc.transport.draws import Draws, exponential, isotropic, uniform
 from resim.lartpc.transport.hadrons import absorb
 from resim.lartpc.transport.kinematics import ALONG_Z, Ended, Out, boost, energy_of, momentum_of, put, scale
@@ -26,7 +27,6 @@ from resim.lartpc.transport.particles import (
     POSITRON,
 )
 
-LIGHT = 29979.2458  # cm/µs
 MICHEL_END = (MUON_MASS**2 + ELECTRON_MASS**2) / (2 * MUON_MASS)  # 52.83 MeV, total energy of the electron
 MUON_OF_PION = (PION_MASS - MUON_MASS) ** 2 / (2 * PION_MASS)  # 4.12 MeV, kinetic
 

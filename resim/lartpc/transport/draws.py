@@ -40,16 +40,9 @@ def exponential(draws: Draws) -> float:
 
 @njit(cache=True)
 def normal(draws: Draws) -> float:
-    """Draw from the standard normal distribution: the first of two."""
-    return two_normals(draws)[0]
-
-
-@njit(cache=True)
-def two_normals(draws: Draws) -> tuple[float, float]:
-    """Draw two numbers from the standard normal distribution (Box and Muller)."""
+    """Draw from the standard normal distribution (Box and Muller, one of the pair)."""
     radius = math.sqrt(2 * exponential(draws))
-    angle = 2 * math.pi * uniform(draws)
-    return radius * math.cos(angle), radius * math.sin(angle)
+    return radius * math.cos(2 * math.pi * uniform(draws))
 
 
 @njit(cache=True)

@@ -11,6 +11,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from resim.lartpc.transport.argon import ATOMS
 from resim.lartpc.transport.draws import Draws, isotropic, uniform
 from resim.lartpc.transport.kinematics import (
     ALONG_Z,
@@ -50,8 +51,8 @@ from resim.lartpc.transport.particles import (
     PROTON_MASS,
 )
 
-# 1.396 g/cm3 and 39.948 g/mol (PDG, Atomic and nuclear properties: liquid argon): cm mb
-FREE_PATH = 39.948 / (1.396 * 6.02214076e23 * 1e-27)
+FREE_PATH = 1e27 / ATOMS
+"""Mean free path of a millibarn, cm."""
 ARGON_MASS = 37224.7  # MeV, 39.9624 u less 18 electrons
 
 # Reaction and total cross-section of 40Ca, mb: V. S. Barashenkov's compilation (Cross sections of interactions of

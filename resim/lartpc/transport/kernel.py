@@ -39,6 +39,7 @@ from resim.lartpc.transport.particles import (
     MUON_LIFE,
     MUON_MASS,
     NEUTRON,
+    NEUTRON_MASS,
     PHOTON,
     PI_MINUS,
     PI_PLUS,
@@ -64,14 +65,13 @@ _COLUMNS = 10
 # What may happen to a charged particle, in the order of the rates, behind DELTA, BREMS and ANNIHILATION
 _ELASTIC, _INELASTIC, _DECAY = 3, 4, 5
 # Counters of a block and of an event
-_DEPTH, _SEGMENTS, _TRACKS, _STEPS = range(4)
+_DEPTH, _SEGMENTS, _TRACKS, _STEPS = range(4)  # particles on the stack, segments, tracks, steps
 _ESCAPED, _INVISIBLE = range(2)
 
 _OUT = 64  # what an interaction gives at most
 _ROOM = 80  # more than one step adds to the stack or to the segments
 _SHARE = 0.2  # of the range, that a step takes at most
 _LAST = np.array([2e-2, 2e-2, 5e-3, 5e-3, 5e-3, 5e-3, 5e-3])  # cm: what is left of a range is one step, by species
-_MOST_STEPS = 20_000_000  # an event of 10 GeV takes a few 100,000; beyond, energy stays where it is
 
 
 class Limits(NamedTuple):
@@ -82,6 +82,8 @@ class Limits(NamedTuple):
     photon_cut: float
     neutron_cut: float
     hadronic: bool
+    most_steps: int
+    """Of an event; beyond, what is left of its particles' energy stays where they are."""
     low: F8
     """(3,), the corner of the world."""
     high: F8
@@ -117,7 +119,7 @@ def total_energy(pdg: int, kinetic: float) -> float:
 @njit(cache=True)
 def transport(
     key: NDArray[np.uint64], event: NDArray[np.int64], primaries: F8, tables: Tables, limits: Limits
-) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32], F8, F8]:
+) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32], F8, F8, NDArray[np.int64]]:
     """Follow the primaries of a block and all that they make.
 
     Parameters
@@ -131,11 +133,13 @@ def transport(
 
     Returns
     -------
-    offsets, ids, values, escaped, invisible
-        Segments: of each event, (n + 1,); pdg and track; start, end, length, energy, time. Energies, (n,) each.
+    offsets, ids, values, escaped, invisible, steps
+        Segments: of each event, (n + 1,); pdg and track; start, end, length, energy, time. Energies, (n,) each. Steps
+        that events took, (n,); one that took more than `Limits.most_steps` was not followed to its end.
     """
     offsets = np.zeros(len(event) + 1, dtype=np.int64)
     escaped, invisible = np.zeros(len(event)), np.zeros(len(event))
+    steps = np.zeros(len(event), dtype=np.int64)
     work = _make(max(4096, 1024 * len(event)))
     for row in range(len(event)):
         draws = draws_of(key, event[row])
@@ -145,15 +149,15 @@ def transport(
         while work.counts[_DEPTH] > 0:
             work.counts[_DEPTH] -= 1
             work.particle[:] = work.stack[work.counts[_DEPTH]]
-            alive = True
+            alive = not _outside(work.particle, limits) or _escape(work)
             while alive:
                 if work.counts[_SEGMENTS] + _ROOM > len(work.ids) or work.counts[_DEPTH] + _ROOM > len(work.stack):
                     work = _grow(work)
                 alive = _step(work, tables, limits, draws)
         offsets[row + 1] = work.counts[_SEGMENTS]
-        escaped[row], invisible[row] = work.sums[_ESCAPED], work.sums[_INVISIBLE]
+        escaped[row], invisible[row], steps[row] = work.sums[_ESCAPED], work.sums[_INVISIBLE], work.counts[_STEPS]
     used = work.counts[_SEGMENTS]
-    return offsets, work.ids[:used].copy(), work.values[:used].copy(), escaped, invisible
+    return offsets, work.ids[:used].copy(), work.values[:used].copy(), escaped, invisible, steps
 
 
 @njit(cache=True)
@@ -181,11 +185,8 @@ def _step(work: _Work, tables: Tables, limits: Limits, draws: Draws) -> bool:
     p, pdg = work.particle, int(work.particle[_PDG])
     work.counts[_STEPS] += 1
     species = species_of(pdg)
-    if work.counts[_STEPS] > _MOST_STEPS or (species < 0 and pdg not in (PHOTON, NEUTRON, PI_ZERO)):
+    if work.counts[_STEPS] > limits.most_steps or (species < 0 and pdg not in (PHOTON, NEUTRON, PI_ZERO)):
         _leave(work, total_energy(pdg, p[_ENERGY]))
-        return False
-    if _outside(p, limits):
-        work.sums[_ESCAPED] += total_energy(pdg, p[_ENERGY])
         return False
     if species >= 0:
         return _charged(work, tables, limits, species, draws)
@@ -200,6 +201,26 @@ def _outside(p: F8, limits: Limits) -> bool:
     for i in range(3):
         out |= p[_X + i] < limits.low[i] or p[_X + i] > limits.high[i]
     return out
+
+
+@njit(cache=True)
+def _share_inside(p: F8, start: Vector, limits: Limits) -> float:
+    """Give how much of the way from a place inside to where the particle is lies inside."""
+    share = 1.0
+    for i in range(3):
+        end, way = p[_X + i], p[_X + i] - start[i]
+        if end < limits.low[i]:
+            share = min(share, (limits.low[i] - start[i]) / way)
+        elif end > limits.high[i]:
+            share = min(share, (limits.high[i] - start[i]) / way)
+    return share
+
+
+@njit(cache=True)
+def _escape(work: _Work) -> bool:
+    """Take the particle out of the world, with all that it has."""
+    work.sums[_ESCAPED] += total_energy(int(work.particle[_PDG]), work.particle[_ENERGY])
+    return False
 
 
 @njit(cache=True)
@@ -266,6 +287,24 @@ def _leave(work: _Work, energy: float) -> None:
 
 
 @njit(cache=True)
+def _leave_along(work: _Work, start: Vector, length: float, lost: float, late: float, limits: Limits) -> bool:
+    """Leave energy along the way from a place to where the particle is; tell whether it is still inside.
+
+    If it is not, the way ends at the boundary, and the energy that belongs to the rest of it stays with the particle.
+    """
+    p, inside = work.particle, not _outside(work.particle, limits)
+    if not inside:
+        share = _share_inside(p, start, limits)
+        length, lost, late = share * length, share * lost, share * late
+        for i in range(3):
+            p[_X + i] = start[i] + share * (p[_X + i] - start[i])
+    _record(work, start, length, lost, p[_TIME] + late / 2, int(p[_PDG]))
+    p[_TIME] += late
+    p[_ENERGY] -= lost
+    return inside
+
+
+@njit(cache=True)
 def _move(p: F8, length: float) -> None:
     for i in range(3):
         p[_X + i] += length * p[_UX + i]
@@ -277,12 +316,12 @@ def _charged(work: _Work, tables: Tables, limits: Limits, species: int, draws: D
     p, table = work.particle, tables.charged[species]
     kinetic = p[_ENERGY]
     if kinetic <= 0 or (species < 2 and kinetic <= limits.electron_cut):
-        return _stop(work, table, draws)
+        return _stop(work, table, limits, draws)
     i, f = grid_place(kinetic)
     residual = _at(table[RANGE], i, f)
     length = min(max(_SHARE * residual, _LAST[species]), limits.step)
     if length >= residual:
-        return _stop(work, table, draws)
+        return _stop(work, table, limits, draws)
     flight = exponential(draws) / max(_fill_rates(work.rates, table, i, f, limits, p), 1e-30)
     happens = flight < length
     length = min(flight, length)
@@ -291,10 +330,9 @@ def _charged(work: _Work, tables: Tables, limits: Limits, species: int, draws: D
     start = (p[_X], p[_Y], p[_Z])
     _advance(p, species, length, _at(table[SOFT], i, f), limits.step, draws)
     late = length / (LIGHT * math.sqrt(beta_squared(species, kinetic)))
-    _record(work, start, length, lost, p[_TIME] + late / 2, int(p[_PDG]))
-    p[_TIME] += late
-    p[_ENERGY] -= lost
-    if happens and p[_ENERGY] > 0 and not _outside(p, limits):
+    if not _leave_along(work, start, length, lost, late, limits):
+        return _escape(work)
+    if happens and p[_ENERGY] > 0:
         return _interact(work, limits, species, draws)
     return True
 
@@ -346,15 +384,15 @@ def _advance(p: F8, species: int, length: float, soft: float, step: float, draws
 
 
 @njit(cache=True)
-def _stop(work: _Work, table: F8, draws: Draws) -> bool:
+def _stop(work: _Work, table: F8, limits: Limits, draws: Draws) -> bool:
     """Leave the rest of the energy along the rest of the range; then annihilate, decay or be captured."""
     p, pdg = work.particle, int(work.particle[_PDG])
     if p[_ENERGY] > 0:
         i, f = grid_place(p[_ENERGY])
         start, residual = (p[_X], p[_Y], p[_Z]), _at(table[RANGE], i, f)
         _move(p, residual)
-        _record(work, start, residual, p[_ENERGY], p[_TIME], pdg)
-        p[_ENERGY] = 0.0
+        if not _leave_along(work, start, residual, p[_ENERGY], 0.0, limits):
+            return _escape(work)
     if pdg == POSITRON:
         x, y, z = isotropic(draws)
         _push(work, PHOTON, ELECTRON_MASS, (x, y, z), 0.0)
@@ -466,9 +504,8 @@ def _fly(work: _Work, limits: Limits, rate: float, draws: Draws) -> bool:
     length = exponential(draws) / max(rate, 1e-30)
     _move(p, length)
     if _outside(p, limits):
-        work.sums[_ESCAPED] += total_energy(int(p[_PDG]), p[_ENERGY])
-        return False
-    gamma = 1 + p[_ENERGY] / 939.5654205 if p[_PDG] == NEUTRON else math.inf
+        return _escape(work)
+    gamma = 1 + p[_ENERGY] / NEUTRON_MASS if p[_PDG] == NEUTRON else math.inf
     p[_TIME] += length / (LIGHT * math.sqrt(1 - 1 / (gamma * gamma)))
     return True
 
