@@ -47,6 +47,11 @@ class Draw(NamedTuple):
         """The values between which, or out of which, a stage is given one that takes a number for each event."""
         return self.given if self.steps is None else self.options
 
+    @property
+    def middle(self) -> float:
+        """The middle of the range, or the median of the values."""
+        return float(np.median(self.given) if self.kind == "choose" else self._between(np.array(0.5)))
+
     def values(self, uniform: NDArray[np.float64], by_event: bool) -> NDArray[np.float64]:
         """Turn uniforms in [0, 1) into values: out of `options`, or any where the stage takes one for each event."""
         if by_event and self.steps is None and self.kind != "choose":
@@ -328,6 +333,11 @@ def _set(step: Step, values: Mapping[str, Any]) -> Step:
 def first_values(settings: Settings) -> Settings:
     """Put the first of its values in place of each draw."""
     return tuple((name, value.options[0] if isinstance(value, Draw) else value) for name, value in settings)
+
+
+def middle_values(settings: Settings) -> Settings:
+    """Put the middle of its values in place of each draw."""
+    return tuple((name, value.middle if isinstance(value, Draw) else value) for name, value in settings)
 
 
 def draws_of(settings: Settings) -> dict[str, Draw]:

@@ -46,7 +46,7 @@ def simulate(
 ) -> None:
     """Make the views of a range of events. What is there already in the same recipe is kept."""
     from resim.plan import choose_views
-    from resim.simulate import part_ranges, simulate_part
+    from resim.simulate import empty_views, part_ranges, simulate_part
     from resim.store import write_manifest
 
     simulation = _simulation(config, sample, pool, incoming)
@@ -64,6 +64,10 @@ def simulate(
         parts = [simulate_part(simulation, *r, out, chosen, advance) for r in ranges]
     if manifest:
         write_manifest(out, _with_earlier_parts(out, [part.path for part in parts]))
+    for part in parts:
+        if empty := empty_views(simulation, part):
+            what = f"none of its {part.stop - part.first} events gives an object in {', '.join(empty)}"
+            print(f"resim: warning: {part.path}: {what}; see where they start, and the thresholds", file=sys.stderr)
 
 
 @app.command()

@@ -1,7 +1,7 @@
 """What the core asks of a lane: its stages, what their settings mean, and what the last state says of an object."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from importlib.metadata import version
@@ -155,6 +155,21 @@ class Lane(ABC):
         return next((stage for stage in stages if stage in later), stages[-1])
 
     @classmethod
+    def completed(
+        cls,
+        chain: Mapping[str, Mapping[str, Any]],
+        where: str = "config",  # noqa: ARG003 - for lanes that look into it
+    ) -> Mapping[str, Mapping[str, Any]]:
+        """Add, to the nominal settings by stage, those of a stage that follow from another's; most lanes have none.
+
+        Raises
+        ------
+        UserError
+            If what they follow from is wrong.
+        """
+        return chain
+
+    @classmethod
     def resolved(cls, stage: str, settings: Settings) -> Any:
         """Give all that a stage's numbers depend on: its settings with their defaults, and the revision of its code."""
         return [cls.revisions[stage], card_of(cls.cards[stage], settings).model_dump(mode="json")]
@@ -182,8 +197,13 @@ class Lane(ABC):
 
     @staticmethod
     @abstractmethod
-    def check_path(path: Sequence[Step], where: str) -> None:
+    def check_path(path: Sequence[Step], changes: Collection[str], where: str) -> None:
         """Check what the settings of a view's stages need of each other.
+
+        Parameters
+        ----------
+        changes
+            The settings that the view sets; for nominal, those of `chain`.
 
         Raises
         ------

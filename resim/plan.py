@@ -32,12 +32,7 @@ def check_config(config: Config, where: str) -> None:
         In one line, for the first mistake.
     """
     lane = lane_of(config.lane)
-    for stage, settings in config.chain.items():
-        if stage not in lane.stages:
-            raise UserError(
-                f"{where}: chain.{stage}: no such stage; the lane {lane.name!r} has {', '.join(lane.stages)}"
-            )
-        _check_values(lane, stage, settings, f"{where}: chain.{stage}")
+    _check_chain(lane, config.chain, where)
     if config.checkpoint not in (None, lane.kept):
         raise UserError(f"{where}: checkpoint: {config.checkpoint!r} cannot be kept; give {lane.kept} or null")
     if "pileup" in config.model_fields_set and "pileup" not in lane.stages:
@@ -54,6 +49,16 @@ def check_config(config: Config, where: str) -> None:
         if view.cut is not None:
             _check_view(lane, view.cut, dict(view.set), f"{where}: views.{name}")
     _check_paths(lane, config, where)
+
+
+def _check_chain(lane: type[Lane], chain: Mapping[str, Mapping[str, Any]], where: str) -> None:
+    for stage in chain:
+        if stage not in lane.stages:
+            raise UserError(
+                f"{where}: chain.{stage}: no such stage; the lane {lane.name!r} has {', '.join(lane.stages)}"
+            )
+    for stage, settings in lane.completed(chain, where).items():
+        _check_values(lane, stage, settings, f"{where}: chain.{stage}")
 
 
 def _check_values(lane: type[Lane], stage: str, settings: Mapping[str, Any], where: str) -> None:
@@ -79,18 +84,23 @@ def _check_view(lane: type[Lane], cut: str, changes: dict[str, Any], where: str)
     common = [name for name in changes if name in lane.common]
     if common:
         raise UserError(f"{where}.set: {common[0]!r} says which objects there are, for all views; set it in `chain`")
-    for stage, settings in _routed(lane, cut, changes, f"{where}.set").items():
-        _check_values(lane, stage, settings, f"{where}.set")
+    _routed(lane, cut, changes, f"{where}.set")
 
 
 def _check_paths(lane: type[Lane], config: Config, where: str) -> None:
-    """Check that each view has a path, and what its stages need of each other."""
+    """Check that each view has a path, what it sets there, and what its stages need of each other."""
     paths = {view.name: view.path for view in plan_views(config)}
     for name, view in config.views.items():
         label = replica_names(name, view.replicas)[0]
-        if view.cut is not None:
-            _check_cut(lane, config, name, paths[view.base], paths.get(label, ()), f"{where}: views.{name}")
-        lane.check_path(paths[label], f"{where}: views.{name}")
+        if view.cut is None:
+            chosen = {setting for settings in config.chain.values() for setting in settings}
+            lane.check_path(paths[label], chosen, f"{where}: chain")
+            continue
+        _check_cut(lane, config, name, paths[view.base], paths.get(label, ()), f"{where}: views.{name}")
+        settings = {step.stage: dict(step.settings) for step in paths[label]}
+        for stage in _routed(lane, view.cut, dict(view.set), where):
+            _check_values(lane, stage, settings[stage], f"{where}: views.{name}.set")
+        lane.check_path(paths[label], view.set.keys(), f"{where}: views.{name}")
 
 
 def _check_cut(
@@ -151,7 +161,8 @@ def plan_views(config: Config, sample: str | None = None) -> list[View]:
     Where an engine makes the whole events of the sample, views that are cut within it are left out.
     """
     lane = lane_of(config.lane)
-    nominal = tuple(Step(stage, settings_of(config.chain.get(stage, {})), NOMINAL) for stage in lane.stages[1:])
+    chain = lane.completed(config.chain)
+    nominal = tuple(Step(stage, settings_of(chain.get(stage, {})), NOMINAL) for stage in lane.stages[1:])
     source = config.samples[sample].engine if sample else None
     if source:
         nominal = _put_in(lane, nominal, engine_step(source, config.engines[source], NOMINAL, 0))

@@ -486,6 +486,13 @@ def outgoing(simulation: Simulation, name: str, first: int, stop: int) -> Any:
     return joined.take(np.isin(joined.event, simulation.sent(name, first, stop)))
 
 
+def empty_views(simulation: Simulation, part: Part) -> list[str]:
+    """Name the views in which a part has no object at all, though it has events of their splits."""
+    events, in_splits = np.arange(part.first, part.stop), _splits_of_part(simulation, part.first, part.stop)
+    absent = [view for view in simulation.all_views if part.digest["n_present"].get(view.name) == 0]
+    return [view.name for view in absent if in_splits(events, frozenset(view.splits)).any()]
+
+
 def simulation_of(part: Part, pool: Path | None = None) -> Simulation:
     """Make the sample of a stored part ready again, from the config that it carries.
 

@@ -214,7 +214,7 @@ LARTPC_MISTAKES = [
         "ndlr",
         r"chain.charge: geometry: there is no geometry 'ndlr'; take one of ndlar, module0",
     ),
-    ("chain/charge/field", -0.5, r"chain.charge: field: input should be greater than 0, not -0.5"),
+    ("chain/charge/field", -0.5, r"chain.charge: field: input should be greater than or equal to 0.01, not -0.5"),
     (
         "chain/charge/feild",
         0.5,
@@ -255,20 +255,24 @@ LARTPC_MISTAKES = [
     (
         "views/x",
         _cut("charge", field={"uniform": [-1, 1]}),
-        r"views.x.set: field: input should be greater than 0, not -1",
+        r"views.x.set: field: input should be greater than or equal to 0.01, not -1",
     ),
     # The middles of eight steps are all above zero, but any number in the range is drawn.
     (
         "views/x",
         _cut("charge", lifetime={"uniform": [-10, 5000]}),
-        r"lifetime: input should be greater than 0, not -10",
+        r"lifetime: input should be greater than or equal to 1, not -10",
     ),
     (
         "views/x",
         _cut("charge", field={"uniform": [0.4, 5.1]}),
         r"field: input should be less than or equal to 5, not 5.1",
     ),
-    ("views/x", _cut("charge", field={"choose": [0.5, -0.5]}), r"views.x.set: field: input should be greater than 0"),
+    (
+        "views/x",
+        _cut("charge", field={"choose": [0.5, -0.5]}),
+        r"views.x.set: field: input should be greater than or equal to 0.01",
+    ),
     (
         "views/x",
         _cut("charge", density={"uniform": [1, 2]}),
@@ -502,8 +506,9 @@ def test_settings_of_the_second_lane_go_to_the_stage_that_has_them() -> None:
     settings = {"step": 0.2, "field": 0.45, "delay": -5.0, "gain": {"uniform": [3.9, 4.1]}, "calibration.gain": 3.9}
     values["views"]["mixed"] = {"from": "deposits", "set": settings}
     path = {step.stage: dict(step.settings) for step in plan_views(parse(Config, values, "test"))[-1].path}
-    assert path["deposits"] == {"step": 0.2}
+    assert path["deposits"]["step"] == 0.2
     assert path["charge"] == values["chain"]["charge"] | {"field": 0.45}
     assert path["pixels"] == {"delay": -5.0}
     assert set(path["readout"]) == {"gain"}
-    assert path["voxels"] == {"calibration.gain": 3.9}
+    assert path["voxels"]["calibration.gain"] == 3.9
+    assert not settings.keys() & path["voxels"].keys() - {"calibration.gain"}

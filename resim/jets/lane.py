@@ -1,6 +1,6 @@
 """The jets lane: binds its stages for the core."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -234,7 +234,7 @@ class JetsLane(Lane):
         return processes()
 
     @staticmethod
-    def check_path(path: Sequence[Step], where: str) -> None:
+    def check_path(path: Sequence[Step], changes: Collection[str], where: str) -> None:  # noqa: ARG004 - a lane's
         """Check what the settings of a view's stages need of each other.
 
         Raises

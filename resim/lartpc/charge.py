@@ -14,7 +14,7 @@ from pydantic import BaseModel, Field, field_validator
 
 from resim.errors import UserError
 from resim.keys import Stream
-from resim.lartpc.geometry import MARGIN, TICK, Geometry, geometry
+from resim.lartpc.geometry import DEFAULT, MARGIN, TICK, Geometry, geometry
 from resim.lartpc.states import CLOUD_COLUMNS, F8, I4, I8, Charge, Deposits
 from resim.ragged import Ragged
 
@@ -28,21 +28,34 @@ _MOBILITY_KELVIN = 89.0
 class ChargeSettings(BaseModel, extra="forbid", frozen=True, allow_inf_nan=False):
     """The argon, its field, and the anodes that the charge drifts to."""
 
-    geometry: str = Field("ndlar", description="drift volumes and pixels: a name in geometries.yaml")
-    field: float = Field(0.5, gt=0, le=5, description="drift field, kV/cm")
+    geometry: str = Field(DEFAULT, description="drift volumes and pixels: a name in geometries.yaml")
+    field: float = Field(0.5, ge=0.01, le=5, description="drift field, kV/cm")
     temperature: float = Field(87.17, ge=80, le=100, description="temperature of the argon, K")
-    density: float = Field(1.38, gt=0, description="its density as recombination takes it, g/cm3")
-    lifetime: float = Field(2200.0, gt=0, description="mean time before an electron is caught by an impurity, µs")
-    diffusion_long: float = Field(4.0e-6, ge=0, description="diffusion along the drift, cm2/µs")
-    diffusion_trans: float = Field(8.8e-6, ge=0, description="diffusion across the drift, cm2/µs")
+    density: float = Field(1.38, ge=0.1, le=10, description="its density as recombination takes it, g/cm3")
+    lifetime: float = Field(2200.0, ge=1, description="mean time before an electron is caught by an impurity, µs")
+    diffusion_long: float = Field(
+        4.0e-6,
+        ge=0,
+        le=5e-5,
+        description="diffusion along the drift, cm2/µs; beyond 5e-5 currents would be wider than their table",
+    )
+    diffusion_trans: float = Field(
+        8.8e-6,
+        ge=0,
+        le=1e-3,
+        description="diffusion across the drift, cm2/µs; beyond 1e-3 a cloud would reach more pixels than are followed",
+    )
     recombination: Literal["birks", "box"] = Field("birks", description="Birks's law or the modified box model")
     birks_a: float = Field(0.800, gt=0, le=1, description="Birks: share that escapes at no ionisation density")
-    birks_k: float = Field(0.0486, ge=0, description="Birks: constant, (kV/cm) (g/cm2) / MeV")
-    box_alpha: float = Field(0.93, gt=0, le=1, description="box: first constant")
-    box_beta: float = Field(0.207, gt=0, description="box: second constant, (kV/cm) (g/cm2) / MeV")
-    ionisation: float = Field(23.6, gt=0, description="energy of an ion pair, eV")
+    birks_k: float = Field(0.0486, ge=0, le=10, description="Birks: constant, (kV/cm) (g/cm2) / MeV")
+    box_alpha: float = Field(0.93, ge=0.1, le=1, description="box: first constant")
+    box_beta: float = Field(0.207, ge=1e-3, le=10, description="box: second constant, (kV/cm) (g/cm2) / MeV")
+    ionisation: float = Field(23.6, ge=1, le=1000, description="energy of an ion pair, eV")
     point_dedx: float = Field(
-        5.0, gt=0, description="dE/dx of segments without length, MeV/cm: of electrons that stop within 0.1 to 0.3 MeV"
+        5.0,
+        ge=0.1,
+        le=1000,
+        description="dE/dx of segments without length, MeV/cm: of electrons that stop within 0.1 to 0.3 MeV",
     )
     join: float = Field(
         0.15,

@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field, model_validator
 
 from resim.errors import UserError
 from resim.keys import Stream
+from resim.lartpc.geometry import DEFAULT, geometry
 from resim.lartpc.states import F8, SEGMENT_COLUMNS, Deposits, Primaries
 from resim.lartpc.transport.kernel import Limits, total_energy, transport
 from resim.lartpc.transport.tables import Tables, make_tables
@@ -16,6 +17,7 @@ from resim.ragged import Ragged
 
 Triple = tuple[float, float, float]
 
+_LARGEST = 10_000.0  # cm: positions are stored in single precision
 MOST_STEPS = 20_000_000
 """Steps an event may take: one of 10 GeV takes a few 100,000 with the default settings."""
 
@@ -34,18 +36,27 @@ class DepositSettings(BaseModel, extra="forbid", frozen=True, allow_inf_nan=Fals
         1.0, ge=0.01, le=20, description="kinetic energy from which neutrons are followed, MeV; below, it is invisible"
     )
     hadronic: bool = Field(True, description="whether hadrons scatter and break up nuclei in flight")
-    world_centre: Triple = Field((0.0, 0.0, 650.0), description="centre of the box of liquid argon, cm")
-    world_half_size: Triple = Field((400.0, 250.0, 400.0), description="half its sides, cm; what leaves it has escaped")
+    world_centre: Triple | None = Field(
+        None, description="centre of the box of liquid argon, cm; null: that of the geometry's drift volumes"
+    )
+    world_half_size: Triple | None = Field(
+        None,
+        description="half its sides, cm, up to 1e4; what leaves has escaped; null: to 100 cm round all drift volumes",
+    )
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if min(self.world_half_size) <= 0:
-            raise ValueError(f"world_half_size must be positive, got {list(self.world_half_size)}")
+        centre, half = self.world_centre or (0.0, 0.0, 0.0), self.world_half_size or (1.0, 1.0, 1.0)
+        if not 0 < min(half) <= max(half) <= _LARGEST:
+            raise ValueError(f"world_half_size must be positive and at most {_LARGEST:.0f} cm, got {list(half)}")
+        if max(map(abs, centre)) > _LARGEST:
+            raise ValueError(f"world_centre must lie within {_LARGEST:.0f} cm of the origin, got {list(centre)}")
         return self
 
     def limits(self) -> Limits:
-        """Give what the kernel needs to know."""
-        centre, half = np.array(self.world_centre), np.array(self.world_half_size)
+        """Give what the kernel needs to know; the argon is that of the default geometry, if none is given."""
+        argon = geometry(DEFAULT).argon()
+        centre, half = np.array(self.world_centre or argon[0]), np.array(self.world_half_size or argon[1])
         cuts = self.electron_cut, self.photon_cut, self.neutron_cut
         return Limits(self.step, *cuts, self.hadronic, MOST_STEPS, centre - half, centre + half)
 

@@ -17,6 +17,8 @@ from resim.typed import parse, read_yaml
 
 TICK = 0.1  # µs, the clock of the pixels (LArPix at 10 MHz) and the step of all waveforms
 MARGIN = 0.02  # cm, by which larnd-sim widens each volume when it asks where a segment lies
+DEFAULT = "ndlar"
+AROUND = 100.0  # cm of argon on all sides of the drift volumes, where nothing else is asked for
 _FILE = Path(__file__).with_name("geometries.yaml")
 
 
@@ -67,6 +69,12 @@ class Geometry(NamedTuple):
     def pixels(self) -> int:
         """Give the number of all pixels."""
         return len(self.anode) * self.rows * self.columns
+
+    def argon(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Give the box of liquid argon, middle and half sides: that round all drift volumes, and `AROUND`."""
+        low, high = self.low.min(axis=0) - AROUND, self.high.max(axis=0) + AROUND
+        middle, half = np.round((low + high) / 2, 6), np.round((high - low) / 2, 6)
+        return tuple(middle.tolist()), tuple(half.tolist())
 
 
 @lru_cache

@@ -1,6 +1,6 @@
 """The LArTPC lane: binds its stages for the core."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel
 
-from resim.chain import Settings, Stage, Step, View, settings_of
+from resim.chain import Settings, Stage, Step, View, first_values, middle_values, settings_of
 from resim.config import Config
 from resim.errors import UserError
 from resim.keys import Stream, stream
@@ -65,7 +65,7 @@ class LArTPCLane(Lane):
         tuple(Column(*column) for column in voxels.IMAGE_COLUMNS),
         tuple(Column(*column) for column in voxels.VOXEL_FEATURES),
     )
-    common = ("geometry",)
+    common = ("geometry", "world_centre", "world_half_size")
     by_event: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "charge": charge.THROWN,
         "readout": readout.THROWN,
@@ -176,9 +176,56 @@ class LArTPCLane(Lane):
         some = {"particle": "e-", "kinetic_energy": (1.0, 1.0)} if stage == cls.stages[0] else {}
         super().check(stage, some | dict(settings), where)
 
+    @classmethod
+    def completed(
+        cls, chain: Mapping[str, Mapping[str, Any]], where: str = "config"
+    ) -> Mapping[str, Mapping[str, Any]]:
+        """Add the argon's box, which the geometry has, and what hits are read by: velocity and counts of this chain.
+
+        Of what the chain draws, the middle is taken.
+
+        Raises
+        ------
+        UserError
+            If the charge's or the electronics' settings are wrong.
+        """
+
+        def settings(stage: str) -> Settings:
+            return middle_values(settings_of(chain.get(stage, {})))
+
+        drift = card_of(charge.ChargeSettings, settings("charge"), f"{where}: chain.charge")
+        electronics = card_of(readout.ReadoutSettings, settings("readout"), f"{where}: chain.readout")
+        centre, half = geometry(drift.geometry).argon()
+        follows: dict[str, dict[str, Any]] = {
+            "deposits": {"world_centre": centre, "world_half_size": half},
+            "voxels": voxels.nominal(drift, electronics),
+        }
+        return {**chain, **{stage: _laid_over(values, chain.get(stage, {})) for stage, values in follows.items()}}
+
     @staticmethod
-    def check_path(path: Sequence[Step], where: str) -> None:
-        """Check nothing: stages need nothing of each other."""
+    def check_path(path: Sequence[Step], changes: Collection[str], where: str) -> None:
+        """Check that what a view sets does something.
+
+        Raises
+        ------
+        UserError
+            If it is a constant of the other model of recombination, a pixel that is not there, or nothing at all where
+            the chain's own is taken already.
+        """
+        settings = {step.stage: first_values(step.settings) for step in path}
+        drift = card_of(charge.ChargeSettings, settings["charge"], where)
+        other = {"birks": "box", "box": "birks"}[drift.recombination]
+        for name in (name for name in changes if name.startswith(f"{other}_")):
+            why = f"{name!r} does nothing with `recombination: {drift.recombination}`"
+            raise UserError(f"{where}: {why}; set `recombination: {other}` with it, or remove the line")
+        known = geometry(drift.geometry).pixels
+        for pixel in card_of(readout.ReadoutSettings, settings["readout"], where).dead_pixels:
+            if pixel >= known:
+                allowed = f"{drift.geometry!r} has 0 to {known - 1}"
+                raise UserError(f"{where}: dead_pixels: there is no pixel {pixel}; {allowed}; remove it")
+        for name, value in settings["voxels"]:
+            if value is None and name in ("velocity", "calibration"):
+                raise UserError(f"{where}: {name}: null is what the view has anyway; remove the line, or give a number")
 
     @staticmethod
     def check_sample(config: Config, sample: str, where: str) -> None:
@@ -187,8 +234,8 @@ class LArTPCLane(Lane):
         Raises
         ------
         UserError
-            If its process is not in the library, or it has none and no particle; if files are not there, or something
-            would not act on what is read from them.
+            If its process is not in the library, or it has none and no particle; if its vertices leave the argon, files
+            are not there, or something would not act.
         """
         wanted, library = config.samples[sample], gun.library()
         for word in ("lhe", "engine"):
@@ -201,7 +248,30 @@ class LArTPCLane(Lane):
             raise UserError(f"{where}.process: there is no {wanted.process!r}; the library has {', '.join(library)}")
         if "particle" not in gun_settings(config, sample):
             raise UserError(f"{where}: says of no particle; give process, `resim processes` lists the library")
-        card_of(gun.GunSettings, settings_of(gun_settings(config, sample)), f"{where}.set")
+        settings = gun_settings(config, sample)
+        card = card_of(gun.GunSettings, settings_of(settings), f"{where}.set")
+        if card.direction == "isotropic" and "opening_angle" in settings:
+            why = "'opening_angle' does nothing with `direction: isotropic`"
+            raise UserError(f"{where}.set: {why}; set `direction: beam` with it, or remove it, also from chain.gun")
+        _check_vertices(config, card, where)
+
+
+def _laid_over(values: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Lay what a config gives over values; null leaves them."""
+    names = {name.split(".")[0] for name in values}
+    return {**values, **{name: value for name, value in given.items() if value is not None or name not in names}}
+
+
+def _check_vertices(config: Config, card: gun.GunSettings, where: str) -> None:
+    """Refuse vertices outside the argon: nothing would be seen of them."""
+    argon = card_of(deposits.DepositSettings, settings_of(LArTPCLane.completed(config.chain)["deposits"])).limits()
+    low, high = (np.array(card.centre) + sign * np.array(card.half_size) for sign in (-1, 1))
+    if (low < argon.low).any() or (high > argon.high).any():
+        there = f"vertices from {low.tolist()} to {high.tolist()} cm leave the argon"
+        allowed = f"from {argon.low.tolist()} to {argon.high.tolist()} in this geometry"
+        raise UserError(
+            f"{where}: {there}, {allowed}; change centre and half_size of chain.gun, or of the sample's set"
+        )
 
 
 def _check_edep(config: Config, sample: str, where: str) -> None:

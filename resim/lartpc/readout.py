@@ -7,7 +7,7 @@ a hit of noise alone, on a pixel without charge, is not made.
 """
 
 import math
-from typing import Any, NamedTuple, Self
+from typing import Annotated, Any, NamedTuple, Self
 
 import numpy as np
 from numba import njit
@@ -33,16 +33,19 @@ _PLACES = 20  # bits for the draws of one pixel
 class Digitisation(BaseModel, extra="forbid", frozen=True, allow_inf_nan=False):
     """Charge to ADC counts, and back; defaults are larnd-sim's for ND-LAr."""
 
-    gain: float = Field(4.0, gt=0, description="mV for 1,000 electrons")
-    v_pedestal: float = Field(580.0, description="voltage without charge, mV")
-    v_cm: float = Field(288.0, description="voltage of ADC count 0, mV")
-    v_ref: float = Field(1300.0, description="voltage at which the counts end, mV")
+    gain: float = Field(4.0, gt=0, le=1000, description="mV for 1,000 electrons")
+    v_pedestal: float = Field(580.0, description="voltage without charge, mV; from v_cm to below v_ref")
+    v_cm: float = Field(288.0, ge=-10_000, le=10_000, description="voltage of ADC count 0, mV")
+    v_ref: float = Field(1300.0, ge=-10_000, le=10_000, description="voltage at which the counts end, mV")
     adc_counts: int = Field(256, ge=2, le=2**24, description="number of ADC counts")
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.v_ref <= self.v_cm:
             raise ValueError(f"v_ref {self.v_ref} must be above v_cm {self.v_cm}")
+        if not self.v_cm <= self.v_pedestal < self.v_ref:
+            allowed = f"from v_cm {self.v_cm} to below v_ref {self.v_ref}"
+            raise ValueError(f"v_pedestal {self.v_pedestal} must be {allowed}")
         return self
 
     @property
@@ -63,25 +66,36 @@ class Digitisation(BaseModel, extra="forbid", frozen=True, allow_inf_nan=False):
 class ReadoutSettings(Digitisation):
     """The electronics of a pixel; defaults are larnd-sim's for ND-LAr."""
 
-    threshold: float = Field(7000.0, gt=0, description="charge at which a pixel triggers, electrons")
-    reset_noise: float = Field(900.0, ge=0, description="spread of the charge after a reset, electrons")
-    uncorrelated_noise: float = Field(500.0, ge=0, description="spread from tick to tick, and of a value, electrons")
-    discriminator_noise: float = Field(650.0, ge=0, description="spread of the threshold, electrons")
+    threshold: float = Field(7000.0, gt=0, le=1e9, description="charge at which a pixel triggers, electrons")
+    reset_noise: float = Field(900.0, ge=0, le=1e6, description="spread of the charge after a reset, electrons")
+    uncorrelated_noise: float = Field(
+        500.0, ge=0, le=1e6, description="spread from tick to tick, and of a value, electrons"
+    )
+    discriminator_noise: float = Field(650.0, ge=0, le=1e6, description="spread of the threshold, electrons")
     trigger_noise: bool = Field(
         True, description="whether the last two take part in every tick's decision; larnd-sim-jax: no"
     )
-    rise_time: float = Field(0.1, ge=0, description="time constant of the buffer, µs; 0: none, as in larnd-sim-jax")
-    hold: int = Field(18, ge=0, description="ticks of integration after the trigger: 3 and the ADC's hold delay of 15")
-    reset: int = Field(1, ge=0, description="ticks of a reset, whose charge is lost")
-    busy: int = Field(9, ge=0, description="ticks after a hit without a trigger; larnd-sim-jax: 0")
+    rise_time: float = Field(
+        0.1, ge=0, le=100, description="time constant of the buffer, µs; 0: none, as in larnd-sim-jax"
+    )
+    hold: int = Field(
+        18, ge=0, le=10_000, description="ticks of integration after the trigger: 3 and the ADC's hold delay of 15"
+    )
+    reset: int = Field(1, ge=0, le=10_000, description="ticks of a reset, whose charge is lost")
+    busy: int = Field(9, ge=0, le=10_000, description="ticks after a hit without a trigger; larnd-sim-jax: 0")
     latency: int = Field(
-        -1, description="ticks from the trigger to the time of the hit: 19 to the end of the hold, less 2 µs"
+        -1,
+        ge=-10_000,
+        le=10_000,
+        description="ticks from the trigger to the time of the hit: 19 to the end of the hold, less 2 µs",
     )
     max_hits: int = Field(10, ge=1, le=10_000, description="most hits of a pixel in an event")
     dead_fraction: float = Field(
         0.0, ge=0, le=1, description="share of dead pixels; which they are is drawn once for all events"
     )
-    dead_pixels: tuple[int, ...] = Field((), description="numbers of further dead pixels")
+    dead_pixels: tuple[Annotated[int, Field(ge=0)], ...] = Field(
+        (), description="numbers of further dead pixels, of those that the geometry has"
+    )
 
 
 THROWN = "threshold", "gain", "reset_noise", "uncorrelated_noise", "discriminator_noise", "dead_fraction"

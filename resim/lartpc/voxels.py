@@ -1,7 +1,8 @@
 """From hits to sparse images: positions from pixel and drift time, cells of a grid, numbers of an image. cm, µs, ke.
 
-As in the published converter the drift velocity is always the nominal one, whatever the field was, and the event's time
-is known: a field that is off stretches or shrinks the image along the drift. There is no correction for the lifetime.
+As in the published converter drift velocity and electronics are always those of the chain before anything is thrown,
+and the event's time is known: a field that is off stretches or shrinks the image along the drift. There is no
+correction for the lifetime.
 """
 
 from typing import Any, Literal
@@ -11,13 +12,11 @@ from numba import njit
 from numpy.typing import NDArray
 from pydantic import BaseModel, Field
 
-from resim.lartpc.charge import drift_velocity
+from resim.lartpc.charge import ChargeSettings, drift_velocity
 from resim.lartpc.geometry import Geometry
 from resim.lartpc.readout import Digitisation
 from resim.lartpc.states import F8, I8, VOXEL_COLUMNS, Hits, Images
 from resim.ragged import Ragged, offsets_of, row_of
-
-NOMINAL_VELOCITY = float(drift_velocity(0.5, 87.17))  # cm/µs
 
 VOXEL_FEATURES: tuple[tuple[str, str, str], ...] = (
     ("x", "cm", "middle of the cell along the drift, with the nominal drift velocity"),
@@ -48,37 +47,49 @@ IMAGE_COLUMNS: tuple[tuple[str, str, str], ...] = (
 class VoxelSettings(BaseModel, extra="forbid", frozen=True, allow_inf_nan=False):
     """The grid of the image."""
 
-    size: float | None = Field(None, ge=0.01, description="edge of a cell, cm; null: the pitch of the pixels")
+    size: float | None = Field(None, ge=0.01, le=1000, description="edge of a cell, cm; null: the pitch of the pixels")
     merge: Literal["sum", "first"] = Field(
         "sum", description="hits of one cell: their charge is summed, or the first in time is kept and the rest is lost"
     )
-    calibration: Digitisation = Field(
-        Digitisation(), description="what counts are turned into charge by; it knows nothing of what was thrown"
+    velocity: float | None = Field(
+        None,
+        gt=0,
+        le=10,
+        description="drift velocity that turns times into x, cm/µs; null: by field and temperature of chain.charge",
+    )
+    calibration: Digitisation | None = Field(
+        None, description="what counts are turned into charge by; null, or a part not given: as in chain.readout"
     )
 
 
-def positions(state: Hits, layout: Geometry) -> tuple[F8, F8, F8]:
-    """Give x, y, z of all hits, cm."""
+def nominal(charge: ChargeSettings, electronics: Digitisation) -> dict[str, float]:
+    """Give the settings that follow from the chain before anything is thrown."""
+    parts = {f"calibration.{name}": getattr(electronics, name) for name in Digitisation.model_fields}
+    return {"velocity": float(drift_velocity(charge.field, charge.temperature)), **parts}
+
+
+def positions(state: Hits, card: VoxelSettings, layout: Geometry) -> tuple[F8, F8, F8]:
+    """Give x, y, z of all hits, cm; the velocity is that of the default chain, if none is given."""
     plane, y, z = layout.place(state.hits["pixel"])
-    x = layout.anode[plane] + layout.away[plane] * state.hits["time"] * NOMINAL_VELOCITY
-    return x, y, z
+    velocity = card.velocity or nominal(ChargeSettings(), Digitisation())["velocity"]
+    return layout.anode[plane] + layout.away[plane] * state.hits["time"] * velocity, y, z
 
 
 def voxels(state: Hits, card: VoxelSettings, layout: Geometry) -> Images:
     """Put hits into the cells of a grid whose corner is at 0, 0, 0."""
-    size = card.size or layout.pitch
-    cells = [np.floor(values / size).astype(np.int64) for values in positions(state, layout)]
+    size, calibration = card.size or layout.pitch, card.calibration or Digitisation()
+    cells = [np.floor(values / size).astype(np.int64) for values in positions(state, card, layout)]
     rows = row_of(state.hits.offsets)
     order = np.lexsort((state.hits["time"], *cells[::-1], rows)) if card.merge == "first" else ordered(rows, cells)
     starts = starts_of_cells(rows, cells, order)
     adc = state.hits["adc"][order].astype(np.float64)
     if card.merge == "sum" and len(starts):
-        adc = np.add.reduceat(adc, starts) - (np.diff(starts, append=len(adc)) - 1) * card.calibration.pedestal
+        adc = np.add.reduceat(adc, starts) - (np.diff(starts, append=len(adc)) - 1) * calibration.pedestal
     else:
         adc = adc[starts]
     found = order[starts]
     columns = dict(zip("xyz", ((values[found] + 0.5) * size for values in cells), strict=True))
-    columns |= {"adc": adc, "charge": card.calibration.charge(adc)}
+    columns |= {"adc": adc, "charge": calibration.charge(adc)}
     offsets = offsets_of(np.bincount(rows[found], minlength=len(state.event)))
     return Images(
         state.event, state, Ragged(offsets, {n: columns[n].astype(dtype) for n, dtype in VOXEL_COLUMNS.items()})

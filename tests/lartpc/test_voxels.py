@@ -11,10 +11,10 @@ from resim.lartpc.readout import ReadoutSettings, readout
 from resim.lartpc.states import HIT_COLUMNS, Hits, Images
 from resim.lartpc.voxels import (
     IMAGE_COLUMNS,
-    NOMINAL_VELOCITY,
     VOXEL_FEATURES,
     VoxelSettings,
     image_columns,
+    nominal,
     positions,
     voxels,
 )
@@ -43,13 +43,13 @@ def hits_of(events: list[list[tuple[int, float, float]]]) -> Hits:
 
 
 def test_nominal_velocity() -> None:
-    assert pytest.approx(0.159645, rel=1e-5) == NOMINAL_VELOCITY
+    assert nominal(ChargeSettings(), ELECTRONICS)["velocity"] == pytest.approx(0.159645, rel=1e-5)
 
 
 def test_a_hit_lies_in_its_cell() -> None:
     hits = hits_of([[(SPOT, 100.0, 120.0)]])
     image = voxels(hits, VoxelSettings(), LAYOUT).voxels
-    there = [float(values[0]) for values in positions(hits, LAYOUT)]
+    there = [float(values[0]) for values in positions(hits, VoxelSettings(), LAYOUT)]
     assert there[0] == pytest.approx(50.4 - 15.9645, abs=1e-3)
     assert there[1:] == pytest.approx([-148.613 + 400.5 * 0.38, 462.36 - 48.64 + 128.5 * 0.38])
     assert all(abs(image[axis][0] - value) <= 0.19 + 1e-4 for axis, value in zip("xyz", there, strict=True))
