@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.detector import detector_cost
+from benchmarks.lartpc import CONFIG as LARTPC
+from benchmarks.lartpc import lartpc_cost
 from benchmarks.view_cost import view_cost
 from resim.config import Config, load_config
 from resim.plan import choose_views
@@ -30,6 +32,7 @@ def main() -> None:
     parts: dict[str, Callable[[], Any]] = {
         "view_cost": lambda: _worst(view_cost(config, arguments.events)),
         "detector": lambda: detector_cost(config, arguments.events),
+        "lartpc": lambda: lartpc_cost(load_config(LARTPC)),
         "training": lambda: _training(config, arguments.config),
     }
     result = {"conditions": _conditions(), **{name: run() for name, run in parts.items()}}

@@ -23,7 +23,7 @@ from resim.store import Part
 CONFIG = Path(__file__).parents[1] / "workflow/config/lartpc.yaml"
 VIEW = "thrown_1"
 LARND_SIM_JAX = 1.0, 4.6
-"""ms a segment on a CPU core, as larnd-sim-jax took for its reference files (tests/lartpc/data/README.md)."""
+"""ms a segment on a CPU: what larnd-sim-jax took for the files in tests/lartpc/data (summary.json there)."""
 
 
 def lartpc_cost(config: Config, events: int = 100, repeats: int = 5) -> dict[str, Any]:
