@@ -9,7 +9,7 @@ from resim.errors import UserError
 from resim.typed import parse, read_yaml
 from training.methods import KINDS, NAMED_BY, Kind, KindName, one_a_value
 
-Size = Literal["small", "base", "large"]
+Size = Literal["tiny", "small", "base", "large"]
 Loss = Literal["ntxent", "supcon_in", "supcon_out", "vicreg"]
 Head = Literal["linear", "mlp", "finetuned"]
 Fraction = Annotated[float, Field(gt=0, le=1)]
@@ -138,6 +138,7 @@ class EncoderShape(NamedTuple):
 
 
 SIZES: dict[Size, EncoderShape] = {
+    "tiny": EncoderShape(width=32, layers=1, heads=2),
     "small": EncoderShape(width=64, layers=2, heads=4),
     "base": EncoderShape(width=128, layers=8, heads=8),  # as ParT was published (arXiv:2202.03772)
     "large": EncoderShape(width=256, layers=12, heads=16),
@@ -152,6 +153,7 @@ class StageShape(NamedTuple):
 
 
 STAGES: dict[Size, StageShape] = {
+    "tiny": StageShape((8, 16, 32), (1, 1, 1)),
     "small": StageShape((16, 32, 64), (1, 1, 1)),
     "base": StageShape((48, 96, 192, 384), (2, 2, 6, 2)),  # ConvNeXt V2 Femto (arXiv:2301.00808)
     "large": StageShape((96, 192, 384, 768), (3, 3, 9, 3)),  # ConvNeXt V2 Tiny
@@ -171,7 +173,7 @@ class EncoderConfig(_Section):
         32, ge=2, le=4096, description="constituents kept, the hardest or of highest charge; time grows with it"
     )
     size: Size = Field(
-        "small", description="of all but rs3l: small, base or large; the next three, not of convnext, take its values"
+        "small", description="of all but rs3l: tiny, small, base or large; the next three, not of convnext, take its values"
     )
     width: int | None = Field(None, ge=4, le=2048, description="numbers a constituent is embedded in")
     layers: int | None = Field(None, ge=1, le=24, description="transformer blocks")

@@ -91,7 +91,7 @@ class ReadoutSettings(Digitisation):
     )
     max_hits: int = Field(10, ge=1, le=10_000, description="most hits of a pixel in an event")
     dead_fraction: float = Field(
-        0.0, ge=0, le=1, description="share of dead pixels; which they are is drawn once for all events"
+        0.0, ge=0, le=1, description="share of dead pixels: the same in all events, samples and views"
     )
     dead_pixels: tuple[Annotated[int, Field(ge=0)], ...] = Field(
         (), description="numbers of further dead pixels, of those that the geometry has"
@@ -153,7 +153,8 @@ def readout(state: Pixels, card: ReadoutSettings, drawn: Drawn, layout: Geometry
     drawn
         Values event by event of fields in `THROWN`; other names are left to other stages.
     stream
-        Noise belongs to an event and a pixel in it, whatever the other pixels do; dead pixels are those of the stream.
+        Noise belongs to an event and a pixel in it, whatever the other pixels do. Which pixels are dead hangs on the
+        seed alone: they are the detector's, and a larger share has those of a smaller one.
     """
     values = _Values(*event_values(card, drawn, THROWN, len(state.event)))
     passed = 1 - math.exp(-TICK / card.rise_time) if card.rise_time > 0 else 1.0
@@ -168,7 +169,7 @@ def readout(state: Pixels, card: ReadoutSettings, drawn: Drawn, layout: Geometry
         state.charge["charge"],
         values,
         ticks,
-        (stream.key, stream.child("dead").key),
+        (stream.key, Stream((stream.name[0], "dead pixels")).key),
         dead,
         _HAZARDS,
     )

@@ -166,7 +166,11 @@ def test_dead_pixels_vanish() -> None:
     assert more < some
     assert len(some) == pytest.approx(800, abs=60)
     twice = sent([event, event], dead_fraction=0.2)
-    assert set(twice.hits["pixel"].tolist()) == some  # the same ones in every event
+    assert set(twice.hits["pixel"].tolist()) == some  # the same ones in every event,
+    card = ReadoutSettings(dead_fraction=0.2)
+    elsewhere = stream(STREAM.name[0], "pion", "readout", "noise", replica=2)
+    other = readout(waves([event]), card, {}, LAYOUT, elsewhere)
+    assert set(other.hits["pixel"].tolist()) == some  # sample and view
 
 
 def test_hot_threshold_leaves_nothing() -> None:

@@ -133,7 +133,7 @@ def test_compiles_as_one_graph_for_any_number_of_jets_and_constituents(kind: str
         torch.testing.assert_close(compiled(values, present), encoder(values, present), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize(("name", "millions"), [("small", 0.14), ("base", 1.4), ("large", 7.5)])
+@pytest.mark.parametrize(("name", "millions"), [("tiny", 0.027), ("small", 0.14), ("base", 1.4), ("large", 7.5)])
 def test_sizes_set_what_is_not_set_by_hand(name: str, millions: float) -> None:
     config = EncoderConfig.model_validate({"kind": "part", "size": name})
     assert config.shape == SIZES[name]
