@@ -173,7 +173,8 @@ class EncoderConfig(_Section):
         32, ge=2, le=4096, description="constituents kept, the hardest or of highest charge; time grows with it"
     )
     size: Size = Field(
-        "small", description="of all but rs3l: tiny to large; the next three, which are not of convnext, take its values"
+        "small",
+        description="of all but rs3l: tiny to large; the next three, not of convnext, take its values",
     )
     width: int | None = Field(None, ge=4, le=2048, description="numbers a constituent is embedded in")
     layers: int | None = Field(None, ge=1, le=24, description="transformer blocks")
