@@ -17,6 +17,7 @@ from resim.display import Panels
 from resim.grid import edge
 from resim.lartpc.charge import ChargeSettings
 from resim.lartpc.geometry import Geometry, geometry
+from resim.lartpc.voxels import VOXEL_FEATURES
 from resim.store import Part, StoredView, ViewTable
 
 SYMBOLS = {11: "e⁻", -11: "e⁺", 22: "γ", 13: "µ⁻", -13: "µ⁺", -211: "π⁻", 211: "π⁺", 2212: "p"}
@@ -44,8 +45,9 @@ class ImagePanels(Panels):
         views = [part.view(name) for name in part.views]
         images = [view.read(slice(row, row + 1)).constituents for view in views if view.present[row]]
         self._middle, self._half, self._tail = _frame(images, self._start, self._direction)
-        self._size = edge(np.concatenate(images)[:, :3])
-        self._unit, self._norm = _colours(views[0], images)
+        voxels = np.concatenate([np.empty((0, len(VOXEL_FEATURES)), np.float32), *images])  # none where all are empty
+        self._size = edge(voxels[:, :3])
+        self._unit, self._norm = _colours(views[0], voxels)
         self._geometry = _geometry_of(part)
 
     def title(self, name: str) -> str:
@@ -169,12 +171,12 @@ def _shortest(places: NDArray[Any], charge: NDArray[Any]) -> tuple[float, float]
     return x[best], x[min(last[best], len(x) - 1)]
 
 
-def _colours(view: StoredView, images: Sequence[NDArray[Any]]) -> tuple[str, LogNorm]:
+def _colours(view: StoredView, voxels: NDArray[Any]) -> tuple[str, LogNorm]:
     """Give the unit of the charge, and the scale of its colours."""
     unit = next(column.unit for column in view.constituent_columns if column.name == "charge")
     if unit == "ke":
         return unit, LogNorm(*_KE)
-    charge = np.concatenate(images)[:, 4]
+    charge = voxels[:, 4]
     return unit, LogNorm(*np.quantile(charge[charge > 0], (0.01, 0.99)) if (charge > 0).any() else _KE)
 
 
