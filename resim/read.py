@@ -36,7 +36,7 @@ def read(where: Path | str, view: str = NOMINAL) -> ak.Array:
     Raises
     ------
     UserError
-        If there is no such data set or view, it is of another lane than jets, or damaged.
+        If there is no such data set or view, or it is damaged.
     """
     return ak.concatenate(list(iterate(where, view)))
 
@@ -50,9 +50,6 @@ def iterate(where: Path | str, view: str = NOMINAL) -> Iterator[ak.Array]:
         As `read`; for a missing data set or view, at once.
     """
     dataset = open_dataset(where)
-    lane = dataset.parts[0].attributes.get("lane", "jets")
-    if lane != "jets":
-        raise UserError(f"{where}: is of the lane {lane}, and events are read of jets; use resim.store.open_dataset")
     if view not in dataset.views:
         raise UserError(f"{where}: has no view {view!r}; it has {', '.join(dataset.views)}")
     return _parts(dataset, view)

@@ -215,7 +215,7 @@ def _drift(
         for i in range(starts[row], starts[row + 1]):
             x = (float(x0[i]) + x1[i]) / 2
             found = _plane_of(x, (float(y0[i]) + y1[i]) / 2, (float(z0[i]) + z1[i]) / 2, layout, plane)
-            if found < 0 or energy[i] <= 0:
+            if found < 0 or not energy[i] > 0:
                 continue
             dedx = (energy[i] / length[i] if length[i] > 0 else point_dedx) / strength
             if is_box:

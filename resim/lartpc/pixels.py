@@ -205,7 +205,7 @@ def _induce(
         order = enough[np.argsort(touched.pixel[enough])]
         if pixel_end + k > len(found):
             size = 2 * (pixel_end + k)
-            found, first, ticks = _grown(found, size), _grown(first, size), _grown(ticks, size)
+            found, first, ticks = grown(found, size), grown(first, size), grown(ticks, size)
         begin = np.full(k, _NOWHERE)
         for p in order:
             found[pixel_end], first[pixel_end] = touched.pixel[p], touched.first[p]
@@ -215,7 +215,7 @@ def _induce(
             pixel_end += 1
         behind = tick_end + responses.current.shape[1]
         if behind > len(charge):
-            charge = _grown(charge, max(2 * behind, behind * n // (row + 1)))
+            charge = grown(charge, max(2 * behind, behind * n // (row + 1)))
         charge[tick_offsets[row] : behind] = 0
         _add(shares, m, begin, responses, layout.ticks, charge)
         pixel_offsets[row + 1], tick_offsets[row + 1] = pixel_end, tick_end
@@ -224,7 +224,8 @@ def _induce(
 
 
 @njit(cache=True)
-def _grown(old: Any, size: int) -> Any:
+def grown(old: Any, size: int) -> Any:
+    """Copy an array into a larger one."""
     new = np.empty(size, old.dtype)
     new[: len(old)] = old
     return new
@@ -296,7 +297,7 @@ def _scatter(
         width = math.sqrt(float(long[i]) ** 2 + dx * dx / 12) / velocity
         width_bin = min(int(width / _WIDTH_STEP + 0.5), _WIDTHS - 1)
         sigma_y, sigma_z = math.sqrt(sigma**2 + dy * dy / 12) * to_pixel, math.sqrt(sigma**2 + dz * dz / 12) * to_pixel
-        reach = reaches[min(int(charge / _FEW), len(reaches) - 1)]
+        reach = reaches[int(min(charge / _FEW, len(reaches) - 1.0))]
         for j in range(number):
             y = (y0[i] + (j + 0.5) * dy - layout.low[plane, 1]) * to_pixel
             z = (z0[i] + (j + 0.5) * dz - layout.low[plane, 2]) * to_pixel

@@ -7,7 +7,7 @@ a hit of noise alone, on a pixel without charge, is not made.
 """
 
 import math
-from typing import Annotated, Any, NamedTuple, Self
+from typing import Annotated, NamedTuple, Self
 
 import numpy as np
 from numba import njit
@@ -18,6 +18,7 @@ from scipy.special import log_ndtr
 from resim.keys import Stream, four
 from resim.lartpc.charge import Drawn, event_values
 from resim.lartpc.geometry import TICK, Geometry
+from resim.lartpc.pixels import grown
 from resim.lartpc.states import F8, HIT_COLUMNS, I4, I8, Hits, Pixels
 from resim.ragged import Ragged
 
@@ -82,7 +83,12 @@ class ReadoutSettings(Digitisation):
         18, ge=0, le=10_000, description="ticks of integration after the trigger: 3 and the ADC's hold delay of 15"
     )
     reset: int = Field(1, ge=0, le=10_000, description="ticks of a reset, whose charge is lost")
-    busy: int = Field(9, ge=0, le=10_000, description="ticks after a hit without a trigger; larnd-sim-jax: 0")
+    busy: int = Field(
+        9,
+        ge=0,
+        le=10_000,
+        description="ticks after a hit without a trigger, the reset's first among them; larnd-sim-jax: 0",
+    )
     latency: int = Field(
         -1,
         ge=-10_000,
@@ -235,20 +241,13 @@ def _trigger(
             count = _hits(wave, first[i], settings, draws, found_tick, found_charge)
             if end + count > len(pixel):
                 size = 2 * (end + count)
-                pixel, tick, rows = _longer(pixel, size), _longer(tick, size), _longer(rows, size)
-                electrons = _longer(electrons, size)
+                pixel, tick, rows = grown(pixel, size), grown(tick, size), grown(rows, size)
+                electrons = grown(electrons, size)
             for j in range(count):
                 pixel[end], tick[end], electrons[end], rows[end] = pixels[i], found_tick[j], found_charge[j], row
                 end += 1
         offsets[row + 1] = end
     return offsets, pixel[:end], tick[:end], electrons[:end], rows[:end]
-
-
-@njit(cache=True)
-def _longer(old: Any, size: int) -> Any:
-    new = np.empty(size, old.dtype)
-    new[: len(old)] = old
-    return new
 
 
 @njit(cache=True)
