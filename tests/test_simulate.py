@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from resim.config import Config
+from resim.config import SPLITS, Config
 from resim.cost import CostRecord
 from resim.plan import choose_views
 from resim.simulate import Simulation, simulate_part
@@ -284,7 +284,7 @@ def test_splits_have_their_shares_and_depend_on_the_event_alone(case: LaneCase) 
     events = np.arange(20_000)
     split = simulation.split_of(events)
     shares = np.bincount(split) / len(split)
-    np.testing.assert_allclose(shares, [0.5, 0.1, 0.4], atol=0.015)
+    np.testing.assert_allclose(shares, [getattr(simulation.config.splits, name) for name in SPLITS], atol=0.015)
     np.testing.assert_array_equal(simulation.split_of(events[5:9]), split[5:9])
 
 

@@ -28,6 +28,7 @@ pytest.importorskip("torch")
 from tests.e2e.test_workflow import _config, _write, resim, snakemake
 from tests.interop.test_rs3l import OURS, published, read, write
 from tests.interop.test_sparse import write_cubes, write_images
+from tests.lanes import JETS
 
 SAMPLES = ("qcd", "hbb")
 VIEWS = ("nominal", "shower_seed", "fsr_mur_2")
@@ -66,7 +67,7 @@ def merged(stores: dict[str, Path]) -> Path:
 
 def config(sources: dict[str, Source], views: tuple[str, ...] = VIEWS) -> dict[str, Any]:
     """Give the config of a short run; nothing but the samples and the views that are trained on is changed."""
-    values = _config(samples={name: {"source": source} for name, source in sources.items()})
+    values = _config(JETS, samples={name: {"source": source} for name, source in sources.items()})
     values["training"] |= {"methods": {"resim": {}}, "views": list(views)}
     return values
 
