@@ -18,7 +18,7 @@ from resim.chain import NOMINAL
 from resim.errors import UserError
 from resim.interop.exchange import Numbering
 from resim.interop.images import VIEW_COLUMNS
-from resim.interop.sparse import PARTICLES, Event, Hits, Layout, files_below
+from resim.interop.sparse import MOST, PARTICLES, REACH, Event, Hits, Layout, files_below
 from resim.interop.torchfile import read_torch
 from resim.keys import Stream
 from resim.store import Column, Schema
@@ -124,6 +124,9 @@ def read_cubes(path: Path) -> tuple[Hits, NDArray[np.bool_], NDArray[np.float64]
     start = [_numbers(path, content, name).reshape(-1) for name in _START]
     if [len(values) for values in start] != list(_START.values()):
         raise UserError(f"{path}: TrueIniPos, TrueIniDir and TrueIniP are not 3, 3 and 1 numbers")
+    far = max(np.abs(values).max(initial=0.0) * _MM for values in (hits[:, :3], start[0]))
+    if far > REACH or hits[:, 3].max(initial=0.0) > MOST:
+        raise UserError(f"{path}: has a place beyond {REACH:g} cm or light beyond {MOST:g}; get the file again")
     lit = hits[:, 3] > 0
     light = hits[lit, 3:4]
     return np.concatenate([hits[lit, :3] * _MM, light, light], axis=1), tags[lit] > 0, np.concatenate(start)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from resim.chain import NOMINAL
 from resim.errors import UserError
 from resim.interop.exchange import Numbering
-from resim.interop.sparse import PARTICLES, Event, Hits, Layout, files_below
+from resim.interop.sparse import MOST, PARTICLES, REACH, Event, Hits, Layout, files_below
 from resim.interop.torchfile import LARGEST
 from resim.lartpc.readout import Digitisation
 from resim.lartpc.voxels import IMAGE_COLUMNS, VOXEL_FEATURES
@@ -135,6 +135,9 @@ def read_image(path: Path) -> dict[str, NDArray[Any]]:
             raise ValueError(f"would be {size} bytes, and {LARGEST} are allowed")
         with np.load(path, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in _ARRAYS}
+        raw = [name for name, values in arrays.items() if not isinstance(values, np.ndarray)]
+        if raw:
+            raise ValueError(f"{raw[0]} is no array")
     except (
         OSError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error, LookupError, NotImplementedError, RuntimeError,
         SyntaxError, TypeError, ValueError,
@@ -155,6 +158,9 @@ def _check(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
             )
         if not np.isfinite(values).all():
             raise UserError(f"{path}: {name} has a value that is not finite; convert it again")
+        most = REACH if name in ("coordinates", "vertex") else MOST
+        if (np.abs(values.astype(np.float64)) > most).any():
+            raise UserError(f"{path}: {name} has a value beyond {most:g}, which no detector gives; convert it again")
     if not (arrays["adc"] > 0).all() or (arrays["adc"] % 1).any():
         raise UserError(f"{path}: adc holds no counts; images of deposits, with energies there, are none of a detector")
 

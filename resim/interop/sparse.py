@@ -31,6 +31,10 @@ from resim.store.tables import SLOTS
 Hits = NDArray[np.float64]
 """(n, 5): x, y, z (cm), adc, charge."""
 
+REACH = 1e4
+"""Largest coordinate, cm, to either side; far beyond, cells have no number."""
+MOST = 1e9
+"""Largest charge, count or light of a hit."""
 PARTICLES = {"electron": 11, "gamma": 22, "muon": 13, "pion": 211, "proton": 2212}
 """Class, as folders and files are named -> PDG id."""
 _COMMON = (

@@ -3,7 +3,8 @@
 Both become `Primaries` and `Deposits` in cm, µs and MeV. Events are numbered as in the file. The primary is the first
 trajectory without a parent; in files without trajectories (larnd-sim needs none) it is not known, and the
 particle of the first segment stands for it: kinetic energy is then what was deposited, direction that of the segment.
-What left the volume and what ionised nothing is not in such files: both are 0.
+What left the volume and what ionised nothing is not in such files: both are 0. Times are counted from the primary's,
+or, where the file has none, from the start of the event's earliest segment.
 
 Positions are cm in the HDF5 files (their vertices, which some write in mm, are not read). No ROOT file of edep-sim was
 at hand to test with; the layout is that of its headers, and HDF5 is the better choice: it needs no Python objects.
@@ -11,7 +12,7 @@ at hand to test with; the layout is that of its headers, and HDF5 is the better 
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,8 @@ _TREE = "EDepSimEvents"
 _TABLES = ("segments", "tracks")
 # What a field is called now, and in the files of 2023 and before.
 _EVENT, _TRACK, _PDG = ("event_id", "eventID"), ("traj_id", "trackID"), ("pdg_id", "pdgId")
-_PARENT, _MOMENTUM, _POSITION = ("parent_id", "parentID"), ("pxyz_start",), ("xyz_start",)
+_PARENT, _MOMENTUM, _POSITION = ("parent_id", "parentID"), ("pxyz_start", "pxyz"), ("xyz_start", "xyz")
+_TIME = ("t_start", "t")
 _ENDS = ("x_start", "y_start", "z_start", "x_end", "y_end", "z_end")
 _AXES = ("fX", "fY", "fZ")
 _BRANCHES = {
@@ -44,6 +46,15 @@ _BRANCHES = {
     "SegmentDetectors": "np",
 }
 """What is read, and as what: NumPy's are Python objects, for uproot has no columns for a map of detectors."""
+_LIMITS = {
+    "position": (-1e4, 1e4, "cm"),
+    "energy": (0.0, 1e6, "MeV"),
+    "length": (0.0, 1e4, "cm"),
+    "time after the primary": (-1e7, 1e7, "µs"),
+}
+"""Of a segment. Beyond, pixels and ticks have no number."""
+_MOST = 1e9
+"""Of a primary: MeV, cm."""
 _MASSES = {
     particles.ELECTRON: particles.ELECTRON_MASS,
     particles.PHOTON: 0.0,
@@ -57,7 +68,11 @@ _MASSES = {
 
 @dataclass(frozen=True)
 class _Segments:
-    """Rows of all events, in the order of the file: event, track, pdg (n,); ends (n, 6) cm; energy, length, time."""
+    """Rows of all events, in the order of the file: event, track, pdg (n,); ends (n, 6) cm; energy, length, times.
+
+    `time` is that of the middle, `start` that of the beginning (or middle, where files have no other), both of the
+    file's clock.
+    """
 
     event: I8
     track: I8
@@ -66,17 +81,19 @@ class _Segments:
     energy: F8
     length: F8
     time: F8
+    start: F8
 
 
 @dataclass(frozen=True)
 class _Tracks:
-    """Trajectories: event, parent, pdg (n,), momentum (n, 3) MeV, position (n, 3) cm."""
+    """Trajectories: event, parent, pdg (n,), momentum (n, 3) MeV, position (n, 3) cm; time (n,) µs, where known."""
 
     event: I8
     parent: I8
     pdg: I8
     momentum: F8
     position: F8
+    time: F8 | None
 
 
 def read_edep(path: Path, events: Sequence[int] | None = None) -> Deposits:
@@ -96,7 +113,6 @@ def read_edep(path: Path, events: Sequence[int] | None = None) -> Deposits:
     """
     _check_there(path)
     segments, tracks = _read_root(path) if path.suffix == ".root" else _read_hdf5(path)
-    _check(path, segments)
     there = event_ids(path)
     wanted = there if events is None else np.unique(np.asarray(events, dtype=np.int64))
     missing = np.setdiff1d(wanted, there)
@@ -110,7 +126,7 @@ def event_ids(path: Path) -> I8:
     _check_there(path)
     if path.suffix == ".root":
         return np.unique(np.asarray(_root_values(path, ("EventId",))["EventId"], dtype=np.int64))
-    tables = _hdf5_tables(path, lambda name, table: np.asarray(_field(path, table, name, _EVENT), dtype=np.int64))
+    tables = _hdf5_tables(path, lambda name, table: _field(path, table, name, _EVENT, "iu"))
     return np.unique(np.concatenate(list(tables.values())))
 
 
@@ -170,23 +186,27 @@ def _range(ids: I8) -> str:
     return f", {ids[0]} to {ids[-1]}" if len(ids) else ""
 
 
-def _check(path: Path, segments: _Segments) -> None:
-    """Refuse what no simulation can mean."""
-    numbers = {"position": segments.ends, "energy": segments.energy, "length": segments.length, "time": segments.time}
-    for name, values in numbers.items():
-        bad = np.flatnonzero(~np.isfinite(values.reshape(len(values), -1)).all(axis=1))
+def _check(path: Path, segments: _Segments, rows: I8, time: F8) -> None:
+    """Refuse what no simulation can mean; `time` (n,) of the rows is after the primary."""
+    for values, (name, (low, high, unit)) in zip(
+        (segments.ends[rows], segments.energy[rows], segments.length[rows], time), _LIMITS.items(), strict=True
+    ):
+        bad = np.argwhere(~((values >= low) & (values <= high)))
         if len(bad):
-            raise UserError(f"{path}: {name} of segment {bad[0]} is not a number; write the file again")
-    negative = np.flatnonzero(segments.energy < 0)
-    if len(negative):
-        raise UserError(f"{path}: energy of segment {negative[0]} is negative; write the file again")
+            found = f"{name} of segment {rows[bad[0, 0]]} is {values[tuple(bad[0])]:g}"
+            raise UserError(f"{path}: {found}, not {low:g} to {high:g} {unit}; write the file again")
 
 
 def _deposits(path: Path, segments: _Segments, tracks: _Tracks | None, events: I8) -> Deposits:
     """Sort segments by event, and put the primaries beside."""
     rows = np.flatnonzero(np.isin(segments.event, events))
     rows = rows[np.argsort(segments.event[rows], kind="stable")]
-    offsets = offsets_of(np.bincount(np.searchsorted(events, segments.event[rows]), minlength=len(events)))
+    place = np.searchsorted(events, segments.event[rows])
+    offsets = offsets_of(np.bincount(place, minlength=len(events)))
+    first = None if tracks is None else _first_primary(path, tracks, events)
+    zero = _earliest(segments, rows, place, len(events)) if first is None or first.time is None else first.time
+    time = segments.time[rows] - zero[place]
+    _check(path, segments, rows, time)
     chord = np.linalg.norm(segments.ends[:, 3:] - segments.ends[:, :3], axis=1)
     columns: dict[str, NDArray[Any]] = {
         "pdg": segments.pdg[rows].astype(np.int32),
@@ -194,34 +214,50 @@ def _deposits(path: Path, segments: _Segments, tracks: _Tracks | None, events: I
         **{name: segments.ends[rows, i].astype(np.float32) for i, name in enumerate(_ENDS)},
         "length": np.maximum(segments.length, chord)[rows].astype(np.float32),
         "energy": segments.energy[rows].astype(np.float32),
-        "time": segments.time[rows].astype(np.float32),
+        "time": time.astype(np.float32),
     }
-    primaries = _guessed(segments, rows, offsets, events) if tracks is None else _primaries(path, tracks, events)
+    primaries = _guessed(segments, rows, offsets, events) if first is None else _primaries(path, first)
     none = np.zeros(len(events))
     return Deposits(events, primaries, Ragged(offsets, columns), none, none.copy())
 
 
-def _primaries(path: Path, tracks: _Tracks, events: I8) -> Primaries:
-    """Take the first trajectory of each event that has no parent (-1; in old files and ROOT, also 0)."""
+def _earliest(segments: _Segments, rows: I8, place: I8, events: int) -> F8:
+    """Give the start of the earliest segment of each event."""
+    zero = np.full(events, np.inf)
+    np.fmin.at(zero, place, segments.start[rows])
+    return zero
+
+
+def _first_primary(path: Path, tracks: _Tracks, events: I8) -> _Tracks:
+    """Take the first trajectory of each event that has no parent, which files of all ages say by -1."""
     orphans = np.flatnonzero(tracks.parent < 0)
     ids, first = np.unique(tracks.event[orphans], return_index=True)
     missing = np.setdiff1d(events, ids)
     if len(missing):
         raise UserError(f"{path}: event {missing[0]} has no primary trajectory; simulate with primaries saved")
     rows = orphans[first[np.searchsorted(ids, events)]]
-    momentum = tracks.momentum[rows]
-    size = np.linalg.norm(momentum, axis=1)
-    unknown = [int(pdg) for pdg in np.unique(tracks.pdg[rows]) if abs(pdg) not in _MASSES]
+    taken = {f.name: getattr(tracks, f.name) for f in fields(tracks)}
+    kept: dict[str, Any] = {name: None if values is None else values[rows] for name, values in taken.items()}
+    found = _Tracks(**kept)
+    told = {"momentum": found.momentum, "position": found.position, "time": found.time}
+    for name, values in told.items():
+        limit = np.inf if name == "time" else _MOST
+        if values is not None and not (np.isfinite(values) & (np.abs(values) <= limit)).all():
+            raise UserError(f"{path}: {name} of a primary is not a number, or beyond {limit:g}; write the file again")
+    return found
+
+
+def _primaries(path: Path, tracks: _Tracks) -> Primaries:
+    """Make primaries of one trajectory an event."""
+    unknown = [int(pdg) for pdg in np.unique(tracks.pdg) if abs(pdg) not in _MASSES]
     if unknown:
         raise UserError(
             f"{path}: primary of PDG id {unknown[0]}; e, gamma, mu, pi, p and n (and their anti-particles) do"
         )
-    if not np.isfinite(momentum).all() or not np.isfinite(tracks.position[rows]).all():
-        raise UserError(f"{path}: momentum or position of a primary is not a number; write the file again")
-    mass = np.array([_MASSES[abs(int(pdg))] for pdg in tracks.pdg[rows]])
-    direction = np.where(size[:, None] > 0, momentum / np.maximum(size, 1e-30)[:, None], [0.0, 0.0, 1.0])
-    kinetic = np.hypot(size, mass) - mass
-    return Primaries(events, tracks.pdg[rows].astype(np.int32), kinetic, tracks.position[rows], direction)
+    size = np.linalg.norm(tracks.momentum, axis=1)
+    mass = np.array([_MASSES[abs(int(pdg))] for pdg in tracks.pdg])
+    direction = np.where(size[:, None] > 0, tracks.momentum / np.maximum(size, 1e-30)[:, None], [0.0, 0.0, 1.0])
+    return Primaries(tracks.event, tracks.pdg.astype(np.int32), np.hypot(size, mass) - mass, tracks.position, direction)
 
 
 def _guessed(segments: _Segments, rows: I8, offsets: I8, events: I8) -> Primaries:
@@ -235,11 +271,17 @@ def _guessed(segments: _Segments, rows: I8, offsets: I8, events: I8) -> Primarie
     return Primaries(events, segments.pdg[first].astype(np.int32), energy, ends[:, :3], direction)
 
 
-def _field(path: Path, table: Any, where: str, names: Sequence[str]) -> Any:
-    """Give a field of a table under the first of its names that is there."""
+def _field(
+    path: Path, table: Any, where: str, names: Sequence[str], kinds: str = "iuf", width: tuple[int, ...] = ()
+) -> NDArray[Any]:
+    """Give a field of a table, numbers of these kinds, under the first of its names that is there."""
     for name in names:
         if name in (table.dtype.names or ()):
-            return table[name]
+            values = np.asarray(table[name])
+            if values.dtype.kind not in kinds or values.shape != (*table.shape, *width):
+                told = f"{where}.{name} has type {values.dtype} and shape {values.shape}"
+                raise UserError(f"{path}: {told}, not numbers as edep-sim's dumpTree writes; write the file again")
+            return values.astype(np.float64 if "f" in kinds else np.int64)
     raise UserError(f"{path}: {where} has no field {' or '.join(names)}; it must be what edep-sim's dumpTree writes")
 
 
@@ -255,10 +297,14 @@ def _hdf5_tables(path: Path, take: Callable[[str, h5py.Dataset], Any]) -> dict[s
         with h5py.File(path, "r") as file:
             names = next(([name] for name in _TABLES if name in file), [])
             there = ", ".join(file) or "nothing"
-            tables = {name: take(name, file[name]) for name in (*names, "trajectories") if name in file}
-    except OSError as error:
+            names += [name for name in ("trajectories",) if name in file]
+            for name in names:
+                if not isinstance(file[name], h5py.Dataset) or file[name].ndim != 1:
+                    raise UserError(f"{path}: {name} is no table, a row an entry; give a file of edep-sim's dumpTree")
+            tables = {name: take(name, file[name]) for name in names}
+    except (OSError, KeyError) as error:
         raise UserError(f"{path}: is neither HDF5 nor named .root; give a file of edep-sim or its dumpTree") from error
-    if not names:
+    if not set(_TABLES) & set(tables):
         raise UserError(f"{path}: has no data set segments (in old files: tracks), but {there}; give a dumpTree file")
     return tables
 
@@ -266,17 +312,18 @@ def _hdf5_tables(path: Path, take: Callable[[str, h5py.Dataset], Any]) -> dict[s
 def _hdf5_segments(path: Path, table: Any, name: str) -> _Segments:
     """Take the fields of the segments: cm, µs, MeV already; dx is the chord."""
 
-    def field(*names: str) -> NDArray[Any]:
-        return np.asarray(_field(path, table, name, names))
+    def field(*names: str, kinds: str = "iuf") -> NDArray[Any]:
+        return _field(path, table, name, names, kinds)
 
     return _Segments(
-        field(*_EVENT).astype(np.int64),
-        field(*_TRACK).astype(np.int64),
-        field(*_PDG).astype(np.int64),
-        np.stack([field(end) for end in _ENDS], axis=1).astype(np.float64),
-        field("dE").astype(np.float64),
-        field("dx").astype(np.float64),
-        field("t0").astype(np.float64),
+        field(*_EVENT, kinds="iu"),
+        field(*_TRACK, kinds="iu"),
+        field(*_PDG, kinds="iu"),
+        np.stack([field(end) for end in _ENDS], axis=1),
+        field("dE"),
+        field("dx"),
+        field("t0"),
+        field("t0_start", "t0"),
     )
 
 
@@ -286,15 +333,17 @@ def _hdf5_tracks(path: Path, tables: Mapping[str, Any]) -> _Tracks | None:
         return None
     table = tables["trajectories"]
 
-    def field(names: Sequence[str]) -> NDArray[Any]:
-        return np.asarray(_field(path, table, "trajectories", names))
+    def field(names: Sequence[str], kinds: str = "iu", *width: int) -> NDArray[Any]:
+        return _field(path, table, "trajectories", names, kinds, width)
 
+    timed = any(name in (table.dtype.names or ()) for name in _TIME)
     return _Tracks(
-        field(_EVENT).astype(np.int64),
-        field(_PARENT).astype(np.int64),
-        field(_PDG).astype(np.int64),
-        field(_MOMENTUM).astype(np.float64).reshape(-1, 3),
-        field(_POSITION).astype(np.float64).reshape(-1, 3),
+        field(_EVENT),
+        field(_PARENT),
+        field(_PDG),
+        field(_MOMENTUM, "iuf", 3),
+        field(_POSITION, "iuf", 3),
+        field(_TIME, "iuf") if timed else None,
     )
 
 
@@ -302,9 +351,13 @@ def _read_root(path: Path) -> tuple[_Segments, _Tracks]:
     """Read the tree of edep-sim (its io/TG4*.h): mm and ns there, the rest as here."""
     values = _root_values(path, tuple(_BRANCHES))
     events = np.asarray(values["EventId"], dtype=np.int64)
-    return _root_segments(events, values["SegmentDetectors"], values["Trajectories.PDGCode"]), _root_tracks(
-        events, values
-    )
+    try:
+        segments = _root_segments(events, values["SegmentDetectors"], values["Trajectories.PDGCode"])
+        return segments, _root_tracks(events, values)
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        words = " ".join(str(error).split())[:200] or type(error).__name__
+        told = f"{path}: tree {_TREE} is not laid out as edep-sim writes it ({words})"
+        raise UserError(f"{told}; convert it with edep-sim's dumpTree") from error
 
 
 def _root_values(path: Path, names: Sequence[str]) -> dict[str, Any]:
@@ -318,7 +371,7 @@ def _root_values(path: Path, names: Sequence[str]) -> dict[str, Any]:
             if missing:
                 raise UserError(f"{path}: tree {_TREE} has no branch {missing[0]}; give a file that edep-sim wrote")
             return {name: branches[name].array(library=_BRANCHES[name]) for name in names}
-    except (OSError, ValueError, uproot.DeserializationError) as error:
+    except (OSError, LookupError, ValueError, uproot.DeserializationError) as error:
         raise UserError(
             f"{path}: cannot be read ({type(error).__name__}); convert it with edep-sim's dumpTree"
         ) from error
@@ -332,10 +385,12 @@ def _root_segments(events: I8, detectors: Any, pdg: ak.Array) -> _Segments:
             track = int(hit.member("Contrib")[0])
             start, stop = _four(hit.member("Start")), _four(hit.member("Stop"))
             length, energy = hit.member("TrackLength"), hit.member("EnergyDeposit")
-            rows.append((event, track, ids[track], *start[:3], *stop[:3], energy, length, (start[3] + stop[3]) / 2))
-    table = np.array(rows, dtype=np.float64).reshape(-1, 12)
+            times = (start[3] + stop[3]) / 2, start[3]
+            rows.append((event, track, ids[track], *start[:3], *stop[:3], energy, length, *times))
+    table = np.array(rows, dtype=np.float64).reshape(-1, 13)
     numbers, tracks, kind = (table[:, i].astype(np.int64) for i in range(3))
-    return _Segments(numbers, tracks, kind, table[:, 3:9] / 10, table[:, 9], table[:, 10] / 10, table[:, 11] / 1e3)
+    energy, length, time, begun = table[:, 9], table[:, 10] / 10, table[:, 11] / 1e3, table[:, 12] / 1e3
+    return _Segments(numbers, tracks, kind, table[:, 3:9] / 10, energy, length, time, begun)
 
 
 def _four(vector: Any) -> tuple[float, float, float, float]:
@@ -347,7 +402,8 @@ def _four(vector: Any) -> tuple[float, float, float, float]:
 def _root_tracks(events: I8, values: Mapping[str, Any]) -> _Tracks:
     """Flatten the trajectories; they start where the event's first vertex is, which is so for the primaries."""
     parent, momentum = values["Trajectories.ParentId"], values["Trajectories.InitialMomentum"]["fP"]
-    vertex = ak.firsts(values["Primaries.Position"])["fP"]
+    first = ak.firsts(values["Primaries.Position"])
+    vertex, time = first["fP"], ak.to_numpy(ak.fill_none(first["fE"], np.nan)) / 1e3
     counts = ak.to_numpy(ak.num(parent))
     position = np.stack([ak.to_numpy(ak.fill_none(vertex[axis], np.nan)) for axis in _AXES], axis=1) / 10
     return _Tracks(
@@ -356,4 +412,5 @@ def _root_tracks(events: I8, values: Mapping[str, Any]) -> _Tracks:
         ak.to_numpy(ak.flatten(values["Trajectories.PDGCode"])).astype(np.int64),
         np.stack([ak.to_numpy(ak.flatten(momentum[axis])) for axis in _AXES], axis=1),
         np.repeat(position, counts, axis=0),
+        np.repeat(time, counts),
     )

@@ -20,7 +20,7 @@ from resim.config import Config, Source
 from resim.errors import UserError
 from resim.interop.images import read_image
 from resim.interop.sparse import PARTICLES, open_layout
-from resim.interop.torchfile import read_torch
+from resim.interop.torchfile import LARGEST, read_torch
 from resim.plan import check_config
 from resim.published import import_options, source_paths, source_views
 from resim.store import Dataset, open_dataset, validate
@@ -215,6 +215,12 @@ def _trap(path: Path, arrays: Arrays) -> None:
     np.savez(path, **arrays | {"adc": np.array([Trap(path.parent / "caught")], dtype=object)}, allow_pickle=True)
 
 
+def _raw(path: Path, arrays: Arrays) -> None:
+    np.savez(path, **{name: values for name, values in arrays.items() if name != "adc"})
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("adc.npy", b"no array")
+
+
 BAD_IMAGES: dict[str, tuple[Spoil, str]] = {
     "object arrays": (_trap, "cannot be read as an image (Object arrays cannot be loaded when allow_pickle=False)"),
     "a pickle": (lambda path, arrays: path.write_bytes(pickle.dumps(arrays)), "cannot be read as an image (File is"),
@@ -226,6 +232,10 @@ BAD_IMAGES: dict[str, tuple[Spoil, str]] = {
     "words": (_saved(adc=np.array(["a"] * 20)), "adc has type <U1 and shape (20,), not numbers"),
     "not finite": (_saved(charge=np.full(20, np.nan)), "charge has a value that is not finite"),
     "deposits": (_saved(adc=np.full(20, 0.3)), "adc holds no counts; images of deposits, with energies there"),
+    "far away": (_saved(coordinates=np.full((20, 3), 1e30)), "coordinates has a value beyond 10000, which no detector"),
+    "vertex far away": (_saved(vertex=np.full(3, -1e5)), "vertex has a value beyond 10000"),
+    "too much charge": (_saved(charge=np.full(20, 1e300)), "charge has a value beyond 1e+09"),
+    "raw bytes": (_raw, "cannot be read as an image (adc is no array)"),
     "no hit": (_saved(adc=np.ones(0), charge=np.ones(0), coordinates=np.ones((0, 3))), "coordinates has type float64"),
 }  # fmt: skip
 
@@ -247,7 +257,7 @@ def test_a_trap_for_memory_is_not_unpacked(tmp_path: Path) -> None:
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("adc.npy", "w") as record:
         for _ in range(300):
             record.write(bytes(1 << 20))
-    with pytest.raises(UserError, match=r"would be 314572800 bytes, and 268435456 are allowed"):
+    with pytest.raises(UserError, match=rf"would be 314572800 bytes, and {LARGEST} are allowed"):
         read_image(path)
 
 
@@ -389,9 +399,9 @@ def test_all_kinds_of_numbers_come_back(tmp_path: Path) -> None:
         np.testing.assert_array_equal(found[name], value)
 
 
-def archive(path: Path, content: bytes, record: str = "event/data.pkl") -> None:
+def archive(path: Path, content: bytes, record: str = "event/data.pkl", kind: int = zipfile.ZIP_STORED) -> None:
     """Write an archive as torch does, with any pickle."""
-    with zipfile.ZipFile(path, "w") as file:
+    with zipfile.ZipFile(path, "w", kind) as file:
         file.writestr(record, content)
 
 
@@ -419,7 +429,20 @@ def _huge(path: Path) -> None:
     archive(path, content.replace(b"K\x02K\x04\x86", b"J\xff\xff\xff\x7fK\x04\x86"))
 
 
+def _shaped(shape: bytes) -> Callable[[Path], object]:
+    """Give an array a shape of any opcodes."""
+    content = pickle.dumps({"reco_hits": np.zeros((2, 4))}, protocol=2)
+    return lambda path: archive(path, content.replace(b"K\x02K\x04\x86", shape))
+
+
+def _often(path: Path) -> None:
+    """Name a text of 1 MB once and have it encoded again and again."""
+    words = b"X\x00\x00\x10\x00" + b"a" * (1 << 20) + b"X\x06\x00\x00\x00latin1\x86q\x01"
+    _named(b"](c_codecs\nencode\nq\x00" + words + b"R" + b"h\x00h\x01R" * 40 + b"e")(path)
+
+
 NEEDS = "only NumPy's arrays and numbers are allowed"
+OTHER = "needs other things than dicts, lists, arrays, numbers and words"
 BAD_CUBES: dict[str, tuple[Callable[[Path], object], str]] = {
     "a trap": (_pickled(lambda path: Trap(path.parent / "caught")), f"needs __builtin__.getattr, and {NEEDS}"),
     "a trap in torch's own": (lambda path: _torch({"x": Trap(path.parent / "caught")})(path), NEEDS),
@@ -434,6 +457,17 @@ BAD_CUBES: dict[str, tuple[Callable[[Path], object], str]] = {
     "another archive": (lambda path: archive(path, b"", "x"), "has 0 records data.pkl, not one"),
     "cut": (lambda path: path.write_bytes(path.read_bytes()[:700]), "cannot be read as a file of torch.save"),
     "an empty pickle": (lambda path: archive(path, b""), "cannot be read as a file of torch.save"),
+    "bytes of a length": (_named(b"c__builtin__\nbytes\nJ\x00\x00\xe1\x11\x85R"), "takes 1 positional argument but 2"),
+    "a buffer without end": (_named(b"\x96" + (400 << 20).to_bytes(8, "little")), OTHER),
+    "sets": (_named(b"\x8f"), OTHER),
+    "a new object": (_named(b"N)\x81"), OTHER),
+    "a function changed": (_named(b"c_codecs\nencode\n}X\x01\x00\x00\x00aNsb"), "changes other things than arrays"),
+    "a name of tuples": (_named(b"})" + b"\x85" * 1_000_000 + b"Ns"), "has a dict with other names than words"),
+    "a shape of words": (_shaped(b"X\x02\x00\x00\x00aa\x85"), "has an array of no possible shape"),
+    "a shape of a long number": (_shaped(b"\x8b\x00\x00\x10\x00" + b"\x01" * (1 << 20) + b"\x85"), "of no possible"),
+    "a text encoded often": (_often, f"would make more than {LARGEST} bytes"),
+    "compressed": (lambda path: archive(path, bytes(LARGEST), kind=zipfile.ZIP_DEFLATED), "is compressed, as"),
+    "too large": (lambda path: archive(path, bytes(LARGEST + 1)), f"and {LARGEST} are allowed"),
     "a memo without end": (_named(b"]r\xff\xff\xff\x7f"), "holds list, not dict"),
 }  # fmt: skip
 
@@ -465,6 +499,9 @@ def test_tensors_are_more_than_numpy(tmp_path: Path) -> None:
         ({"reco_hits": np.zeros((5, 3))}, r"reco_hits has shape (5, 3) and Tag_Trk"),
         ({"Tag_Trk": np.full(36, 2)}, "the latter of 0 and 1"),
         ({"reco_hits": np.full((36, 4), np.nan)}, "reco_hits is not an array of finite numbers"),
+        ({"reco_hits": np.full((32, 4), 1e30)}, "has a place beyond 10000 cm or light beyond 1e+09"),
+        ({"reco_hits": np.full((32, 4), -1.1e5)}, "has a place beyond 10000 cm"),
+        ({"TrueIniPos": np.full(3, 1e6)}, "has a place beyond 10000 cm"),
         ({"TrueIniDir": [1, 0, 0]}, "TrueIniDir is not an array of finite numbers"),
         ({"TrueIniPos": np.zeros(2)}, "TrueIniPos, TrueIniDir and TrueIniP are not 3, 3 and 1 numbers"),
     ],

@@ -3,6 +3,7 @@
 No file of edep-sim itself is at hand, and uproot cannot write its classes: of the ROOT reader only the refusals run.
 """
 
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -77,7 +78,7 @@ def test_hdf5_of_both_ages(tmp_path: Path, names: dict[str, str], table: str) ->
     assert segments["z_end"].tolist() == mine["z_end"].tolist()
     assert segments["track"].tolist() == mine[names["track"]].tolist()
     assert segments["pdg"].tolist() == mine[names["pdg"]].tolist()
-    assert np.allclose(segments["time"], mine["t0"])
+    assert np.allclose(segments["time"], mine["t0"] - mine["t0"].min())  # the file has no time of the primary
     assert np.all(segments["length"] >= np.float32(np.sqrt(0.03)) - 1e-6)
     assert {name: column.dtype for name, column in segments.columns.items() if name in ("pdg", "energy")} == {
         "pdg": np.int32,
@@ -154,16 +155,21 @@ def test_what_is_wrong_with_a_file_is_said(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        ("dE", np.nan, "energy of segment 11 is not a number"),
-        ("dE", -1.0, "energy of segment 11 is negative"),
-        ("y_end", np.inf, "position of segment 11 is not a number"),
-        ("t0", np.nan, "time of segment 11 is not a number"),
+        ("dE", np.nan, "energy of segment 11 is nan, not 0 to 1e+06 MeV; write the file again"),
+        ("dE", -1.0, "energy of segment 11 is -1, not"),
+        ("dE", 1e300, "energy of segment 11 is 1e+300, not"),
+        ("y_end", np.inf, "position of segment 11 is inf, not -10000 to 10000 cm"),
+        ("x_start", -1.1e4, "position of segment 11 is -11000, not"),
+        ("dx", 1e30, "length of segment 11 is 1e+30, not 0 to 10000 cm"),
+        ("t0", np.nan, "time after the primary of segment 11 is nan, not -1e+07 to 1e+07 µs"),
+        ("t0", 1e12, "time after the primary of segment 11 is 1e+12, not"),
     ],
 )
 def test_bad_numbers_are_refused(tmp_path: Path, field: str, value: float, message: str) -> None:
     table = _segments(_NEW)
+    table = table.astype([(name, "f8" if name == field else kind) for name, kind in table.dtype.descr])
     table[field][11] = value
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(UserError, match=re.escape(message)):
         read_edep(_write(tmp_path / "edep.h5", segments=table))
 
 
@@ -175,8 +181,93 @@ def test_bad_primaries_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="primary of PDG id 321"):
         read_edep(_write(path, segments=_segments(_NEW), trajectories=table))
     table["pdg_id"][3], table["pxyz_start"][3] = MUON, np.nan
-    with pytest.raises(UserError, match="momentum or position of a primary is not a number"):
+    with pytest.raises(UserError, match="momentum of a primary is not a number"):
         read_edep(_write(path, segments=_segments(_NEW), trajectories=table))
+
+
+@pytest.mark.parametrize("name", ["t_start", "t"])
+def test_times_are_counted_from_the_primary(tmp_path: Path, name: str) -> None:
+    """A file of a spill: events begin at 0, 1.2 and 2.4 s."""
+    segments, trajectories = _segments(_NEW), _trajectories(_NEW)
+    begin = {3: 1.2e6, 5: 2.4e6, 7: 0.0}
+    segments["t0"] += [begin[event] + 4.0 for event in segments["event_id"].tolist()]
+    timed: NDArray[Any] = np.zeros(6, dtype=[*trajectories.dtype.descr, (name, "f8")])
+    for field in trajectories.dtype.names or ():
+        timed[field] = trajectories[field]
+    timed[name] = [begin[event] + (parent >= 0) for event, parent in trajectories[["event_id", "parent_id"]].tolist()]
+    deposits = read_edep(_write(tmp_path / "edep.h5", segments=segments, trajectories=timed))
+    step = np.arange(30).reshape(10, 3)[:, [1, 2, 0]].T.ravel()
+    assert np.allclose(deposits.segments["time"], 4.0 + step / 1e3, atol=1e-6)
+    timed[name][1] = np.nan
+    with pytest.raises(UserError, match="time of a primary is not a number"):
+        read_edep(_write(tmp_path / "edep.h5", segments=segments, trajectories=timed))
+
+
+def test_times_without_a_primary_are_counted_from_the_earliest_start(tmp_path: Path) -> None:
+    plain = _segments(_NEW)
+    segments: NDArray[Any] = np.zeros(len(plain), dtype=[*plain.dtype.descr, ("t0_start", "f8")])
+    for field in plain.dtype.names or ():
+        segments[field] = plain[field]
+    segments["t0"] += 1.2e6
+    segments["t0_start"] = segments["t0"] - 0.5
+    time = read_edep(_write(tmp_path / "edep.h5", segments=segments)).segments["time"]
+    assert np.allclose(time, np.tile(0.5 + np.arange(10) * 3e-3, 3), atol=1e-6)
+
+
+def test_trajectories_of_2023(tmp_path: Path) -> None:
+    table = _trajectories(_OLD)
+    old = table.copy()
+    old.dtype.names = tuple(name.removesuffix("_start") for name in table.dtype.names or ())
+    new, found = (
+        read_edep(_write(tmp_path / "edep.h5", tracks=_segments(_OLD), trajectories=rows)).primaries
+        for rows in (table, old)
+    )
+    assert found.vertex.tolist() == new.vertex.tolist() == [[1, 2, 3], [4, 5, 6], [7, 8, 9]]
+    assert found.kinetic_energy.tolist() == new.kinetic_energy.tolist()
+
+
+def _typed(field: str, kind: Any) -> NDArray[Any]:
+    table = _segments(_NEW)
+    return np.zeros(len(table), dtype=[(n, kind if n == field else k) for n, k in table.dtype.descr])
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        (_typed("dE", "S4"), r"segments\.dE has type \|S4 and shape \(30,\), not numbers"),
+        (_typed("dE", ("f4", (2,)))[:1], r"segments\.dE has type"),
+        (_typed("event_id", "f4"), r"segments\.event_id has type float32"),
+        (_segments(_NEW).reshape(2, 15), "segments is no table, a row an entry"),
+        (np.zeros(3), "segments has no field event_id or eventID"),
+    ],
+)
+def test_tables_of_other_kinds_are_refused(table: NDArray[Any], message: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=message):
+        read_edep(_write(tmp_path / "edep.h5", segments=table))
+
+
+def test_a_group_is_no_table(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "edep.h5", "w") as file:
+        file.create_group("segments")
+    with pytest.raises(UserError, match="segments is no table, a row an entry; give a file of edep-sim's dumpTree"):
+        read_edep(tmp_path / "edep.h5")
+
+
+def test_an_empty_file_has_no_events(tmp_path: Path) -> None:
+    path = _write(tmp_path / "edep.h5", segments=_segments(_NEW)[:0], trajectories=_trajectories(_NEW)[:0])
+    assert len(read_edep(path).event) == len(event_ids(path)) == 0
+    assert len(read_edep(_write(tmp_path / "bare.h5", segments=_segments(_NEW)[:0])).event) == 0
+    with pytest.raises(UserError, match="0 events are there, and 2 are asked for; lower `events`"):
+        EdepFiles([path]).read(0, 2)
+
+
+def test_trees_of_another_layout_are_refused(tmp_path: Path) -> None:
+    names = ("Primaries.Position", *(f"Trajectories.{name}" for name in ("ParentId", "PDGCode", "InitialMomentum")))
+    with uproot.recreate(tmp_path / "edep.root") as file:
+        branches = {name: np.arange(3) for name in ("EventId", *names, "SegmentDetectors")}
+        file.mktree("EDepSimEvents", branches).extend(branches)
+    with pytest.raises(UserError, match="tree EDepSimEvents is not laid out as edep-sim writes it"):
+        read_edep(tmp_path / "edep.root")
 
 
 def test_other_root_files_are_refused(tmp_path: Path) -> None:
