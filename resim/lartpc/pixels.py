@@ -2,7 +2,8 @@
 
 A segment is a Gaussian cloud: diffusion, and along each axis the variance of a line as long as its own extent. Pixels
 get the integrals of the Gaussian over them: of thousands of electrons, a share differs by some tens. A share induces
-current on the pixel below it alone, in the parametrised form of larnd-sim, as charge at its centroid does.
+current on the pixel below it alone, in the parametrised form of larnd-sim, averaged over the part of the pixel that
+its centroid and variance tell.
 """
 
 import math
@@ -28,11 +29,10 @@ _FAST = 0.679, -1.083, -1.083, 8.772, -5.521, -5.521  # µs
 _SLOW = 2.644, -9.174, -9.174, 13.483, 45.887, 45.887  # µs
 _DELAY = 2.948, -2.705, -2.705, 4.825, 20.814, 20.814  # µs
 
-_BINS = 8  # of the distance to the pixel's centre, in each direction, up to half a pitch
-_WIDTH_STEP, _WIDTHS = 0.05, 24  # µs: of the spread of the arrival times; beyond the last counts as the last
-_LATER = _DELAY[
-    4
-]  # µs/cm2: half the second derivative of the delay; times a variance, the mean delay of a spread charge
+_BINS = 8  # of the distance of a share's centroid to the pixel's centre, in each direction, up to half a pitch
+_SPREADS = 3  # of its variance, up to that of charge spread evenly over the pixel
+_FINER = 2  # points of a bin in the averages over a share
+_WIDTH_STEP, _WIDTHS = 0.1, 12  # µs: of the spread of the arrival times; beyond the last counts as the last
 _NEGLIGIBLE = 1e-3  # of a response, at each end
 _NOWHERE = np.int64(-(2**62))  # where the waveform of a pixel begins that is not looked at
 _BLOCK = 16  # ticks that are added at once
@@ -99,7 +99,7 @@ def _tail(late: F8, scale: F8, sigma: F8) -> F8:
 
 
 class _Responses(NamedTuple):
-    """Responses by bins of the distance in z and in y, and of the width."""
+    """Responses by bins of the share in both directions, the larger of the two first, and by bins of the width."""
 
     current: F4
     """(shapes, whole blocks of ticks), 0 behind the end."""
@@ -111,10 +111,13 @@ class _Responses(NamedTuple):
 
 @lru_cache(maxsize=4)
 def _responses(pitch: float) -> _Responses:
-    """Tabulate the response at the middles of bins of distance, without its negligible ends."""
-    distance = (np.arange(_BINS) + 0.5) / _BINS * pitch / 2
+    """Tabulate the response averaged over a share, without its negligible ends."""
+    weights = _weights()
+    larger, smaller = np.tril_indices(len(weights))
+    distance = (np.arange(_BINS * _FINER) + 0.5) / (_BINS * _FINER) * pitch / 2
     z, y, width = np.meshgrid(distance, distance, np.arange(_WIDTHS) * _WIDTH_STEP, indexing="ij")
-    table = response(z.ravel(), y.ravel(), width.ravel())
+    points = response(z.ravel(), y.ravel(), width.ravel()).reshape(len(distance), len(distance), -1)
+    table = (weights @ (weights @ points).transpose(1, 0, 2))[smaller, larger].reshape(-1, LENGTH)
     below = np.cumsum(table, axis=1)
     kept = (below > _NEGLIGIBLE) & (below - table < 1 - _NEGLIGIBLE)
     start, ticks = kept.argmax(axis=1), kept.sum(axis=1)
@@ -122,6 +125,21 @@ def _responses(pitch: float) -> _Responses:
     behind = np.arange(-(-LENGTH // _BLOCK) * _BLOCK) + start[:, None]
     current = np.pad(table, ((0, 0), (0, behind.max() + 1 - LENGTH)))[np.arange(len(table))[:, None], behind]
     return _Responses(current.astype(np.float32), start.astype(np.int32), ticks.astype(np.int32))
+
+
+def _weights() -> F8:
+    """Give how the charge of a share lies along an axis: (bins of the share, bins of distance), rows add up to 1.
+
+    Charge of some centroid and variance is taken as spread evenly over the interval that has them, cut at the borders
+    of the pixel and folded at its centre.
+    """
+    centroid, variance = (np.arange(_BINS) + 0.5) / (2 * _BINS), (np.arange(_SPREADS) + 0.5) / (12 * _SPREADS)
+    middle, half = (v.ravel()[:, None] for v in np.meshgrid(centroid, np.sqrt(3 * variance), indexing="ij"))
+    low, high = np.maximum(middle - half, -0.5), np.minimum(middle + half, 0.5)
+    edges = np.linspace(-0.5, 0.5, 2 * _BINS * _FINER + 1)
+    overlap = np.clip(np.minimum(high, edges[1:]) - np.maximum(low, edges[:-1]), 0, None) / (high - low)
+    left, right = np.split(overlap, 2, axis=1)
+    return np.ascontiguousarray(left[:, ::-1] + right)
 
 
 class _Shares(NamedTuple):
@@ -286,9 +304,9 @@ def _scatter(
     place_of, first_of, shape_of, charge_of = shares
     starts, ticks, reaches, table = responses.start, responses.ticks, gaussian[1], gaussian[0]
     pitch, rows, columns, window = layout.pitch, layout.rows, layout.columns, layout.ticks
-    to_tick, to_pixel, later = 1 / (velocity * TICK), 1 / pitch, _LATER * pitch**2 / TICK
-    part_y, bins_y, variance_y = _axis()
-    part_z, bins_z, variance_z = _axis()
+    to_tick, to_pixel = 1 / (velocity * TICK), 1 / pitch
+    part_y, bins_y = np.empty(_MOST), np.empty(_MOST, np.int64)
+    part_z, bins_z = np.empty(_MOST), np.empty(_MOST, np.int64)
     m, k = 0, 0
     for i in range(begin, end):
         dx, dy, dz = float(x1[i]) - x0[i], float(y1[i]) - y0[i], float(z1[i]) - z0[i]
@@ -301,13 +319,15 @@ def _scatter(
         for j in range(number):
             y = (y0[i] + (j + 0.5) * dy - layout.low[plane, 1]) * to_pixel
             z = (z0[i] + (j + 0.5) * dz - layout.low[plane, 2]) * to_pixel
-            low_row, rows_reached = _spread(y, sigma_y, reach, table, part_y, bins_y, variance_y)
-            low_column, columns_reached = _spread(z, sigma_z, reach, table, part_z, bins_z, variance_z)
-            tick = arrival[i] / TICK + layout.away[plane] * (j + 0.5 - 0.5 * number) * dx * to_tick + delay + 0.5
+            low_row, rows_reached = _spread(y, sigma_y, reach, table, part_y, bins_y)
+            low_column, columns_reached = _spread(z, sigma_z, reach, table, part_z, bins_z)
+            later = layout.away[plane] * (j + 0.5 - 0.5 * number) * dx * to_tick
+            tick = math.floor(arrival[i] / TICK + later + delay + 0.5)
             for a in range(max(0, -low_row), min(rows_reached, rows - low_row)):
                 for b in range(max(0, -low_column), min(columns_reached, columns - low_column)):
-                    shape = (bins_z[b] * _BINS + bins_y[a]) * _WIDTHS + width_bin
-                    first = math.floor(tick + later * (variance_y[a] + variance_z[b])) + starts[shape]
+                    larger, smaller = max(bins_z[b], bins_y[a]), min(bins_z[b], bins_y[a])
+                    shape = (larger * (larger + 1) // 2 + smaller) * _WIDTHS + width_bin
+                    first = tick + starts[shape]
                     stop = first + ticks[shape]
                     if stop <= 0 or first >= window:
                         continue
@@ -344,25 +364,16 @@ def _find(pixel: np.int64, slots: I4, pixels: I8) -> tuple[np.int64, np.int64]:
     return slot, none
 
 
-@njit(cache=True)
-def _axis() -> tuple[F8, I8, F8]:
-    """Make room for how a cloud is shared along an axis: part, bin of distance and variance, pixel after pixel."""
-    return np.empty(_MOST), np.empty(_MOST, np.int64), np.empty(_MOST)
-
-
 @njit(cache=True, error_model="numpy")
-def _spread(
-    mean: float, sigma: float, reach: float, gaussian: F8, parts: F8, bins: I8, variances: F8
-) -> tuple[int, int]:
+def _spread(mean: float, sigma: float, reach: float, gaussian: F8, parts: F8, bins: I8) -> tuple[int, int]:
     """Integrate a Gaussian over the pixels that it reaches, all in pitches; give the first of them and their number.
 
-    The centroid, of which the bin of its distance to the middle of the pixel is told, and the variance of each part are
-    those of a Gaussian cut at the borders of its pixel.
+    Centroid and variance of each part, of which the bin is told, are those of a Gaussian cut at the borders of its
+    pixel.
     """
     low, high = math.floor(mean - reach * sigma), math.floor(mean + reach * sigma)
     if low == high:
-        parts[0], variances[0] = 1.0, sigma * sigma
-        bins[0] = min(int(abs(mean - low - 0.5) * (2 * _BINS)), _BINS - 1)
+        parts[0], bins[0] = 1.0, _bin(abs(mean - low - 0.5), sigma * sigma)
         return low, 1
     if high - low >= _MOST:
         low = math.floor(mean) - _MOST // 2
@@ -380,11 +391,17 @@ def _spread(
         part = up_to - below
         per_part = 1 / max(part, 1e-9)
         shift = (density - next_density) * per_part
-        parts[p - low] = part
-        bins[p - low] = min(int(abs(mean + sigma * shift - p - 0.5) * (2 * _BINS)), _BINS - 1)
-        variances[p - low] = sigma * sigma * max(1 + (moment - next_moment) * per_part - shift * shift, 0.0)
+        variance = sigma * sigma * (1 + (moment - next_moment) * per_part - shift * shift)
+        parts[p - low], bins[p - low] = part, _bin(abs(mean + sigma * shift - p - 0.5), variance)
         below, density, moment = up_to, next_density, next_moment
     return low, high - low + 1
+
+
+@njit(cache=True)
+def _bin(distance: float, variance: float) -> int:
+    """Give the bin of a share along an axis, by the distance of its centroid and its variance, in pitches."""
+    spread = int(min(max(variance, 0.0) * (12 * _SPREADS), _SPREADS - 1.0))
+    return min(int(distance * (2 * _BINS)), _BINS - 1) * _SPREADS + spread
 
 
 @njit(cache=True)

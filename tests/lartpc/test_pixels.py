@@ -97,7 +97,7 @@ def test_diffusion_shares_charge_between_pixels(sigmas: float) -> None:
 
 
 def test_shares_are_those_of_many_electrons() -> None:
-    """A slanted track, each of its electrons displaced at random: charge of the pixels, and its mean time."""
+    """A slanted track, each of its electrons displaced at random: charge of the pixels, mean time and width."""
     state = induced(EVENTS[:1])
     clouds, generator = state.source.clouds, np.random.Generator(np.random.Philox(1))
     row = np.repeat(np.arange(len(clouds["electrons"])), clouds["electrons"].astype(int))
@@ -115,18 +115,31 @@ def test_shares_are_those_of_many_electrons() -> None:
     depth = np.abs(place[:, 0] - LAYOUT.anode[plane]) / state.source.velocity[0]
     ticks = np.arange(LENGTH) * 0.1
     shapes = response(y[::50], z[::50], clouds["sigma_long"][row[::50]].astype(float) / state.source.velocity[0])
-    times = np.bincount(inverse[::50], shapes @ ticks + depth[::50] - 2.948, minlength=len(pixel))
+    arrival = (depth[::50] - 2.948)[:, None] + ticks
+    powers = np.stack([np.ones(len(arrival)), (shapes * arrival).sum(axis=1), (shapes * arrival**2).sum(axis=1)])
     strong = counts > 7000
+    zeroth, first, second = (np.bincount(inverse[::50], power, minlength=len(pixel))[strong] for power in powers)
+    mean = first / zeroth
+    width = np.sqrt(second / zeroth - mean**2)
     found = {
-        int(p): (wave.sum(), (wave @ (first + np.arange(len(wave)))) / wave.sum() * 0.1)
-        for p, first, wave in zip(state.pixels["pixel"], state.pixels["first"], waves(state), strict=True)
+        int(p): (wave.sum(), *mean_and_width(wave, int(begin)))
+        for p, begin, wave in zip(state.pixels["pixel"], state.pixels["first"], waves(state), strict=True)
     }
-    mine = np.array([found.get(p, (0.0, 0.0)) for p in pixel.tolist()])
+    mine = np.array([found.get(p, (0.0, 0.0, 0.0)) for p in pixel.tolist()])
     assert strong.sum() > 10
     assert np.all(np.abs(mine[:, 0] - counts)[counts > 500] < 5 * np.sqrt(counts[counts > 500]) + 0.02 * counts.max())
-    late = mine[strong, 1] - times[strong] / np.bincount(inverse[::50], minlength=len(pixel))[strong]
+    late = mine[strong, 1] - mean
     assert np.abs(late.mean()) < 0.05
     assert np.all(np.abs(late) < 0.3)
+    wider = mine[strong, 2] / width
+    assert wider.mean() == pytest.approx(1, abs=0.015)
+
+
+def mean_and_width(wave: NDArray[np.float32], first: int) -> tuple[float, float]:
+    """Of the current on a pixel in time, µs."""
+    time = (first + np.arange(len(wave))) * 0.1
+    mean = np.average(time, weights=wave)
+    return mean, math.sqrt(np.average((time - mean) ** 2, weights=wave))
 
 
 def test_current_ends_where_charge_arrives() -> None:
