@@ -287,9 +287,19 @@ def _wait_for_a_job(process: subprocess.Popen[bytes], folder: Path) -> None:
     raise AssertionError("no job was started within a minute")
 
 
-def test_the_slurm_profile_lists_the_jobs_with_their_resources(tmp_path: Path) -> None:
+@pytest.mark.parametrize("profile", ["slurm", "generic"])
+def test_a_profile_lists_the_jobs_with_their_resources(profile: str, tmp_path: Path) -> None:
     _write(tmp_path, _config(JETS))
-    done = snakemake(tmp_path, "--dry-run", "--profile", str(ROOT / "workflow/profiles/slurm"))
+    done = snakemake(tmp_path, "--dry-run", "--profile", str(ROOT / "workflow/profiles" / profile))
     told = done.stdout + done.stderr
-    assert "Simulating qcd, events 0:20, in all views (1 thread, 1500 MB, 60 min)" in told
+    assert "Simulating qcd, events 0:20, in all views (1 thread, 1204 MB, 30 min)" in told
     assert _jobs(done)["simulate"] == 4
+
+
+def test_larger_parts_ask_for_more(tmp_path: Path) -> None:
+    """At 4 views, 20 events are 80 images and 2,000 events 8,000."""
+    config = _config(JETS) | {"events_per_part": 2000}
+    config["samples"] = {name: {**sample, "events": 2000} for name, sample in config["samples"].items()}
+    _write(tmp_path, config)
+    done = snakemake(tmp_path, "--dry-run")
+    assert "Simulating qcd, events 0:2000, in all views (1 thread, 1600 MB, 43 min)" in done.stdout + done.stderr

@@ -131,5 +131,50 @@ if len(TRAINING.main_task.members) > 2:
     PLOTS["accuracy"] = "accuracy by size of a throw, and by view"
     PLOTS["accuracy_by_class"] = "the same, class by class"
 
+
+def asks(mem_mb, runtime, disk_mb=1000, gpu=0):
+    """Give what a job asks of a cluster, MB and minutes, under the names of every executor; a retry asks for more."""
+
+    def grown(amount, unit=1):
+        return lambda wildcards, attempt: unit * (amount(wildcards) if callable(amount) else amount) * attempt
+
+    memory, disk = grown(mem_mb), grown(disk_mb)
+    condor = {
+        "htcondor_request_mem_mb": memory,
+        "htcondor_request_disk_mb": disk,
+        "classad_MaxRuntime": grown(runtime, 60),  # CERN's limit of a job, in seconds; other pools take no notice
+    }
+    gpus = {"gpu": gpu, "request_gpus": gpu} if gpu else {}
+    return {"mem_mb": memory, "disk_mb": disk, "runtime": grown(runtime), **gpus, **condor}
+
+
+def images(wildcards):
+    """Give the number of events of a part, each as often as there are views."""
+    first, stop = map(int, wildcards.part.split("-"))
+    return (stop - first) * len(SIMULATIONS[wildcards.sample].all_views)
+
+
+def asks_of_part():
+    """Give what the simulation of a part asks: 0.05 MB, 10 kB of disk and 0.1 s an image, or less.
+
+    The rest is for modules, compiled code and starting.
+    """
+    return asks(
+        mem_mb=lambda wildcards: 1200 + images(wildcards) // 20,
+        disk_mb=lambda wildcards: 500 + images(wildcards) // 100,
+        runtime=lambda wildcards: 30 + images(wildcards) // 600,
+    )
+
+
+def asks_of_training(section):
+    """Give what a training asks, by the section of the config that has its batches: some 20 kB a constituent in one."""
+
+    def memory(wildcards):
+        told = TRAINING.of(wildcards.method)
+        return 2000 + getattr(told, section).batch * told.encoder.constituents // 50
+
+    return asks(mem_mb=memory, runtime=240, gpu=int(TRAINING.trainer.accelerator == "gpu"))
+
+
 # One job is one core's work, whatever a library may think.
 shell.prefix("set -euo pipefail; export OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1; ")

@@ -32,8 +32,7 @@ rule compare:
         "../../envs/train.yaml"
     threads: 1
     resources:
-        mem_mb=lambda wildcards, attempt: 2000 * attempt,
-        runtime=30,
+        **asks(mem_mb=2000, runtime=30),
     params:
         config=RESOLVED,
         data=DATA,
@@ -66,8 +65,7 @@ rule embedding:
         "../../envs/train.yaml"
     threads: TRAINING.threads
     resources:
-        mem_mb=lambda wildcards, attempt: 2000 * attempt,
-        runtime=30,
+        **asks(mem_mb=2000, runtime=30),
     params:
         config=RESOLVED,
         data=DATA,
@@ -96,8 +94,7 @@ rule picture:
         "../../envs/base.yaml"
     threads: 1
     resources:
-        mem_mb=lambda wildcards, attempt: 1000 * attempt,
-        runtime=10,
+        **asks(mem_mb=1000, runtime=10),
     params:
         folder=subpath(input[0], parent=True),
     message:

@@ -49,8 +49,7 @@ rule outgoing:
         "../../envs/base.yaml"
     threads: 1
     resources:
-        mem_mb=lambda wildcards, attempt: 1500 * attempt,
-        runtime=60,
+        **asks(mem_mb=1500, runtime=60),
     params:
         config=RESOLVED,
         events=events_of_part,
@@ -83,8 +82,7 @@ for NAME, ENGINE in CONFIG.engines.items():
                 ENVIRONMENT
             threads: 1
             resources:
-                mem_mb=lambda wildcards, attempt: 2000 * attempt,
-                runtime=int(ENGINE.minutes) + 2,
+                **asks(mem_mb=2000, runtime=int(ENGINE.minutes) + 2),
             params:
                 resim=RESIM,
                 config=RESOLVED,
@@ -111,8 +109,7 @@ for NAME, ENGINE in CONFIG.engines.items():
             ENVIRONMENT
         threads: 1
         resources:
-            mem_mb=lambda wildcards, attempt: 2000 * attempt,
-            runtime=int(ENGINE.minutes) + 10,
+            **asks(mem_mb=2000, runtime=int(ENGINE.minutes) + 10),
         params:
             resim=RESIM,
             config=RESOLVED,

@@ -9,8 +9,7 @@ rule pool:
         "../../envs/base.yaml"
     threads: 1
     resources:
-        mem_mb=lambda wildcards, attempt: 2000 * attempt,
-        runtime=60,
+        **asks(mem_mb=2000, runtime=60),
     params:
         config=RESOLVED,
         recipe=sorted(POOL_RECIPES),
@@ -35,8 +34,7 @@ rule simulate:
         "../../envs/base.yaml"
     threads: 1
     resources:
-        mem_mb=lambda wildcards, attempt: 1500 * attempt,
-        runtime=60,
+        **asks_of_part(),
     params:
         config=RESOLVED,
         events=events_of_part,
@@ -65,8 +63,7 @@ rule manifest:
         "../../envs/base.yaml"
     threads: 1
     resources:
-        mem_mb=lambda wildcards, attempt: 1000 * attempt,
-        runtime=30,
+        **asks(mem_mb=1000, runtime=30),
     params:
         folder=subpath(output[0], parent=True),
         parts=lambda wildcards, input: [str(Path(file).parent) for file in input],
@@ -89,8 +86,7 @@ rule import_published:
         "../../envs/base.yaml"
     threads: 1
     resources:
-        mem_mb=lambda wildcards, attempt: 2000 * attempt,
-        runtime=240,
+        **asks(mem_mb=2000, runtime=240),
     params:
         folder=subpath(output[0], parent=True),
         kind=lambda wildcards: CONFIG.samples[wildcards.sample].source.kind,

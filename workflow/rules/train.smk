@@ -19,8 +19,7 @@ rule pretrain:
         "../../envs/train.yaml"
     threads: TRAINING.threads
     resources:
-        mem_mb=lambda wildcards, attempt: 2000 * attempt,
-        runtime=120,
+        **asks_of_training("pretrain"),
     params:
         config=RESOLVED,
         data=PRETRAIN_DATA,
@@ -47,8 +46,7 @@ rule supervised:
         "../../envs/train.yaml"
     threads: TRAINING.threads
     resources:
-        mem_mb=lambda wildcards, attempt: 2000 * attempt,
-        runtime=120,
+        **asks_of_training("supervised"),
     params:
         config=RESOLVED,
         data=DATA,
@@ -76,8 +74,7 @@ rule evaluate:
         "../../envs/train.yaml"
     threads: TRAINING.threads
     resources:
-        mem_mb=lambda wildcards, attempt: 2000 * attempt,
-        runtime=60,
+        **asks(mem_mb=2000, runtime=60),
     params:
         config=RESOLVED,
         data=DATA,
