@@ -331,6 +331,11 @@ def _column(dataset: Dataset, view: str, name: str) -> list[float]:
     return [value for part in dataset.parts for value in part.view(view).column(name).tolist()]
 
 
+def _images(dataset: Dataset, view: str) -> list[NDArray[np.float32]]:
+    views = [part.view(view) for part in dataset.parts]
+    return [image for v in views for image in np.split(v.constituents[:], v.offsets[1:-1])]
+
+
 def test_a_sample_of_files_has_their_deposits_in_all_views(files: list[str], tmp_path: Path) -> None:
     """Events are numbered over the files, blocks and parts cut across them, and views share what was read."""
     done = _simulate(tmp_path, _config(files))
@@ -348,7 +353,9 @@ def test_a_sample_of_files_has_their_deposits_in_all_views(files: list[str], tmp
         assert min(_column(dataset, view, "n_voxels")) > 10
     charges = {view: np.array(_column(dataset, view, "charge")) for view in dataset.views}
     assert (charges["weak"] < charges["nominal"]).all()
-    assert (charges["noise"] != charges["nominal"]).all()
+    # Their sums of counts may agree by chance.
+    for here, there in zip(_images(dataset, "noise"), _images(dataset, "nominal"), strict=True):
+        assert not np.array_equal(here, there)
     kept = dataset.parts[1].checkpoint("deposits")
     read = EdepFiles(files).read(4, 6)
     assert kept.events["event"].tolist() == read.event.tolist() == [4, 5]
