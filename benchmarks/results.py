@@ -19,14 +19,17 @@ def main() -> None:
     parser.add_argument("--task", help="[default: all]")
     parser.add_argument("--head", help="fitted on encoders, beside the networks' own [default: all]")
     parser.add_argument("--digits", type=int, default=3, help="behind the point")
+    parser.add_argument("--transpose", action="store_true", help="a row a view: for more views than methods")
     arguments = parser.parse_args()
     comparison = read_model(arguments.comparison, Comparison)
     rows = [row for row in comparison.benefits if arguments.head in (None, row.head) or row.head == OWN_HEAD]
     tasks = [arguments.task] if arguments.task else list(comparison.tasks)
-    print("\n\n".join(tables(rows, tasks, arguments.figure, arguments.digits)))
+    print("\n\n".join(tables(rows, tasks, arguments.figure, arguments.digits, arguments.transpose)))
 
 
-def tables(benefits: Sequence[Benefit], tasks: Sequence[str], figure: str, digits: int) -> list[str]:
+def tables(
+    benefits: Sequence[Benefit], tasks: Sequence[str], figure: str, digits: int, transpose: bool = False
+) -> list[str]:
     """Make the tables: a row a method and head, a column a view; mean and half of the 95 % interval, flat weights."""
     flat = [row for row in benefits if row.weighting == "flat"]
     found = []
@@ -35,22 +38,25 @@ def tables(benefits: Sequence[Benefit], tasks: Sequence[str], figure: str, digit
         for fraction in sorted({row.label_fraction for row in rows}):
             here = [row for row in rows if row.label_fraction == fraction]
             labels = ", ".join(sorted({str(row.n_labels) for row in here}))
-            found.append(
-                f"{task}, {figure}, {fraction:.3g} of the labels ({labels}):\n\n{_table(here, figure, digits)}"
-            )
+            table = _table(here, figure, digits, transpose)
+            found.append(f"{task}, {figure}, {fraction:.3g} of the labels ({labels}):\n\n{table}")
     return found
 
 
-def _table(rows: Sequence[Benefit], figure: str, digits: int) -> str:
-    views = list(dict.fromkeys(row.view for row in rows))
-    cells: dict[tuple[str, str], dict[str, str]] = {}
-    for row in rows:
-        cells.setdefault((row.method, row.head), {})[row.view] = _cell(row.figures[figure], digits)
-    lines = ["| " + " | ".join(["method", *views]) + " |", "|---" * (1 + len(views)) + "|"]
-    for (method, head), found in cells.items():
-        name = method if head == OWN_HEAD else f"{method}, {head}"
-        lines.append("| " + " | ".join([name, *(found.get(view, "") for view in views)]) + " |")
-    return "\n".join(lines)
+def _table(rows: Sequence[Benefit], figure: str, digits: int, transpose: bool) -> str:
+    cells = {
+        (row.method if row.head == OWN_HEAD else f"{row.method}, {row.head}", row.view): _cell(
+            row.figures[figure], digits
+        )
+        for row in rows
+    }
+    methods, views = (list(dict.fromkeys(names)) for names in zip(*cells, strict=True))
+    grid = [["method", *views], *([method, *(cells.get((method, view), "") for view in views)] for method in methods)]
+    if transpose:
+        grid = [list(column) for column in zip(*grid, strict=True)]
+        grid[0][0] = "view"
+    grid.insert(1, ["---"] * len(grid[0]))
+    return "\n".join(f"| {' | '.join(line)} |" for line in grid)
 
 
 def _cell(value: Estimate, digits: int) -> str:
