@@ -17,7 +17,7 @@ from resim.lartpc import charge, deposits, gun, pixels, readout, voxels
 from resim.lartpc.edep import EdepFiles
 from resim.lartpc.geometry import geometry
 from resim.lartpc.states import SEGMENT_COLUMNS, Deposits, Images, Primaries
-from resim.ragged import Ragged
+from resim.ragged import Ragged, offsets_of
 from resim.store import Checkpoint, Column, Schema
 from resim.store.tables import SLOTS
 from resim.typed import card_of
@@ -152,11 +152,12 @@ class LArTPCLane(Lane):
     @staticmethod
     def rows(state: Images) -> Objects:
         """Give the images that hold a voxel; without one there is nothing to be seen of an event."""
-        filled = np.flatnonzero(np.diff(state.voxels.offsets))
-        seen = state.take(filled)
-        features = np.stack([seen.voxels[name] for name, _, _ in voxels.VOXEL_FEATURES], axis=1)
-        constituents = Ragged(seen.voxels.offsets, {"features": features})
-        return Objects(SLOTS * seen.event, voxels.image_columns(seen), constituents)
+        # Not state.take, which would copy all that the images were made from.
+        counts = np.diff(state.voxels.offsets)
+        filled = np.flatnonzero(counts)
+        features = np.stack([state.voxels[name] for name, _, _ in voxels.VOXEL_FEATURES], axis=1)
+        constituents = Ragged(offsets_of(counts[filled]), {"features": features})
+        return Objects(SLOTS * state.event[filled], voxels.image_columns(state)[filled], constituents)
 
     @staticmethod
     def library() -> Mapping[str, Mapping[str, Any]]:
