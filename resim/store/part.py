@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import zarr
 from numpy.typing import NDArray
-from zarrs import ZarrsCodecPipeline
 
 from resim.cost import CostRecord, from_json
 from resim.errors import OtherVersion, UserError
 from resim.store.digests import BlockDigests, digest_checkpoint, digest_objects, digest_view
+from resim.store.encoding import COMPILED
 from resim.store.files import check_keys, is_sealed, read_json, sha256
 from resim.store.places import Place, bytes_of, local, place_of, size_of
 from resim.store.tables import EXTRAS, FORMAT, VERSION, Checkpoint, Column, Extra, ObjectTable, Schema, ViewTable
@@ -30,11 +30,6 @@ VIEW_ARRAYS = ("present", "columns", "offsets", "constituents")
 def part_name(first: int, stop: int) -> str:
     """Name the folder of the part with events [first, stop)."""
     return f"part-{first:08d}-{stop:08d}"
-
-
-# Files on a disk are decoded by zarrs: half of the CPU time of Zarr's own codecs for a few chunks at a time, and the
-# interpreter's lock, for which a training in another thread waits, is free meanwhile.
-_COMPILED = {"codec_pipeline.path": f"zarrs.{ZarrsCodecPipeline.__name__}", "threading.max_workers": 1}
 
 
 class StoredView:
@@ -271,7 +266,7 @@ class Part:
         place = self.place / DATA / name
         if not isinstance(place, Path):
             return zarr.open_array(str(place), mode="r")
-        with zarr.config.set(_COMPILED):
+        with zarr.config.set(COMPILED):
             return zarr.open_array(place, mode="r")  # of a path as text, Zarr would take `::` for a URL's
 
     def check_sizes(self, prefix: str = "") -> None:

@@ -50,6 +50,21 @@ def test_one_file_up_to_the_size_of_a_shard_then_more(tmp_path: Path) -> None:
         np.testing.assert_array_equal(np.asarray(stored[rows]), array[rows])
 
 
+@pytest.mark.parametrize("lost", [False, True])
+def test_files_are_those_that_zarrs_own_codecs_write(
+    lost: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To the byte, in several chunks; also where one of them holds nothing but fill values."""
+    array = np.random.Generator(np.random.Philox(1)).integers(0, 900, (200_000, 3)).astype(np.float32)
+    if lost:
+        array[: rows_per_chunk(array)] = np.nan
+    write_array(tmp_path / "compiled", array, {})
+    monkeypatch.setattr("resim.store.encoding.COMPILED", {})
+    write_array(tmp_path / "plain", array, {})
+    assert len(array) > 2 * rows_per_chunk(array)
+    assert (tmp_path / "compiled/c.0.0").read_bytes() == (tmp_path / "plain/c.0.0").read_bytes()
+
+
 def test_a_chunk_holds_whole_training_groups() -> None:
     jets = np.zeros((1_000_000, 15), np.float32)  # 60 constituents in a jet
     assert 64 <= rows_per_chunk(jets) / 60 <= 128
