@@ -1,9 +1,9 @@
-# make demo | demo-lartpc | test | bench | lint | test-no-torch PYTHON=python3.12 | test-sherpa | clean | distclean
+# make demo | demo-lartpc | test | bench | lint | test-no-torch PYTHON=python3.12 | test-sherpa | test-cluster | clean | distclean
 #
 # Needed on the machine: Python 3.11 or later with venv, git. Everything else comes into $(VENV), pinned by constraints.txt.
 PYTHON ?= python3
 VENV   ?= .venv
-EXTRAS ?= train,workflow,dev,test
+EXTRAS ?= train,workflow,dask,dev,test
 CORES  ?= all
 
 BIN := $(VENV)/bin
@@ -13,7 +13,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: demo demo-lartpc test bench lint test-no-torch test-sherpa venv clean distclean
+.PHONY: demo demo-lartpc test bench lint test-no-torch test-sherpa test-cluster venv clean distclean
 
 demo: venv
 	snakemake --profile workflow/profiles/local --cores $(CORES)
@@ -30,7 +30,7 @@ demo-lartpc: venv
 
 # A test a core, each on one thread, and no more than four, for memory.
 test: lint
-	OMP_NUM_THREADS=1 pytest -n auto --maxprocesses 4 --dist loadscope
+	OMP_NUM_THREADS=1 pytest -n auto --maxprocesses 4 --dist loadscope --ignore=tests/cluster
 
 bench: venv
 	@python -m benchmarks
@@ -45,13 +45,19 @@ lint: venv
 # The simulation side, on a Python that may have no torch: an environment of its own beside .venv.
 test-no-torch: VENV := .venv-$(notdir $(PYTHON))
 test-no-torch:
-	@$(MAKE) --no-print-directory venv VENV=$(VENV) EXTRAS=workflow,dev
+	@$(MAKE) --no-print-directory venv VENV=$(VENV) EXTRAS=workflow,dask,dev
 	! $(VENV)/bin/python -c 'import torch' 2>/dev/null
-	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n auto --maxprocesses 4 --dist loadscope --ignore=tests/training --ignore=tests/e2e
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n auto --maxprocesses 4 --dist loadscope --ignore=tests/training --ignore=tests/e2e --ignore=tests/cluster
 
 # Sherpa in an environment of its own, for its wheels are for Python 3.12 and 3.13; then its tests, integration included.
 test-sherpa: venv .venv-sherpa/installed
 	OMP_NUM_THREADS=1 RESIM_SHERPA_PYTHON=$(abspath .venv-sherpa/bin/python) python -m pytest tests/engines/test_sherpa.py
+
+# The profiles, on a Slurm of this machine alone that the tests start and end. As root, with Debian's packages slurmctld,
+# slurmd, slurm-client and munge; without them it says so and passes.
+test-cluster: venv
+	python -m pip install -qq --constraint constraints.txt --no-build-isolation --editable '.[htcondor]'
+	OMP_NUM_THREADS=1 pytest tests/cluster -rs
 
 .venv-sherpa/installed: envs/sherpa.yaml | venv
 	@for python in python3.13 python3.12 "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/3.1[23].*/bin/python none; do \

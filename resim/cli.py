@@ -43,6 +43,10 @@ def simulate(
         list[str] | None, typer.Option(metavar="VIEW=FILE", help="What an engine gave for a view. May be repeated.")
     ] = None,
     manifest: Annotated[bool, typer.Option(help="Write the manifest at the end.")] = True,
+    dask: Annotated[
+        str | None, typer.Option(metavar="local|slurm|htcondor|ADDRESS", help="Spread the parts over Dask's workers.")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Workers to start. [default: a core each]")] = None,
 ) -> None:
     """Make the views of a range of events. What is there already in the same recipe is kept."""
     from resim.plan import choose_views
@@ -59,9 +63,18 @@ def simulate(
     ranges = part_ranges(first, stop, shard_size or settings.events_per_part, settings.block_size)
     if incoming and len(ranges) > 1:
         raise UserError(f"--incoming: is of one part, and {first}:{stop} are {len(ranges)}; give --events of one part")
+    if dask and incoming:
+        raise UserError("--incoming: is of one part, which Dask would not spread; leave --dask out")
+    if workers and not dask:
+        raise UserError("--workers: are Dask's; give --dask with it")
     _make_folder(out)
     with _bar(stop - first, f"{sample}", "event") as advance:
-        parts = [simulate_part(simulation, *r, out, chosen, advance) for r in ranges]
+        if dask:
+            from resim.distributed import simulate_parts
+
+            parts = simulate_parts(dask, simulation, ranges, out, chosen, workers, advance)
+        else:
+            parts = [simulate_part(simulation, *r, out, chosen, advance) for r in ranges]
     if manifest:
         write_manifest(out, _with_earlier_parts(out, [part.path for part in parts]))
     for part in parts:

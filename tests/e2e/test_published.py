@@ -25,7 +25,8 @@ from tests.conftest import small_config
 from training.config import parse_sections
 
 pytest.importorskip("torch")
-from tests.e2e.test_workflow import _config, _write, resim, snakemake
+from tests.e2e.runs import resim, snakemake
+from tests.e2e.test_workflow import _config, _write
 from tests.interop.test_rs3l import OURS, published, read, write
 from tests.interop.test_sparse import write_cubes, write_images
 from tests.lanes import JETS

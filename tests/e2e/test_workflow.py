@@ -8,7 +8,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -18,32 +17,12 @@ import yaml
 
 from resim.store import open_dataset, validate
 from tests.conftest import ROOT
+from tests.e2e.runs import Done, command, environment, resim, snakemake
 from tests.lanes import CASES, JETS, LARTPC, LaneCase
 
 pytest.importorskip("torch")
 pytestmark = pytest.mark.timeout(900)  # the first run of a checkout compiles
-BIN = Path(sys.executable).parent
 SIMULATED = ["views"]
-Done = subprocess.CompletedProcess[str]
-
-
-def _environment() -> dict[str, str]:
-    return {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}"}
-
-
-def _command(folder: Path, *arguments: str) -> list[str]:
-    fixed = ["--snakefile", str(ROOT / "Snakefile"), "--directory", str(folder), "--rerun-incomplete"]
-    return [str(BIN / "snakemake"), *arguments, *fixed]
-
-
-def snakemake(folder: Path, *arguments: str) -> Done:
-    command = _command(folder, *arguments)
-    return subprocess.run(command, capture_output=True, text=True, timeout=900, check=False, env=_environment())
-
-
-def resim(*arguments: object) -> str:
-    command = [str(BIN / "resim"), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=900, check=True).stdout.strip()
 
 
 @pytest.fixture(scope="module", params=CASES, ids=lambda case: case.name)
@@ -232,12 +211,12 @@ def test_a_mistake_in_the_training_section_too(tmp_path: Path) -> None:
     assert not (tmp_path / "results").exists()
 
 
-def test_killed_then_the_same_command(case: LaneCase, finished: Path, tmp_path: Path) -> None:
+def test_killed_then_the_samecommand(case: LaneCase, finished: Path, tmp_path: Path) -> None:
     _kill_and_go_on(["snakemake", "resim"], case, finished, tmp_path)
 
 
 @of_jets
-def test_a_killed_job_then_the_same_command(case: LaneCase, finished: Path, tmp_path: Path) -> None:
+def test_a_killed_job_then_the_samecommand(case: LaneCase, finished: Path, tmp_path: Path) -> None:
     _kill_and_go_on(["resim"], case, finished, tmp_path)
 
 
@@ -248,7 +227,7 @@ def _kill_and_go_on(victims: list[str], case: LaneCase, finished: Path, tmp_path
     """
     _write(tmp_path, _config(case, events_per_part=40))
     process = subprocess.Popen(
-        _command(tmp_path, *SIMULATED, "--cores", "2"), env=_environment(), start_new_session=True,
+        command(tmp_path, *SIMULATED, "--cores", "2"), env=environment(), start_new_session=True,
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     _wait_for_a_job(process, tmp_path)
