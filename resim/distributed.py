@@ -128,8 +128,9 @@ def compute(
             for future in as_completed(futures):
                 each(names[future.key], future.result())
         except KilledWorker as error:
-            what = f"{error.allowed_failures + 1} workers were killed over {names[error.task]}, for memory most likely"
-            raise UserError(f"--dask {scheduler}: {what}; give each more: fewer --workers, or larger jobs") from error
+            what = f"{names[str(error.task)]} lost its worker {error.allowed_failures + 1} times, to a lack of memory"
+            remedy = "give each more: fewer --workers, or larger jobs"
+            raise UserError(f"--dask {scheduler}: {what} most likely; {remedy}") from error
         except CancelledError as error:
             raise UserError(
                 f"--dask {scheduler}: the scheduler is gone; start it, and run the command again"
