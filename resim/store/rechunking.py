@@ -11,7 +11,7 @@ import numpy as np
 
 from resim.cost import CostRecord, add, from_json, to_json
 from resim.ragged import offsets_of
-from resim.store.part import Part, schema_of
+from resim.store.part import Part, StoredView, schema_of
 from resim.store.tables import Checkpoint, Extra, ObjectTable, ViewTable, join
 from resim.store.writing import write_part
 
@@ -62,7 +62,7 @@ class _Piece:
         return {name: values[self.rows] for name, values in self.part.objects().items()}
 
     def view(self, name: str) -> ViewTable:
-        return self.part.view(name).read(self.rows)
+        return StoredView(self.part, name).read(self.rows)  # not `part.view`: the part would keep its arrays
 
     def checkpoint(self, name: str) -> Checkpoint:
         whole = self.part.checkpoint(name)

@@ -94,6 +94,7 @@ def quantities(part: Part) -> list[Quantity]:
 def part_moments(part: Part) -> Tree:
     """Give the moments of a part's blocks, of all views; constituents are counted, and not read."""
     events, tree = part.read_array("objects/event"), Tree()
+    # Not `part.view`: the part would keep its arrays.
     of_views = [_of_blocks(StoredView(part, name), events) for name in part.views]
     for (block, _), of_block in zip(blocks(events, part.attributes), zip(*of_views, strict=True), strict=True):
         tree.add(0, block, np.concatenate(of_block, axis=1))

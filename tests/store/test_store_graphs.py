@@ -9,6 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import awkward as ak
 import numpy as np
 import pytest
 import yaml
@@ -211,7 +212,7 @@ def test_moments_do_not_depend_on_who_is_first() -> None:
 
 @pytest.mark.parametrize("operation", ["rechunk", "stats", "merge"])
 def test_memory_holds_a_part_and_not_the_data_set(operation: str, tmp_path: Path) -> None:
-    few, many = (_big(tmp_path / str(n), n) for n in (3, 12))
+    few, many = (_big(tmp_path / str(n), n) for n in (4, 12))
     run: dict[str, Callable[[Path, Path], object]] = {
         "rechunk": lambda folder, out: rechunk(folder, out, 8000, _silent),
         "stats": lambda folder, out: stats(folder, _silent),
@@ -279,7 +280,7 @@ def test_both_lanes_come_through_whole(simulated: tuple[LaneCase, Path], tmp_pat
     assert digest(tmp_path / "new") == digest(folder)
     assert stats(tmp_path / "new", _silent) == stats(folder, _silent)
     for view in case.cheap:
-        assert read(tmp_path / "new", view).to_list() == read(folder, view).to_list()
+        assert ak.array_equal(read(tmp_path / "new", view), read(folder, view), equal_nan=True)
     assert resim("inspect", tmp_path / "new").returncode == 0
 
 
