@@ -10,8 +10,9 @@ import pytest
 import yaml
 
 from tests.cluster.slurm import Slurm, missing, slurm_of_one_node
-from tests.conftest import ROOT, small_config
+from tests.conftest import ROOT
 from tests.e2e.runs import command, environment, resim, snakemake
+from tests.lanes import LARTPC
 
 pytestmark = [
     pytest.mark.timeout(900),
@@ -36,8 +37,8 @@ def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slurm]:
 
 
 def config() -> dict[str, Any]:
-    values = small_config("lartpc")
-    return {**values, "training": {"views": ["nominal"]}}
+    values = LARTPC.config(views=LARTPC.only("nominal", "noise"))
+    return {name: value for name, value in values.items() if name not in ("training", "evaluation")}
 
 
 def written(folder: Path) -> Path:
