@@ -22,7 +22,7 @@ pytestmark = [
 ]
 PROFILE = ["--profile", str(ROOT / "workflow/profiles/slurm")]
 # What a test cannot wait for: first looks after 20 s, and files that a disk of this machine shows at once.
-QUICK = "--slurm-init-seconds-before-status-checks 1 --seconds-between-status-checks 2 --latency-wait 5".split()
+QUICK = ["--slurm-init-seconds-before-status-checks=1", "--seconds-between-status-checks=2", "--latency-wait=5"]
 BOTH, ONE = ("electron", "proton"), ("proton",)
 
 
