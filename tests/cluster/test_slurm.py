@@ -99,6 +99,14 @@ def simulations(folder: Path) -> Iterator[tuple[str, int]]:
                 yield variables[b"SLURM_JOB_ID"].decode(), int(entry.name)
 
 
+def signalled(folder: Path, number: signal.Signals) -> list[str]:
+    """Send a signal to all parts that are being made; list their jobs."""
+    found = dict(simulations(folder))
+    for process in found.values():
+        os.kill(process, number)
+    return list(found)
+
+
 def parts(folder: Path) -> list[Path]:
     """List the finished parts."""
     return sorted(path.parent for path in (folder / "results/data").glob("*/part-*/digest.json"))
@@ -177,11 +185,13 @@ def test_the_controller_is_killed_and_the_run_goes_on(slurm: Slurm, wanted: dict
     which without a database of accounts fails for good, and then loses sight of its jobs.
     """
     with submitting(tmp_path) as process:
-        until(lambda: len(slurm.running()) == 2, "both parts have jobs")
+        # Their steps must be there, for which srun asks the controller.
+        until(lambda: len(signalled(tmp_path, signal.SIGSTOP)) == 2, "both parts are being made")
         time.sleep(6)
         process.send_signal(signal.SIGSTOP)
         assert slurm.ended() == []
         slurm.kill_controller()
+        signalled(tmp_path, signal.SIGCONT)
         try:
             until(lambda: len(parts(tmp_path)) == 2, "both parts are made without it")
         finally:
