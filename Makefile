@@ -58,11 +58,17 @@ test-no-torch:
 test-sherpa: venv .venv-sherpa/installed
 	OMP_NUM_THREADS=1 RESIM_SHERPA_PYTHON=$(abspath .venv-sherpa/bin/python) python -m pytest tests/engines/test_sherpa.py
 
-# The profiles, on a Slurm of this machine alone that the tests start and end. As root, with Debian's packages slurmctld,
-# slurmd, slurm-client and munge; without them it says so and passes.
-test-cluster: venv
-	python -m pip install -qq --constraint constraints.txt --no-build-isolation --editable '.[htcondor]'
-	OMP_NUM_THREADS=1 pytest tests/cluster -rs
+# The profiles, on a Slurm of this machine alone that the tests start and end: as root, with Debian's packages slurmctld,
+# slurmd, slurm-client and munge; without them it says so and passes. HTCondor's plugin warns in every run of Snakemake
+# where it is found, so it lies in a folder of its own that one test looks into.
+test-cluster: venv .venv-htcondor/installed
+	OMP_NUM_THREADS=1 RESIM_HTCONDOR=$(abspath .venv-htcondor) pytest tests/cluster
+
+.venv-htcondor/installed: constraints.txt | venv
+	@echo "Installing HTCondor's plugin into .venv-htcondor ..."
+	@rm -rf .venv-htcondor
+	@python -m pip install -qq --constraint constraints.txt --no-deps --target .venv-htcondor htcondor snakemake-executor-plugin-htcondor
+	@touch $@
 
 .venv-sherpa/installed: envs/sherpa.yaml | venv
 	@for python in python3.13 python3.12 "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/3.1[23].*/bin/python none; do \
