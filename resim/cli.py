@@ -24,6 +24,11 @@ SampleName = Annotated[str, typer.Option(help="Which sample of the config.")]
 ViewName = Annotated[str, typer.Option(help="Which view; `nominal` where an engine makes the sample.")]
 PartRange = Annotated[str, typer.Option(help="The part's events FIRST:STOP, whole blocks.")]
 Folder = Annotated[Path, typer.Argument(help="Folder of a data set (with manifest.json).")]
+NewFolder = Annotated[Path, typer.Argument(help="Folder of the new data set; new, or empty.")]
+Dask = Annotated[
+    str | None, typer.Option(metavar="local|slurm|htcondor|ADDRESS", help="Spread the parts over Dask's workers.")
+]
+Workers = Annotated[int | None, typer.Option(min=1, help="Dask: workers to start. [default: one a core]")]
 
 
 @app.command()
@@ -43,10 +48,8 @@ def simulate(
         list[str] | None, typer.Option(metavar="VIEW=FILE", help="What an engine gave for a view. May be repeated.")
     ] = None,
     manifest: Annotated[bool, typer.Option(help="Write the manifest at the end.")] = True,
-    dask: Annotated[
-        str | None, typer.Option(metavar="local|slurm|htcondor|ADDRESS", help="Spread the parts over Dask's workers.")
-    ] = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="Workers to start. [default: a core each]")] = None,
+    dask: Dask = None,
+    workers: Workers = None,
 ) -> None:
     """Make the views of a range of events. What is there already in the same recipe is kept."""
     from resim.plan import choose_views
@@ -65,13 +68,12 @@ def simulate(
         raise UserError(f"--incoming: is of one part, and {first}:{stop} are {len(ranges)}; give --events of one part")
     if dask and incoming:
         raise UserError("--incoming: is of one part, which Dask would not spread; leave --dask out")
-    if workers and not dask:
-        raise UserError("--workers: are Dask's; give --dask with it")
+    _check_workers(dask, workers)
+    if dask:
+        from resim.distributed import simulate_parts
     _make_folder(out)
     with _bar(stop - first, f"{sample}", "event") as advance:
         if dask:
-            from resim.distributed import simulate_parts
-
             parts = simulate_parts(dask, simulation, ranges, out, chosen, workers, advance)
         else:
             parts = [simulate_part(simulation, *r, out, chosen, advance) for r in ranges]
@@ -177,6 +179,54 @@ def manifest(
 
     listed = [part for path in parts or () for part in _parts_in(path)]
     write_manifest(folder, listed or sorted(folder.glob("part-*")))
+
+
+@app.command()
+def merge(
+    out: NewFolder,
+    folders: Annotated[list[Path], typer.Argument(metavar="FOLDER...", help="Data sets of the same recipes.")],
+    dask: Dask = None,
+    workers: Workers = None,
+) -> None:
+    """Make one data set of several: parts are linked, or copied, as they are, once each is found whole."""
+    from resim.graphs import merge as merged
+
+    _check_workers(dask, workers)
+    with _bar(None, "merging", "event") as advance:
+        merged(folders, out, advance, dask, workers)
+
+
+@app.command()
+def rechunk(
+    folder: Folder,
+    out: NewFolder,
+    shard_size: Annotated[int, typer.Option(min=1, help="Events a part, whole blocks.")],
+    dask: Dask = None,
+    workers: Workers = None,
+) -> None:
+    """Write a data set again in parts of another size; its digest stays."""
+    from resim.graphs import rechunk as rechunked
+
+    _check_workers(dask, workers)
+    with _bar(None, "writing", "event") as advance:
+        rechunked(folder, out, shard_size, advance, dask, workers)
+
+
+@app.command()
+def stats(
+    folder: Folder,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, a row a column.")] = False,
+    dask: Dask = None,
+    workers: Workers = None,
+) -> None:
+    """Give mean, spread and range of every column of every view; how the data set is cut does not matter."""
+    from resim.graphs import stats as measured
+    from resim.store.statistics import format_table
+
+    _check_workers(dask, workers)
+    with _bar(None, "reading", "event") as advance:
+        found = measured(folder, advance, dask, workers)
+    print(json.dumps(found, indent=2) if as_json else format_table(found))
 
 
 @app.command()
@@ -441,6 +491,11 @@ def _with_earlier_parts(folder: Path, made: list[Path]) -> list[Path]:
     return sorted([*made, *apart])
 
 
+def _check_workers(dask: str | None, workers: int | None) -> None:
+    if workers and not dask:
+        raise UserError("--workers: are Dask's; give --dask with it")
+
+
 def _assigned(option: str, words: list[str]) -> list[tuple[str, str]]:
     """Split words such as A=B."""
     pairs = [word.partition("=") for word in words]
@@ -514,7 +569,7 @@ def _make_folder(folder: Path) -> None:
 class _bar:
     """A progress bar that is silent when not on a terminal."""
 
-    def __init__(self, total: int, name: str, unit: str) -> None:
+    def __init__(self, total: int | None, name: str, unit: str) -> None:
         self._bar = tqdm(total=total, desc=name, unit=unit, disable=None, file=sys.stderr)
 
     def __enter__(self) -> Callable[[int], None]:
