@@ -24,7 +24,7 @@ def _checked():
         views = learning.training.trained_on if "training" in config else ()
         check_workflow(simulation, views, Path("results"), "config")
     except UserError as error:
-        raise WorkflowError(str(error))
+        raise WorkflowError(" ".join(str(error).split()))
     return simulation, learning
 
 
