@@ -1,6 +1,7 @@
 """The command `resim`: simulate, and look at what was made. Every rule of the workflow is one of these calls."""
 
 import json
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -50,6 +51,14 @@ def simulate(
     manifest: Annotated[bool, typer.Option(help="Write the manifest at the end.")] = True,
     dask: Dask = None,
     workers: Workers = None,
+    scratch: Annotated[
+        str | None,
+        typer.Option(
+            envvar="RESIM_SCRATCH",
+            help="Folder of this machine's own disk to write a part in, before it goes to OUT in one go; may name "
+            "variables, as '$TMPDIR'.",
+        ),
+    ] = None,
 ) -> None:
     """Make the views of a range of events. What is there already in the same recipe is kept."""
     from resim.plan import choose_views
@@ -69,14 +78,18 @@ def simulate(
     if dask and incoming:
         raise UserError("--incoming: is of one part, which Dask would not spread; leave --dask out")
     _check_workers(dask, workers)
+    if dask and scratch:
+        raise UserError("--scratch: is of this machine, and Dask's workers may be on others; leave one of the two out")
+    near = _scratch(scratch)
     if dask:
         from resim.distributed import simulate_parts
+
     _make_folder(out)
     with _bar(stop - first, f"{sample}", "event") as advance:
         if dask:
             parts = simulate_parts(dask, simulation, ranges, out, chosen, workers, advance)
         else:
-            parts = [simulate_part(simulation, *r, out, chosen, advance) for r in ranges]
+            parts = [simulate_part(simulation, *r, out, chosen, advance, near) for r in ranges]
     if manifest:
         write_manifest(out, _with_earlier_parts(out, [part.path for part in parts]))
     for part in parts:
@@ -173,11 +186,22 @@ def manifest(
         list[Path] | None,
         typer.Argument(help="Its parts, or data sets whose parts it lists. [default: every part in the folder]"),
     ] = None,
+    events: Annotated[
+        str | None, typer.Option(help="The folder's parts of events FIRST:STOP, as `resim simulate` cuts them.")
+    ] = None,
+    shard_size: Annotated[int | None, typer.Option(min=1, help="Events of each of them.")] = None,
 ) -> None:
     """List the parts of a data set, with counts and digests, once each is found whole."""
-    from resim.store import write_manifest
+    from resim.simulate import part_ranges
+    from resim.store import part_name, write_manifest
 
+    if (events is None) != (shard_size is None) or (events and parts):
+        raise UserError("--events, --shard-size: say together which parts are listed; give both and name no part")
     listed = [part for path in parts or () for part in _parts_in(path)]
+    if events and shard_size:
+        # Ten thousand parts would be too long for a command line.
+        ranges = part_ranges(*_event_range(events, 0), shard_size, block_size=1)
+        listed = [folder / part_name(*span) for span in ranges]
     write_manifest(folder, listed or sorted(folder.glob("part-*")))
 
 
@@ -555,6 +579,18 @@ def _event_range(text: str | None, available: int) -> tuple[int, int]:
     if len(words) != 2 or not all(word.isascii() and word.isdecimal() for word in words):
         raise UserError(f"--events {text!r}: not a range; give FIRST:STOP, for example 0:500")
     return int(words[0]), int(words[1])
+
+
+def _scratch(text: str | None) -> Path | None:
+    """Give the folder in which parts are written first, with what this machine says for its variables."""
+    if not text:
+        return None
+    folder = Path(os.path.expandvars(text))
+    if not folder.is_dir():
+        raise UserError(
+            f"--scratch {text}: {folder} is no folder; give one of this machine's own disk, or leave it out"
+        )
+    return folder
 
 
 def _make_folder(folder: Path) -> None:
