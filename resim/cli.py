@@ -2,8 +2,10 @@
 
 import json
 import os
+import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -63,7 +65,7 @@ def simulate(
     """Make the views of a range of events. What is there already in the same recipe is kept."""
     from resim.plan import choose_views
     from resim.simulate import empty_views, part_ranges, simulate_part
-    from resim.store import write_manifest
+    from resim.store import extend_manifest
 
     simulation = _simulation(config, sample, pool, incoming)
     settings = simulation.config
@@ -91,7 +93,7 @@ def simulate(
         else:
             parts = [simulate_part(simulation, *r, out, chosen, advance, near) for r in ranges]
     if manifest:
-        write_manifest(out, _with_earlier_parts(out, [part.path for part in parts]))
+        extend_manifest(out, [part.path for part in parts])
     for part in parts:
         if empty := empty_views(simulation, part):
             what = f"none of its {part.stop - part.first} events gives an object in {', '.join(empty)}"
@@ -502,19 +504,6 @@ def _parts_in(path: Path) -> list[Path]:
     return [path / entry.name for entry in read_manifest(path).parts]
 
 
-def _with_earlier_parts(folder: Path, made: list[Path]) -> list[Path]:
-    """Add the parts that the folder's manifest lists already, where the new ones do not replace them."""
-    from resim.store import open_part, read_manifest
-
-    if not (folder / "manifest.json").is_file():
-        return made
-    new = [open_part(path) for path in made]
-    listed = [folder / entry.name for entry in read_manifest(folder).parts]
-    old = [open_part(path) for path in listed if path not in made and path.exists()]
-    apart = [p.path for p in old if all(p.stop <= q.first or q.stop <= p.first for q in new)]
-    return sorted([*made, *apart])
-
-
 def _check_workers(dask: str | None, workers: int | None) -> None:
     if workers and not dask:
         raise UserError("--workers: are Dask's; give --dask with it")
@@ -618,10 +607,47 @@ class _bar:
         self._bar.close()
 
 
-def main() -> None:
-    """Run the command; a user's mistake is one line and exit code 2."""
+class _Stopped(BaseException):
+    """Told to end; on the way out whatever is half-written is removed."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.signal = signal.Signals(number)
+
+
+def _stop(number: int, _: object) -> None:
+    raise _Stopped(number)
+
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """End by an exception where a batch system (SIGTERM, some time before SIGKILL) or Ctrl-C (SIGINT) says so."""
+    before = {number: signal.signal(number, _stop) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
-        app()
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def main() -> None:
+    """Run the command; a user's mistake, too little memory, or a signal to stop is one line.
+
+    The exit code is 2 of a mistake, 1 without memory, 128 + the signal's number of a signal.
+    """
+    try:
+        with _stoppable():
+            app()
     except UserError as error:
-        print("resim:", " ".join(str(error).split()), file=sys.stderr)
-        sys.exit(2)
+        _end(2, " ".join(str(error).split()))
+    except MemoryError as error:
+        remedy = "give the job more, or fewer events a part (--shard-size, events_per_part)"
+        _end(1, f"out of memory ({error or 'no more is given'}); {remedy}; nothing half-written was kept")
+    except _Stopped as stopped:
+        words = f"stopped by {stopped.signal.name}; what is whole was kept, and the same command goes on from there"
+        _end(128 + stopped.signal, words)
+
+
+def _end(code: int, words: str) -> None:
+    print("resim:", words, file=sys.stderr)
+    sys.exit(code)
