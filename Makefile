@@ -13,7 +13,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: demo demo-lartpc test bench lint test-no-torch test-sherpa test-cluster venv clean distclean
+.PHONY: demo demo-lartpc test bench lint test-no-torch test-sherpa test-cluster venv compiled clean distclean
 
 demo: venv
 	snakemake --profile workflow/profiles/local --cores $(CORES)
@@ -28,9 +28,14 @@ demo-lartpc: venv
 	$(LARTPC) --report results/report.html
 	@echo "Open lartpc/results/report.html (no network needed); the figures are in lartpc/results/comparison.json."
 
-# A test a core, each on one thread, and no more than four, for memory.
-test: lint
+# A test a core, each on one thread, and no more than four, for memory. While one core lints, another compiles what the
+# tests' processes would each compile for themselves.
+test: venv
+	@$(MAKE) --no-print-directory -j 2 lint compiled
 	OMP_NUM_THREADS=1 pytest -n auto --maxprocesses 4 --dist loadscope --ignore=tests/cluster
+
+compiled: venv
+	resim simulate --config workflow/config/lartpc.yaml --sample electron --events 0:50 --out build/compiled
 
 bench: venv
 	@python -m benchmarks
