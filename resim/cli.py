@@ -1,8 +1,11 @@
 """The command `resim`: simulate, and look at what was made. Every rule of the workflow is one of these calls."""
 
 import json
+import os
+import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -50,11 +53,19 @@ def simulate(
     manifest: Annotated[bool, typer.Option(help="Write the manifest at the end.")] = True,
     dask: Dask = None,
     workers: Workers = None,
+    scratch: Annotated[
+        str | None,
+        typer.Option(
+            envvar="RESIM_SCRATCH",
+            help="Folder of this machine's own disk to write a part in, before it goes to OUT in one go; may name "
+            "variables, as '$TMPDIR'.",
+        ),
+    ] = None,
 ) -> None:
     """Make the views of a range of events. What is there already in the same recipe is kept."""
     from resim.plan import choose_views
     from resim.simulate import empty_views, part_ranges, simulate_part
-    from resim.store import write_manifest
+    from resim.store import extend_manifest
 
     simulation = _simulation(config, sample, pool, incoming)
     settings = simulation.config
@@ -69,16 +80,20 @@ def simulate(
     if dask and incoming:
         raise UserError("--incoming: is of one part, which Dask would not spread; leave --dask out")
     _check_workers(dask, workers)
+    if dask and scratch:
+        raise UserError("--scratch: is of this machine, and Dask's workers may be on others; leave one of the two out")
+    near = _scratch(scratch)
     if dask:
         from resim.distributed import simulate_parts
+
     _make_folder(out)
     with _bar(stop - first, f"{sample}", "event") as advance:
         if dask:
             parts = simulate_parts(dask, simulation, ranges, out, chosen, workers, advance)
         else:
-            parts = [simulate_part(simulation, *r, out, chosen, advance) for r in ranges]
+            parts = [simulate_part(simulation, *r, out, chosen, advance, near) for r in ranges]
     if manifest:
-        write_manifest(out, _with_earlier_parts(out, [part.path for part in parts]))
+        extend_manifest(out, [part.path for part in parts])
     for part in parts:
         if empty := empty_views(simulation, part):
             what = f"none of its {part.stop - part.first} events gives an object in {', '.join(empty)}"
@@ -173,11 +188,22 @@ def manifest(
         list[Path] | None,
         typer.Argument(help="Its parts, or data sets whose parts it lists. [default: every part in the folder]"),
     ] = None,
+    events: Annotated[
+        str | None, typer.Option(help="The folder's parts of events FIRST:STOP, as `resim simulate` cuts them.")
+    ] = None,
+    shard_size: Annotated[int | None, typer.Option(min=1, help="Events of each of them.")] = None,
 ) -> None:
     """List the parts of a data set, with counts and digests, once each is found whole."""
-    from resim.store import write_manifest
+    from resim.simulate import part_ranges
+    from resim.store import part_name, write_manifest
 
+    if (events is None) != (shard_size is None) or (events and parts):
+        raise UserError("--events, --shard-size: say together which parts are listed; give both and name no part")
     listed = [part for path in parts or () for part in _parts_in(path)]
+    if events and shard_size:
+        # Ten thousand parts would be too long for a command line.
+        ranges = part_ranges(*_event_range(events, 0), shard_size, block_size=1)
+        listed = [folder / part_name(*span) for span in ranges]
     write_manifest(folder, listed or sorted(folder.glob("part-*")))
 
 
@@ -478,19 +504,6 @@ def _parts_in(path: Path) -> list[Path]:
     return [path / entry.name for entry in read_manifest(path).parts]
 
 
-def _with_earlier_parts(folder: Path, made: list[Path]) -> list[Path]:
-    """Add the parts that the folder's manifest lists already, where the new ones do not replace them."""
-    from resim.store import open_part, read_manifest
-
-    if not (folder / "manifest.json").is_file():
-        return made
-    new = [open_part(path) for path in made]
-    listed = [folder / entry.name for entry in read_manifest(folder).parts]
-    old = [open_part(path) for path in listed if path not in made and path.exists()]
-    apart = [p.path for p in old if all(p.stop <= q.first or q.stop <= p.first for q in new)]
-    return sorted([*made, *apart])
-
-
 def _check_workers(dask: str | None, workers: int | None) -> None:
     if workers and not dask:
         raise UserError("--workers: are Dask's; give --dask with it")
@@ -557,6 +570,18 @@ def _event_range(text: str | None, available: int) -> tuple[int, int]:
     return int(words[0]), int(words[1])
 
 
+def _scratch(text: str | None) -> Path | None:
+    """Give the folder in which parts are written first, with what this machine says for its variables."""
+    if not text:
+        return None
+    folder = Path(os.path.expandvars(text))
+    if not folder.is_dir():
+        raise UserError(
+            f"--scratch {text}: {folder} is no folder; give one of this machine's own disk, or leave it out"
+        )
+    return folder
+
+
 def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -582,10 +607,47 @@ class _bar:
         self._bar.close()
 
 
-def main() -> None:
-    """Run the command; a user's mistake is one line and exit code 2."""
+class _Stopped(BaseException):
+    """Told to end; on the way out whatever is half-written is removed."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.signal = signal.Signals(number)
+
+
+def _stop(number: int, _: object) -> None:
+    raise _Stopped(number)
+
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """End by an exception where a batch system (SIGTERM, some time before SIGKILL) or Ctrl-C (SIGINT) says so."""
+    before = {number: signal.signal(number, _stop) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
-        app()
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def main() -> None:
+    """Run the command; a user's mistake, too little memory, or a signal to stop is one line.
+
+    The exit code is 2 of a mistake, 1 without memory, 128 + the signal's number of a signal.
+    """
+    try:
+        with _stoppable():
+            app()
     except UserError as error:
-        print("resim:", " ".join(str(error).split()), file=sys.stderr)
-        sys.exit(2)
+        _end(2, " ".join(str(error).split()))
+    except MemoryError as error:
+        remedy = "give the job more, or fewer events a part (--shard-size, events_per_part)"
+        _end(1, f"out of memory ({error or 'no more is given'}); {remedy}; nothing half-written was kept")
+    except _Stopped as stopped:
+        words = f"stopped by {stopped.signal.name}; what is whole was kept, and the same command goes on from there"
+        _end(128 + stopped.signal, words)
+
+
+def _end(code: int, words: str) -> None:
+    print("resim:", words, file=sys.stderr)
+    sys.exit(code)
