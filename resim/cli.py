@@ -2,8 +2,10 @@
 
 import json
 import os
+import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -25,6 +27,11 @@ SampleName = Annotated[str, typer.Option(help="Which sample of the config.")]
 ViewName = Annotated[str, typer.Option(help="Which view; `nominal` where an engine makes the sample.")]
 PartRange = Annotated[str, typer.Option(help="The part's events FIRST:STOP, whole blocks.")]
 Folder = Annotated[Path, typer.Argument(help="Folder of a data set (with manifest.json).")]
+NewFolder = Annotated[Path, typer.Argument(help="Folder of the new data set; new, or empty.")]
+Dask = Annotated[
+    str | None, typer.Option(metavar="local|slurm|htcondor|ADDRESS", help="Spread the parts over Dask's workers.")
+]
+Workers = Annotated[int | None, typer.Option(min=1, help="Dask: workers to start. [default: one a core]")]
 
 
 @app.command()
@@ -44,10 +51,8 @@ def simulate(
         list[str] | None, typer.Option(metavar="VIEW=FILE", help="What an engine gave for a view. May be repeated.")
     ] = None,
     manifest: Annotated[bool, typer.Option(help="Write the manifest at the end.")] = True,
-    dask: Annotated[
-        str | None, typer.Option(metavar="local|slurm|htcondor|ADDRESS", help="Spread the parts over Dask's workers.")
-    ] = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="Workers to start. [default: a core each]")] = None,
+    dask: Dask = None,
+    workers: Workers = None,
     scratch: Annotated[
         str | None,
         typer.Option(
@@ -60,7 +65,7 @@ def simulate(
     """Make the views of a range of events. What is there already in the same recipe is kept."""
     from resim.plan import choose_views
     from resim.simulate import empty_views, part_ranges, simulate_part
-    from resim.store import write_manifest
+    from resim.store import extend_manifest
 
     simulation = _simulation(config, sample, pool, incoming)
     settings = simulation.config
@@ -74,21 +79,21 @@ def simulate(
         raise UserError(f"--incoming: is of one part, and {first}:{stop} are {len(ranges)}; give --events of one part")
     if dask and incoming:
         raise UserError("--incoming: is of one part, which Dask would not spread; leave --dask out")
-    if workers and not dask:
-        raise UserError("--workers: are Dask's; give --dask with it")
+    _check_workers(dask, workers)
     if dask and scratch:
         raise UserError("--scratch: is of this machine, and Dask's workers may be on others; leave one of the two out")
     near = _scratch(scratch)
+    if dask:
+        from resim.distributed import simulate_parts
+
     _make_folder(out)
     with _bar(stop - first, f"{sample}", "event") as advance:
         if dask:
-            from resim.distributed import simulate_parts
-
             parts = simulate_parts(dask, simulation, ranges, out, chosen, workers, advance)
         else:
             parts = [simulate_part(simulation, *r, out, chosen, advance, near) for r in ranges]
     if manifest:
-        write_manifest(out, _with_earlier_parts(out, [part.path for part in parts]))
+        extend_manifest(out, [part.path for part in parts])
     for part in parts:
         if empty := empty_views(simulation, part):
             what = f"none of its {part.stop - part.first} events gives an object in {', '.join(empty)}"
@@ -200,6 +205,54 @@ def manifest(
         ranges = part_ranges(*_event_range(events, 0), shard_size, block_size=1)
         listed = [folder / part_name(*span) for span in ranges]
     write_manifest(folder, listed or sorted(folder.glob("part-*")))
+
+
+@app.command()
+def merge(
+    out: NewFolder,
+    folders: Annotated[list[Path], typer.Argument(metavar="FOLDER...", help="Data sets of the same recipes.")],
+    dask: Dask = None,
+    workers: Workers = None,
+) -> None:
+    """Make one data set of several: parts are linked, or copied, as they are, once each is found whole."""
+    from resim.graphs import merge as merged
+
+    _check_workers(dask, workers)
+    with _bar(None, "merging", "event") as advance:
+        merged(folders, out, advance, dask, workers)
+
+
+@app.command()
+def rechunk(
+    folder: Folder,
+    out: NewFolder,
+    shard_size: Annotated[int, typer.Option(min=1, help="Events a part, whole blocks.")],
+    dask: Dask = None,
+    workers: Workers = None,
+) -> None:
+    """Write a data set again in parts of another size; its digest stays."""
+    from resim.graphs import rechunk as rechunked
+
+    _check_workers(dask, workers)
+    with _bar(None, "writing", "event") as advance:
+        rechunked(folder, out, shard_size, advance, dask, workers)
+
+
+@app.command()
+def stats(
+    folder: Folder,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, a row a column.")] = False,
+    dask: Dask = None,
+    workers: Workers = None,
+) -> None:
+    """Give mean, spread and range of every column of every view; how the data set is cut does not matter."""
+    from resim.graphs import stats as measured
+    from resim.store.statistics import format_table
+
+    _check_workers(dask, workers)
+    with _bar(None, "reading", "event") as advance:
+        found = measured(folder, advance, dask, workers)
+    print(json.dumps(found, indent=2) if as_json else format_table(found))
 
 
 @app.command()
@@ -451,17 +504,9 @@ def _parts_in(path: Path) -> list[Path]:
     return [path / entry.name for entry in read_manifest(path).parts]
 
 
-def _with_earlier_parts(folder: Path, made: list[Path]) -> list[Path]:
-    """Add the parts that the folder's manifest lists already, where the new ones do not replace them."""
-    from resim.store import open_part, read_manifest
-
-    if not (folder / "manifest.json").is_file():
-        return made
-    new = [open_part(path) for path in made]
-    listed = [folder / entry.name for entry in read_manifest(folder).parts]
-    old = [open_part(path) for path in listed if path not in made and path.exists()]
-    apart = [p.path for p in old if all(p.stop <= q.first or q.stop <= p.first for q in new)]
-    return sorted([*made, *apart])
+def _check_workers(dask: str | None, workers: int | None) -> None:
+    if workers and not dask:
+        raise UserError("--workers: are Dask's; give --dask with it")
 
 
 def _assigned(option: str, words: list[str]) -> list[tuple[str, str]]:
@@ -549,7 +594,7 @@ def _make_folder(folder: Path) -> None:
 class _bar:
     """A progress bar that is silent when not on a terminal."""
 
-    def __init__(self, total: int, name: str, unit: str) -> None:
+    def __init__(self, total: int | None, name: str, unit: str) -> None:
         self._bar = tqdm(total=total, desc=name, unit=unit, disable=None, file=sys.stderr)
 
     def __enter__(self) -> Callable[[int], None]:
@@ -562,10 +607,47 @@ class _bar:
         self._bar.close()
 
 
-def main() -> None:
-    """Run the command; a user's mistake is one line and exit code 2."""
+class _Stopped(BaseException):
+    """Told to end; on the way out whatever is half-written is removed."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.signal = signal.Signals(number)
+
+
+def _stop(number: int, _: object) -> None:
+    raise _Stopped(number)
+
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """End by an exception where a batch system (SIGTERM, some time before SIGKILL) or Ctrl-C (SIGINT) says so."""
+    before = {number: signal.signal(number, _stop) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
-        app()
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def main() -> None:
+    """Run the command; a user's mistake, too little memory, or a signal to stop is one line.
+
+    The exit code is 2 of a mistake, 1 without memory, 128 + the signal's number of a signal.
+    """
+    try:
+        with _stoppable():
+            app()
     except UserError as error:
-        print("resim:", " ".join(str(error).split()), file=sys.stderr)
-        sys.exit(2)
+        _end(2, " ".join(str(error).split()))
+    except MemoryError as error:
+        remedy = "give the job more, or fewer events a part (--shard-size, events_per_part)"
+        _end(1, f"out of memory ({error or 'no more is given'}); {remedy}; nothing half-written was kept")
+    except _Stopped as stopped:
+        words = f"stopped by {stopped.signal.name}; what is whole was kept, and the same command goes on from there"
+        _end(128 + stopped.signal, words)
+
+
+def _end(code: int, words: str) -> None:
+    print("resim:", words, file=sys.stderr)
+    sys.exit(code)

@@ -324,6 +324,8 @@ def _still_good(part: Part, recipes: dict[str, str]) -> list[str]:
         return []
     try:
         found = part_digests(part, views=same, checkpoints=())
+    except MemoryError:
+        raise
     except Exception:  # noqa: BLE001 - whatever a damaged part raises on reading, it is made anew
         return []
     if found["objects"] != part.digest["objects"]:

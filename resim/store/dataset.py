@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from itertools import pairwise
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from resim.cost import CostRecord, add
 from resim.errors import UserError
 from resim.store.digests import BlockDigests, combine
-from resim.store.files import check_keys, is_sealed, read_json, replace_json, sealed, storage_errors
+from resim.store.files import check_keys, is_sealed, locked, read_json, replace_json, sealed, storage_errors
 from resim.store.part import Part, check_version, open_part, part_digests, schema_of
 from resim.store.places import Place, follow, local, place_of
 from resim.store.tables import VERSION
@@ -188,15 +189,58 @@ def write_manifest(directory: Path | str, parts: Sequence[Path | str]) -> Manife
         If there is no part, a file of a part is missing or cut short, the manifest cannot be written, two parts
         overlap, or two parts differ in sample, recipes, block size, splits, seed or columns.
     """
+    manifest = _listing(Path(directory), parts)
+    with _alone_with_manifest(Path(directory)):
+        replace_json(manifest.path, sealed(_to_json(manifest)))
+    return manifest
+
+
+def extend_manifest(directory: Path | str, parts: Sequence[Path]) -> Manifest:
+    """Write the manifest of some parts and of those that it lists already, where the new ones do not replace them.
+
+    Several processes may do so at once: each adds to what the others listed.
+
+    Raises
+    ------
+    UserError
+        As `write_manifest`; or if the manifest that is there is damaged.
+    """
     directory = Path(directory)
+    with _alone_with_manifest(directory):
+        manifest = _listing(directory, _with_earlier_parts(directory, parts))
+        replace_json(manifest.path, sealed(_to_json(manifest)))
+    return manifest
+
+
+@contextmanager
+def _alone_with_manifest(directory: Path) -> Iterator[None]:
+    """Wait until no other process reads the folder's manifest to write it again."""
+    with storage_errors(directory):
+        directory.mkdir(parents=True, exist_ok=True)
+        with locked(directory / f".{MANIFEST_FILE}.lock"):
+            yield
+
+
+def _with_earlier_parts(directory: Path, made: Sequence[Path]) -> list[Path]:
+    if not (directory / MANIFEST_FILE).is_file():
+        return list(made)
+    new = [open_part(path) for path in made]
+    listed = [directory / entry.name for entry in read_manifest(directory).parts]
+    old = [open_part(path) for path in listed if path not in made and path.exists()]
+    apart = [p.path for p in old if all(p.stop <= q.first or q.stop <= p.first for q in new)]
+    return sorted([*made, *apart])
+
+
+def _listing(directory: Path, parts: Sequence[Path | str]) -> Manifest:
+    """Make the manifest of parts that are whole and belong together."""
     if not parts:
         raise UserError(f"{directory}: no parts to list; give at least one part folder")
     opened = sorted((open_part(path) for path in parts), key=lambda part: part.first)
-    _check_agreement(opened)
+    check_agreement(opened)
     for part in opened:
         part.check_sizes()
     first = opened[0].attributes
-    manifest = Manifest(
+    return Manifest(
         place=directory / MANIFEST_FILE,
         sample=first["sample"],
         views=opened[0].views,
@@ -204,10 +248,6 @@ def write_manifest(directory: Path | str, parts: Sequence[Path | str]) -> Manife
         digest=dataset_digest(opened),
         parts=tuple(_entry(_way(directory, part), part) for part in opened),
     )
-    with storage_errors(directory):
-        directory.mkdir(parents=True, exist_ok=True)
-        replace_json(manifest.path, sealed(_to_json(manifest)))
-    return manifest
 
 
 def read_manifest(path: Place | str) -> Manifest:
@@ -281,7 +321,7 @@ def _to_json(manifest: Manifest) -> dict[str, Any]:
     return {"format": MANIFEST_FORMAT, "version": VERSION, **content}
 
 
-def _check_agreement(parts: Sequence[Part]) -> None:
+def check_agreement(parts: Sequence[Part]) -> None:
     """Refuse parts that overlap or were not made by one recipe; `parts` are sorted by their first event."""
     for a, b in pairwise(parts):
         if b.first < a.stop:

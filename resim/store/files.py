@@ -37,13 +37,13 @@ def storage_errors(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def locked(path: Path, busy: str) -> Iterator[None]:
+def locked(path: Path, busy: str | None = None) -> Iterator[None]:
     """Hold the lock file `path`, which is removed at the end; the kernel lets go of it when the process is killed.
 
     Raises
     ------
     UserError
-        `busy`, if another process holds it.
+        `busy`, if another process holds it; without a message it is waited for.
     """
     if path.is_symlink() or path.is_dir():
         remove(path)
@@ -58,9 +58,9 @@ def locked(path: Path, busy: str) -> Iterator[None]:
                 return
 
 
-def _lock(file: IO[str], busy: str) -> None:
+def _lock(file: IO[str], busy: str | None) -> None:
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file, fcntl.LOCK_EX | (fcntl.LOCK_NB if busy else 0))
     except BlockingIOError as error:
         raise UserError(busy) from error
     except OSError as error:
@@ -153,6 +153,8 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
 def replace_json(path: Path, content: dict[str, Any]) -> None:
     """Write a JSON file under a temporary name, then rename it: readers see the old file or the new one.
 
+    One process at a time: who calls holds a lock.
+
     Raises
     ------
     UserError
@@ -161,6 +163,8 @@ def replace_json(path: Path, content: dict[str, Any]) -> None:
     if path.is_dir():
         raise UserError(f"{path}: is a folder, and a file is to be written there; remove or rename the folder")
     temporary = path.with_name(f".{path.name}-{os.getpid()}")
+    for leftover in path.parent.glob(f".{path.name}-*"):  # of killed writers
+        leftover.unlink(missing_ok=True)
     try:
         write_json(temporary, content)
         sync([temporary])
@@ -220,9 +224,14 @@ def remove(path: Path) -> None:
 def replace_folder(temporary: Path, target: Path) -> None:
     """Put a whole new folder in the place of `target`, if there is anything; `temporary` stands beside it."""
     aside = temporary.with_name(f"{temporary.name}-old")
-    if os.path.lexists(target):
-        target.rename(aside)
-    temporary.rename(target)
+    try:
+        if os.path.lexists(target):
+            target.rename(aside)
+        temporary.rename(target)
+    except BaseException:  # told to stop just between the two: the old one goes back
+        if os.path.lexists(aside) and not os.path.lexists(target):
+            aside.rename(target)
+        raise
     sync([target.parent])
     with suppress(OSError):  # the new folder is in its place; the next writer tries again and tells
         remove(aside)

@@ -292,6 +292,8 @@ class Part:
         handle = self.open_array(name) if handle is None else handle
         try:
             return np.asarray(handle[rows])
+        except MemoryError:
+            raise  # the array may be as it should be
         except Exception as error:  # Zarr's codecs raise what they like for bytes that they cannot decode
             message = f"{self.place}: array {name} cannot be read ({error})"
             raise UserError(f"{message}; `resim validate` lists the damage, make the part again") from error

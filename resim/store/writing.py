@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from resim.cost import Meter, from_json, to_json
+from resim.errors import UserError
 from resim.store.digests import BlockDigests, digest_checkpoint, digest_objects, digest_view
 from resim.store.encoding import write_array, write_group
 from resim.store.files import (
     copy_tree,
     link_tree,
     locked,
+    read_json,
     remove,
     replace_folder,
     sealed,
@@ -71,7 +73,7 @@ def write_part(
     Raises
     ------
     UserError
-        If a disk is full, a folder cannot be written, or another process is writing the same part.
+        If a disk is full, a folder cannot be written, or another process writes the same part or has just done so.
     ValueError
         If the arrays break an invariant of the format, or the kept part is of other objects.
     """
@@ -81,6 +83,8 @@ def write_part(
     directory = Path(directory)
     target = directory / part_name(attributes["first"], attributes["stop"])
     with storage_errors(directory), _replacing(target, scratch) as folder:
+        if keep is not None and read_json(keep.path / DIGEST_FILE) != keep.digest:
+            raise UserError(f"{keep.path}: another process replaced it meanwhile; run the command again")
         writer = _Writer(folder, objects, schema, attributes)
         writer.write_head()
         if checkpoints or keep_checkpoints:

@@ -185,4 +185,5 @@ def asks_of_training(section):
 
 
 # One job is one core's work, whatever a library may think.
-shell.prefix("set -euo pipefail; export OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1; ")
+PINNED = " ".join(f"{name}_NUM_THREADS=1" for name in ("OMP", "OPENBLAS", "MKL", "RAYON", "NUMBA"))
+shell.prefix(f"set -euo pipefail; export {PINNED}; ")
