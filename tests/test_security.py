@@ -203,3 +203,19 @@ def test_nothing_is_left_that_others_may_write(tmp_path: Path) -> None:
     modes = {path: path.stat().st_mode for path in (tmp_path / "data").rglob("*")}
     assert modes
     assert [path for path, mode in modes.items() if mode & (stat.S_IWOTH | stat.S_IWGRP)] == []
+
+
+def _pins(file: str) -> dict[str, str]:
+    found = re.findall(r"^([a-zA-Z0-9_.-]+)==(\S+)", (ROOT / file).read_text(), re.MULTILINE)
+    return dict(found)
+
+
+def test_the_lock_has_the_files_of_every_pin_but_torchs_and_sherpas() -> None:
+    left_out = re.compile(r"torch|triton|cuda-.*|nvidia-.*|sherpa-mc")
+    pins = {name: version for name, version in _pins("constraints.txt").items() if not left_out.fullmatch(name)}
+    assert _pins("requirements.lock") == pins
+    lines = [line for line in (ROOT / "requirements.lock").read_text().splitlines() if "==" in line]
+    for line in lines:
+        _, *hashes = line.split()
+        assert hashes, line
+        assert all(re.fullmatch(r"--hash=sha256:[0-9a-f]{64}", word) for word in hashes), line
