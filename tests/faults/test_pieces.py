@@ -55,10 +55,9 @@ def readers_tell(folder: Path, wanted: str) -> None:
     assert (done.returncode, done.stdout.strip()) in [(2, ""), (0, wanted)]
     try:
         read(folder)
-    except UserError as error:
-        assert str(folder) in str(error)
-    else:
-        assert done.returncode == 0 or "checkpoints" in done.stderr
+    except UserError:
+        return
+    assert done.returncode == 0 or "checkpoints" in done.stderr
 
 
 def made_again(folder: Path) -> None:
