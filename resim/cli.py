@@ -1,6 +1,7 @@
 """The command `resim`: simulate, and look at what was made. Every rule of the workflow is one of these calls."""
 
 import json
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -26,6 +27,11 @@ SampleName = Annotated[str, typer.Option(help="Which sample of the config.")]
 ViewName = Annotated[str, typer.Option(help="Which view; `nominal` where an engine makes the sample.")]
 PartRange = Annotated[str, typer.Option(help="The part's events FIRST:STOP, whole blocks.")]
 Folder = Annotated[Path, typer.Argument(help="Folder of a data set (with manifest.json).")]
+NewFolder = Annotated[Path, typer.Argument(help="Folder of the new data set; new, or empty.")]
+Dask = Annotated[
+    str | None, typer.Option(metavar="local|slurm|htcondor|ADDRESS", help="Spread the parts over Dask's workers.")
+]
+Workers = Annotated[int | None, typer.Option(min=1, help="Dask: workers to start. [default: one a core]")]
 
 
 @app.command()
@@ -45,10 +51,16 @@ def simulate(
         list[str] | None, typer.Option(metavar="VIEW=FILE", help="What an engine gave for a view. May be repeated.")
     ] = None,
     manifest: Annotated[bool, typer.Option(help="Write the manifest at the end.")] = True,
-    dask: Annotated[
-        str | None, typer.Option(metavar="local|slurm|htcondor|ADDRESS", help="Spread the parts over Dask's workers.")
+    dask: Dask = None,
+    workers: Workers = None,
+    scratch: Annotated[
+        str | None,
+        typer.Option(
+            envvar="RESIM_SCRATCH",
+            help="Folder of this machine's own disk to write a part in, before it goes to OUT in one go; may name "
+            "variables, as '$TMPDIR'.",
+        ),
     ] = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="Workers to start. [default: a core each]")] = None,
 ) -> None:
     """Make the views of a range of events. What is there already in the same recipe is kept."""
     from resim.plan import choose_views
@@ -67,16 +79,19 @@ def simulate(
         raise UserError(f"--incoming: is of one part, and {first}:{stop} are {len(ranges)}; give --events of one part")
     if dask and incoming:
         raise UserError("--incoming: is of one part, which Dask would not spread; leave --dask out")
-    if workers and not dask:
-        raise UserError("--workers: are Dask's; give --dask with it")
+    _check_workers(dask, workers)
+    if dask and scratch:
+        raise UserError("--scratch: is of this machine, and Dask's workers may be on others; leave one of the two out")
+    near = _scratch(scratch)
+    if dask:
+        from resim.distributed import simulate_parts
+
     _make_folder(out)
     with _bar(stop - first, f"{sample}", "event") as advance:
         if dask:
-            from resim.distributed import simulate_parts
-
             parts = simulate_parts(dask, simulation, ranges, out, chosen, workers, advance)
         else:
-            parts = [simulate_part(simulation, *r, out, chosen, advance) for r in ranges]
+            parts = [simulate_part(simulation, *r, out, chosen, advance, near) for r in ranges]
     if manifest:
         extend_manifest(out, [part.path for part in parts])
     for part in parts:
@@ -173,12 +188,71 @@ def manifest(
         list[Path] | None,
         typer.Argument(help="Its parts, or data sets whose parts it lists. [default: every part in the folder]"),
     ] = None,
+    events: Annotated[
+        str | None, typer.Option(help="The folder's parts of events FIRST:STOP, as `resim simulate` cuts them.")
+    ] = None,
+    shard_size: Annotated[int | None, typer.Option(min=1, help="Events of each of them.")] = None,
 ) -> None:
     """List the parts of a data set, with counts and digests, once each is found whole."""
-    from resim.store import write_manifest
+    from resim.simulate import part_ranges
+    from resim.store import part_name, write_manifest
 
+    if (events is None) != (shard_size is None) or (events and parts):
+        raise UserError("--events, --shard-size: say together which parts are listed; give both and name no part")
     listed = [part for path in parts or () for part in _parts_in(path)]
+    if events and shard_size:
+        # Ten thousand parts would be too long for a command line.
+        ranges = part_ranges(*_event_range(events, 0), shard_size, block_size=1)
+        listed = [folder / part_name(*span) for span in ranges]
     write_manifest(folder, listed or sorted(folder.glob("part-*")))
+
+
+@app.command()
+def merge(
+    out: NewFolder,
+    folders: Annotated[list[Path], typer.Argument(metavar="FOLDER...", help="Data sets of the same recipes.")],
+    dask: Dask = None,
+    workers: Workers = None,
+) -> None:
+    """Make one data set of several: parts are linked, or copied, as they are, once each is found whole."""
+    from resim.graphs import merge as merged
+
+    _check_workers(dask, workers)
+    with _bar(None, "merging", "event") as advance:
+        merged(folders, out, advance, dask, workers)
+
+
+@app.command()
+def rechunk(
+    folder: Folder,
+    out: NewFolder,
+    shard_size: Annotated[int, typer.Option(min=1, help="Events a part, whole blocks.")],
+    dask: Dask = None,
+    workers: Workers = None,
+) -> None:
+    """Write a data set again in parts of another size; its digest stays."""
+    from resim.graphs import rechunk as rechunked
+
+    _check_workers(dask, workers)
+    with _bar(None, "writing", "event") as advance:
+        rechunked(folder, out, shard_size, advance, dask, workers)
+
+
+@app.command()
+def stats(
+    folder: Folder,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, a row a column.")] = False,
+    dask: Dask = None,
+    workers: Workers = None,
+) -> None:
+    """Give mean, spread and range of every column of every view; how the data set is cut does not matter."""
+    from resim.graphs import stats as measured
+    from resim.store.statistics import format_table
+
+    _check_workers(dask, workers)
+    with _bar(None, "reading", "event") as advance:
+        found = measured(folder, advance, dask, workers)
+    print(json.dumps(found, indent=2) if as_json else format_table(found))
 
 
 @app.command()
@@ -430,6 +504,11 @@ def _parts_in(path: Path) -> list[Path]:
     return [path / entry.name for entry in read_manifest(path).parts]
 
 
+def _check_workers(dask: str | None, workers: int | None) -> None:
+    if workers and not dask:
+        raise UserError("--workers: are Dask's; give --dask with it")
+
+
 def _assigned(option: str, words: list[str]) -> list[tuple[str, str]]:
     """Split words such as A=B."""
     pairs = [word.partition("=") for word in words]
@@ -491,6 +570,18 @@ def _event_range(text: str | None, available: int) -> tuple[int, int]:
     return int(words[0]), int(words[1])
 
 
+def _scratch(text: str | None) -> Path | None:
+    """Give the folder in which parts are written first, with what this machine says for its variables."""
+    if not text:
+        return None
+    folder = Path(os.path.expandvars(text))
+    if not folder.is_dir():
+        raise UserError(
+            f"--scratch {text}: {folder} is no folder; give one of this machine's own disk, or leave it out"
+        )
+    return folder
+
+
 def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -503,7 +594,7 @@ def _make_folder(folder: Path) -> None:
 class _bar:
     """A progress bar that is silent when not on a terminal."""
 
-    def __init__(self, total: int, name: str, unit: str) -> None:
+    def __init__(self, total: int | None, name: str, unit: str) -> None:
         self._bar = tqdm(total=total, desc=name, unit=unit, disable=None, file=sys.stderr)
 
     def __enter__(self) -> Callable[[int], None]:

@@ -244,6 +244,7 @@ def simulate_part(
     out: Path,
     views: Sequence[View],
     progress: Callable[[int], None] = _silent,
+    scratch: Path | None = None,
 ) -> Part:
     """Make one part, or only those of the asked views that are not there yet in this recipe, from its checkpoint.
 
@@ -257,6 +258,8 @@ def simulate_part(
         Folder of the data set.
     progress
         Called with the number of events done, block by block.
+    scratch
+        A folder on a disk of this machine, where it is written before it goes to `out` in one go.
 
     Returns
     -------
@@ -291,6 +294,7 @@ def simulate_part(
         keep=old,
         keep_views=kept,
         keep_checkpoints=[stage for stage in stored if stage not in made.checkpoints],
+        scratch=scratch,
     )
 
 

@@ -221,7 +221,7 @@ def whole_dataset(out: Path) -> Iterator[Path]:
     """
     out = out.absolute()
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
-        raise UserError(f"--out {out}: is there already and not empty; give a new folder, or remove it first")
+        raise UserError(f"{out}: is there already and not empty; give a new folder, or remove it first")
     temporary = out.with_name(f".{out.name}-{os.getpid()}")
     with storage_errors(out.parent):
         with _place_told(out):

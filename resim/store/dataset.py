@@ -236,7 +236,7 @@ def _listing(directory: Path, parts: Sequence[Path | str]) -> Manifest:
     if not parts:
         raise UserError(f"{directory}: no parts to list; give at least one part folder")
     opened = sorted((open_part(path) for path in parts), key=lambda part: part.first)
-    _check_agreement(opened)
+    check_agreement(opened)
     for part in opened:
         part.check_sizes()
     first = opened[0].attributes
@@ -321,7 +321,7 @@ def _to_json(manifest: Manifest) -> dict[str, Any]:
     return {"format": MANIFEST_FORMAT, "version": VERSION, **content}
 
 
-def _check_agreement(parts: Sequence[Part]) -> None:
+def check_agreement(parts: Sequence[Part]) -> None:
     """Refuse parts that overlap or were not made by one recipe; `parts` are sorted by their first event."""
     for a, b in pairwise(parts):
         if b.first < a.stop:

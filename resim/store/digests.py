@@ -20,7 +20,7 @@ def digest_objects(objects: ObjectTable, attributes: dict[str, Any]) -> BlockDig
     """Digest every column of each block; `attributes` are the part's."""
     return {
         str(block): sha256(*_described(sorted((name, values[rows]) for name, values in objects.columns.items())))
-        for block, rows in _blocks(objects.columns["event"], attributes)
+        for block, rows in blocks(objects.columns["event"], attributes)
     }
 
 
@@ -30,7 +30,7 @@ def digest_view(view: ViewTable, objects: ObjectTable, schema: Schema, attribute
     names = canonical_json([[column.name for column in columns] for columns in described])
     counts = np.diff(view.offsets)  # offsets themselves depend on where the part begins
     digests = {}
-    for block, rows in _blocks(objects.columns["event"], attributes):
+    for block, rows in blocks(objects.columns["event"], attributes):
         arrays = [
             ("object", objects.columns["object"][rows]),
             ("present", view.present[rows]),
@@ -47,7 +47,7 @@ def digest_checkpoint(checkpoint: Checkpoint, attributes: dict[str, Any]) -> Blo
     """Digest every column of each block, and how many particles its events have."""
     counts, offsets = np.diff(checkpoint.offsets), checkpoint.offsets
     digests = {}
-    for block, rows in _blocks(checkpoint.events["event"], attributes):
+    for block, rows in blocks(checkpoint.events["event"], attributes):
         particles = slice(offsets[rows.start], offsets[rows.stop])
         arrays = [
             *((f"events/{name}", values[rows]) for name, values in sorted(checkpoint.events.items())),
@@ -69,8 +69,8 @@ def block_numbers(attributes: dict[str, Any]) -> range:
     return range(attributes["first"] // size, attributes["stop"] // size)
 
 
-def _blocks(events: NDArray[np.int64], attributes: dict[str, Any]) -> Iterator[tuple[int, slice]]:
-    """Yield every block with the rows that its events gave; `events` is sorted."""
+def blocks(events: NDArray[np.int64], attributes: dict[str, Any]) -> Iterator[tuple[int, slice]]:
+    """Yield every block with the rows that its events gave; `events` is sorted, `attributes` are the part's."""
     numbers = block_numbers(attributes)
     edges = np.searchsorted(events, np.arange(numbers.start, numbers.stop + 1) * attributes["block_size"])
     for block, start, stop in zip(numbers, edges[:-1], edges[1:], strict=True):

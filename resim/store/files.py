@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -190,10 +190,23 @@ def _sync(path: Path) -> None:
 
 def link_tree(source: Path, target: Path) -> None:
     """Hard-link all files of a folder into a new one; copy where the file system has no links."""
-    shutil.copytree(source, target, copy_function=_link)
+    _each_file(source, target, _link)
 
 
-def _link(source: str, target: str) -> None:
+def copy_tree(source: Path, target: Path) -> None:
+    """Copy all files of a folder into a new one."""
+    _each_file(source, target, shutil.copyfile)
+
+
+def _each_file(source: Path, target: Path, put: Callable[[Path, Path], Any]) -> None:
+    """Go through a folder, parents first; `shutil.copytree` would hide from its caller that a disk is full."""
+    target.mkdir(parents=True)
+    for path in sorted(source.rglob("*")):
+        there = target / path.relative_to(source)
+        there.mkdir() if path.is_dir() else put(path, there)
+
+
+def _link(source: Path, target: Path) -> None:
     try:
         os.link(source, target)
     except OSError:  # another device, or a file system without hard links: a failing copy tells the rest

@@ -24,7 +24,7 @@ def summary(dataset: Dataset) -> dict[str, Any]:
         "objects": dataset.n_objects,
         "digest": manifest.digest["digest"],
         "software": _software(dataset),
-        "commits": sorted({str(part.attributes["commit"]) for part in dataset.parts if "commit" in part.attributes}),
+        "commits": _commits(dataset),
         "start_cpu_s": marginal_cost(dataset.cost, START).cpu_s,
         "shared_cost_ms_per_event": _ms_per_event(dataset.cost, "objects"),
         "checkpoints": {name: _checkpoint_summary(dataset, name) for name in dataset.parts[0].checkpoints},
@@ -69,8 +69,13 @@ def _software(dataset: Dataset) -> dict[str, str]:
     versions: dict[str, set[str]] = defaultdict(set)
     for part in dataset.parts:
         for package, version in part.attributes.get("software", {}).items():
-            versions[package].add(str(version))
+            versions[package].update(str(version).split(", "))  # of a part made of several
     return {package: ", ".join(sorted(found)) for package, found in versions.items()}
+
+
+def _commits(dataset: Dataset) -> list[str]:
+    told = (str(part.attributes["commit"]) for part in dataset.parts if "commit" in part.attributes)
+    return sorted({commit for one in told for commit in one.split(", ")})
 
 
 def format_summary(content: dict[str, Any]) -> str:

@@ -4,8 +4,9 @@ import os
 import re
 import shutil
 import socket
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from resim.errors import UserError
 from resim.store.digests import BlockDigests, digest_checkpoint, digest_objects, digest_view
 from resim.store.encoding import write_array, write_group
 from resim.store.files import (
+    copy_tree,
     link_tree,
     locked,
     read_json,
@@ -45,6 +47,7 @@ def write_part(
     keep: Part | None = None,
     keep_views: Sequence[str] = (),
     keep_checkpoints: Sequence[str] = (),
+    scratch: Path | None = None,
 ) -> Part:
     """Write the part of events [attributes["first"], attributes["stop"]) into a folder, whole or not at all.
 
@@ -64,11 +67,13 @@ def write_part(
     keep, keep_views, keep_checkpoints
         An existing part of the same events and objects, which was validated, and those of its views and checkpoints
         that are taken over as they are (by hard link) beside the ones in `views` and `checkpoints`.
+    scratch
+        A folder on a disk of this machine: the part is written there, file by file, and goes to its own disk in one go.
 
     Raises
     ------
     UserError
-        If the disk is full, the folder cannot be written, or another process writes the same part or has just done so.
+        If a disk is full, a folder cannot be written, or another process writes the same part or has just done so.
     ValueError
         If the arrays break an invariant of the format, or the kept part is of other objects.
     """
@@ -77,10 +82,10 @@ def write_part(
     _check_input(objects, views, schema, attributes, checkpoints)
     directory = Path(directory)
     target = directory / part_name(attributes["first"], attributes["stop"])
-    with storage_errors(directory), _replacing(target) as temporary:
+    with storage_errors(directory), _replacing(target, scratch) as folder:
         if keep is not None and read_json(keep.path / DIGEST_FILE) != keep.digest:
             raise UserError(f"{keep.path}: another process replaced it meanwhile; run the command again")
-        writer = _Writer(temporary, objects, schema, attributes)
+        writer = _Writer(folder, objects, schema, attributes)
         writer.write_head()
         if checkpoints or keep_checkpoints:
             writer.open_checkpoints()
@@ -98,7 +103,7 @@ def write_part(
 
 
 @contextmanager
-def _replacing(target: Path) -> Iterator[Path]:
+def _replacing(target: Path, scratch: Path | None) -> Iterator[Path]:
     """Give a new folder to be filled by this process alone; put it in the part's place, or remove it on an error."""
     directory = target.parent
     temporary = directory / f".{target.name}-{socket.gethostname()}-{os.getpid()}"
@@ -108,12 +113,31 @@ def _replacing(target: Path) -> Iterator[Path]:
         for leftover in directory.glob(f".{target.name}-*"):
             remove(leftover)
         try:
-            temporary.mkdir()
-            yield temporary
+            with _filled(temporary, scratch) as folder:
+                yield folder
+            # All at once: each fsync waits for a commit.
+            sync([temporary, *temporary.glob("**/*")])
             replace_folder(temporary, target)
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
             raise
+
+
+@contextmanager
+def _filled(temporary: Path, scratch: Path | None) -> Iterator[Path]:
+    """Give the folder to be filled: `temporary` itself, or one in `scratch` that is copied there once it is full."""
+    if scratch is None:
+        temporary.mkdir()
+        yield temporary
+        return
+    with ExitStack() as stack:
+        with storage_errors(scratch):
+            # Within a folder that nobody else may enter, for scratch disks are everybody's.
+            own = stack.enter_context(tempfile.TemporaryDirectory(prefix="resim-", dir=scratch))
+            folder = Path(own) / "part"
+            folder.mkdir()
+            yield folder
+        copy_tree(folder, temporary)
 
 
 def _check_input(
@@ -251,7 +275,7 @@ class _Writer:
             raise ValueError(f"{keep.path}: view {name} is of other objects or columns and cannot be kept")
 
     def finish(self) -> None:
-        """Write the digest file, last of all, and put everything on the disk at once: each fsync waits for a commit."""
+        """Write the digest file, last of all."""
         owners = [*(f"checkpoints/{name}" for name in self.checkpoint_digests), *self.digests]
         sizes = {name: sum(n for file, (n, _) in self.files.items() if _owner_of(file) == name) for name in owners}
         content = {
@@ -269,7 +293,6 @@ class _Writer:
             "files": {file: list(entry) for file, entry in self.files.items()},
         }
         write_json(self.folder / DIGEST_FILE, sealed(content))
-        sync([self.folder, *self.folder.glob("**/*")])
 
     def _register(self, paths: Iterable[Path]) -> int:
         """Note the sizes and digests of new files; give the bytes."""

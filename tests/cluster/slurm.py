@@ -1,16 +1,18 @@
 """A Slurm of one node for tests: real daemons, as root, without systemd, cgroups or a database of accounts.
 
-It counts jobs over their memory as failed and kills them within a second, as a cluster does.
+It kills jobs over their memory within a second and those over their time within half a minute, as a cluster does.
 """
 
 import contextlib
 import os
+import re
 import secrets
 import shutil
+import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 PROGRAMS = "munged", "slurmctld", "slurmd", "sbatch", "squeue", "scancel", "sinfo"
@@ -41,6 +43,7 @@ JobCompLoc={folder}/jobs.txt
 ReturnToService=2
 MinJobAge=600
 KillWait=2
+MessageTimeout=5
 SchedulerParameters=batch_sched_delay=0,sched_interval=1,bf_interval=1,sched_min_interval=0
 StateSaveLocation={folder}/state
 SlurmdSpoolDir={folder}/spool
@@ -48,6 +51,7 @@ SlurmctldPidFile={folder}/slurmctld.pid
 SlurmdPidFile={folder}/slurmd.pid
 SlurmctldLogFile={folder}/slurmctld.log
 SlurmdLogFile={folder}/slurmd.log
+SlurmdParameters=config_overrides
 NodeName={host} NodeAddr=127.0.0.1 CPUs={cpus} RealMemory={memory} State=UNKNOWN
 PartitionName=all Nodes={host} Default=YES MaxTime=INFINITE State=UP
 """
@@ -68,35 +72,44 @@ class Slurm:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._forgotten = 0
+
+    def forget(self) -> None:
+        """Tell no more of the jobs that are over by now."""
+        self._forgotten += len(self.ended())
 
     def start_controller(self) -> None:
         """Start slurmctld, or start it again after it was killed."""
-        subprocess.run(["slurmctld"], check=True, timeout=60)
+        _start("slurmctld")
 
     def kill_controller(self) -> None:
         """Kill -9."""
-        os.kill(_pid(self.folder / "slurmctld.pid"), 9)
+        os.kill(_pid(self.folder / "slurmctld.pid"), signal.SIGKILL)
 
-    def squeue(self, form: str) -> list[list[str]]:
-        """List jobs that wait or run, words of a format of squeue's each."""
-        command = ["squeue", "--noheader", "--format", form]
-        done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
-        return [line.split() for line in done.stdout.splitlines()]
+    def running(self) -> list[str]:
+        """List the numbers of the jobs that run."""
+        return told("squeue", "--noheader", "--states", "RUNNING", "--format", "%i").split()
 
     def ended(self) -> list[dict[str, str]]:
-        """Tell of all jobs that are over, as Slurm wrote it down."""
+        """Tell of the jobs that are over, as Slurm wrote it down: JobId, JobState, Tres and more."""
         path = self.folder / "jobs.txt"
         lines = path.read_text().splitlines() if path.exists() else []
-        return [dict(word.split("=", 1) for word in line.split() if "=" in word) for line in lines]
+        return [dict(word.split("=", 1) for word in line.split() if "=" in word) for line in lines[self._forgotten :]]
 
-    def wait(self) -> None:
+    def wait_until_free(self) -> None:
+        """Wait until no job waits or runs."""
+        until(lambda: not told("squeue", "--noheader"), "jobs end")
+
+    def killed_for_memory(self) -> set[str]:
+        """List the numbers of the jobs that Slurm killed because they were over their memory."""
+        return set(re.findall(r"StepId=(\d+)\.\w+ exceeded memory limit", (self.folder / "slurmd.log").read_text()))
+
+    def wait_for_node(self) -> None:
         """Wait until the node takes jobs."""
-        for _ in range(150):
-            done = subprocess.run(["sinfo", "-h", "-o", "%t"], capture_output=True, text=True, timeout=60, check=False)
-            if done.stdout.strip() == "idle":
-                return
-            time.sleep(0.2)
-        raise RuntimeError(f"the node does not come up: {done.stdout}{done.stderr}{self._logs()}")
+        try:
+            until(lambda: told("sinfo", "--noheader", "--format", "%t").strip() == "idle", "the node comes up", 30)
+        except AssertionError as error:
+            raise RuntimeError(self._logs()) from error
 
     def _logs(self) -> str:
         return "".join(log.read_text()[-2000:] for log in sorted(self.folder.glob("slurm*.log")))
@@ -112,16 +125,16 @@ def slurm_of_one_node(folder: Path) -> Iterator[Slurm]:
     controller, node = _free_ports(2)
     # More than the machine has, so that jobs overlap even where there is one core.
     cpus = max(2, os.cpu_count() or 1)
-    told = _CONF.format(folder=folder, host=host, memory=memory, controller=controller, node=node, cpus=cpus)
-    (folder / "slurm.conf").write_text(told)
+    text = _CONF.format(folder=folder, host=host, memory=memory, controller=controller, node=node, cpus=cpus)
+    (folder / "slurm.conf").write_text(text)
     slurm = Slurm(folder)
     _LINK.parent.mkdir(exist_ok=True)
     _LINK.symlink_to(folder / "slurm.conf")
     try:
         _start_munge(folder / "munge")
         slurm.start_controller()
-        subprocess.run(["slurmd", "-N", host], check=True, timeout=60)
-        slurm.wait()
+        _start("slurmd", "-N", host)
+        slurm.wait_for_node()
         yield slurm
     finally:
         for pid in ("slurmd.pid", "slurmctld.pid", "munge/pid"):
@@ -136,7 +149,7 @@ def _start_munge(folder: Path) -> None:
     key.write_bytes(secrets.token_bytes(128))
     files = {"key-file": "key", "socket": "socket", "pid-file": "pid", "log-file": "log", "seed-file": "seed"}
     options = [f"--{option}={folder / file}" for option, file in files.items()]
-    subprocess.run(["munged", "--force", *options], check=True, timeout=60)
+    _start("munged", "--force", *options)
 
 
 def _free_ports(number: int) -> list[int]:
@@ -147,6 +160,24 @@ def _free_ports(number: int) -> list[int]:
         return [one.getsockname()[1] for one in sockets]
 
 
+def told(*words: str) -> str:
+    """Run a command that must succeed, and give what it prints."""
+    return subprocess.run(words, check=True, capture_output=True, text=True, timeout=60).stdout
+
+
+def until(there: Callable[[], bool], what: str, seconds: float = 120) -> None:
+    """Wait for something that must come."""
+    end = time.monotonic() + seconds
+    while not there():
+        assert time.monotonic() < end, f"waited {seconds} s in vain until {what}"
+        time.sleep(0.1)
+
+
+def _start(*words: str) -> None:
+    """Start a daemon, which keeps what it is given to print to."""
+    subprocess.run(words, check=True, timeout=60)
+
+
 def _pid(path: Path) -> int:
     return int(path.read_text())
 
@@ -155,8 +186,14 @@ def _end(path: Path) -> None:
     """End a daemon by its pid file, and wait until it is gone."""
     with contextlib.suppress(OSError, ValueError):
         pid = _pid(path)
-        os.kill(pid, 15)
-        for _ in range(50):
+        os.kill(pid, signal.SIGTERM)
+        for _ in range(100):
+            if not _alive(pid):
+                return
             time.sleep(0.1)
-            os.kill(pid, 0)
-        os.kill(pid, 9)
+        os.kill(pid, signal.SIGKILL)
+
+
+def _alive(pid: int) -> bool:
+    """Tell whether a process is there; one that is over and that nobody has asked about is not."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"

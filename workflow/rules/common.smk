@@ -2,6 +2,7 @@
 import json
 import re
 from pathlib import Path
+from shlex import quote
 
 from resim.config import Config
 from resim.engines import SUFFIXES
@@ -23,7 +24,7 @@ def _checked():
         views = learning.training.trained_on if "training" in config else ()
         check_workflow(simulation, views, Path("results"), "config")
     except UserError as error:
-        raise WorkflowError(str(error))
+        raise WorkflowError(" ".join(str(error).split()))
     return simulation, learning
 
 
@@ -99,6 +100,13 @@ def listed(sample):
     if source is None:
         return part_stamps(sample)
     return [str(Path(source.store or f"results/imported/{sample}") / "manifest.json")]
+
+
+def listed_parts(wildcards, input):
+    """Say on the command line which parts those are; ten thousand names would not fit there."""
+    if wildcards.sample in SIMULATED:
+        return f"--events 0:{CONFIG.samples[wildcards.sample].events} --shard-size {CONFIG.events_per_part}"
+    return quote(str(Path(input[0]).parent))
 
 
 # Only where some view has pile-up.
@@ -177,4 +185,5 @@ def asks_of_training(section):
 
 
 # One job is one core's work, whatever a library may think.
-shell.prefix("set -euo pipefail; export OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1; ")
+PINNED = " ".join(f"{name}_NUM_THREADS=1" for name in ("OMP", "OPENBLAS", "MKL", "RAYON", "NUMBA"))
+shell.prefix(f"set -euo pipefail; export {PINNED}; ")

@@ -66,11 +66,11 @@ rule manifest:
         **asks(mem_mb=1000, runtime=30),
     params:
         folder=subpath(output[0], parent=True),
-        parts=lambda wildcards, input: [str(Path(file).parent) for file in input],
+        parts=listed_parts,
     message:
         "Listing the parts of {wildcards.sample} ({threads} thread, {resources.mem_mb} MB, {resources.runtime} min)"
     shell:
-        "resim manifest {params.folder} {params.parts:q} > {log} 2>&1"
+        "resim manifest {params.folder} {params.parts} > {log} 2>&1"
 
 
 rule import_published:
