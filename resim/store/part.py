@@ -258,7 +258,7 @@ class Part:
         return content
 
     def open_array(self, name: str) -> zarr.Array[Any]:
-        """Open an array such as "views/nominal/columns", after checking its metadata, and that its files have their sizes.
+        """Open an array such as "views/nominal/columns", after checking its metadata and the sizes of its files.
 
         Zarr itself takes a missing file for an array of fill values, and metadata as they are.
         """
