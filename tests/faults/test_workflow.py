@@ -104,7 +104,9 @@ def _session_of(pid: str) -> int:
 def test_a_second_run_in_the_same_folder_is_refused(faults: Faults, finished: Path, tmp_path: Path) -> None:
     with faults.inject("two Snakemakes in one folder") as outcome:
         process = started(prepared(tmp_path))
+        os.killpg(process.pid, signal.SIGSTOP)  # or it may have ended before the second has started
         assert is_locked(snakemake(tmp_path, *TARGET))
+        os.killpg(process.pid, signal.SIGCONT)
         assert process.wait(timeout=280) == 0
         assert_right(tmp_path / DATA, finished / DATA)
         outcome.clear_error()
