@@ -1,4 +1,4 @@
-# make demo | demo-lartpc | test | bench | lint | test-no-torch PYTHON=python3.12 | test-sherpa | test-cluster | clean | distclean
+# make demo | demo-lartpc | test | faults | bench | lint | test-no-torch PYTHON=python3.12 | test-sherpa | test-cluster | clean | distclean
 #
 # Needed on the machine: Python 3.11 or later with venv, git. Everything else comes into $(VENV), pinned by constraints.txt.
 PYTHON ?= python3
@@ -13,7 +13,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: demo demo-lartpc test bench lint test-no-torch test-sherpa test-cluster venv compiled clean distclean
+.PHONY: demo demo-lartpc test faults bench lint test-no-torch test-sherpa test-cluster venv compiled clean distclean
 
 demo: venv
 	snakemake --profile workflow/profiles/local --cores $(CORES)
@@ -32,10 +32,15 @@ demo-lartpc: venv
 # tests' processes would each compile for themselves.
 test: venv
 	@$(MAKE) --no-print-directory -j 2 lint compiled
-	OMP_NUM_THREADS=1 pytest -n auto --maxprocesses 4 --dist loadscope --ignore=tests/cluster
+	OMP_NUM_THREADS=1 pytest -n auto --maxprocesses 4 --dist loadscope -m 'not faults' --ignore=tests/cluster
 
 compiled: venv
 	resim simulate --config workflow/config/lartpc.yaml --sample electron --events 0:50 --out build/compiled
+
+# Kills, full disks, flipped bits ... and what came of each: a table, and a line of JSON (docs/faults.md).
+faults: venv
+	OMP_NUM_THREADS=1 pytest -q -n auto --maxprocesses 4 --dist loadscope tests/faults \
+	    tests/test_distributed.py::test_a_worker_killed_at_half_a_part_costs_nothing_but_time
 
 bench: venv
 	@python -m benchmarks
@@ -52,7 +57,7 @@ test-no-torch: VENV := .venv-$(notdir $(PYTHON))
 test-no-torch:
 	@$(MAKE) --no-print-directory venv VENV=$(VENV) EXTRAS=workflow,dask,dev
 	! $(VENV)/bin/python -c 'import torch' 2>/dev/null
-	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n auto --maxprocesses 4 --dist loadscope --ignore=tests/training --ignore=tests/e2e --ignore=tests/cluster
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n auto --maxprocesses 4 --dist loadscope -m 'not faults' --ignore=tests/training --ignore=tests/e2e --ignore=tests/cluster
 
 # Sherpa in an environment of its own, for its wheels are for Python 3.12 and 3.13; then its tests, integration included.
 test-sherpa: venv .venv-sherpa/installed

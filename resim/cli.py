@@ -640,9 +640,11 @@ def main() -> None:
             app()
     except UserError as error:
         _end(2, " ".join(str(error).split()))
-    except MemoryError as error:
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and str(error) != "can't start new thread":
+            raise
         remedy = "give the job more, or fewer events a part (--shard-size, events_per_part)"
-        _end(1, f"out of memory ({error or 'no more is given'}); {remedy}; nothing half-written was kept")
+        _end(1, f"out of memory ({str(error) or 'no more is given'}); {remedy}; nothing half-written was kept")
     except _Stopped as stopped:
         words = f"stopped by {stopped.signal.name}; what is whole was kept, and the same command goes on from there"
         _end(128 + stopped.signal, words)

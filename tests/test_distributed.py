@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -102,12 +102,16 @@ def test_the_digest_is_that_of_one_process(scheduler: str, wanted: str, tmp_path
     assert digest(tmp_path) == wanted
 
 
-def test_a_worker_killed_at_half_a_part_costs_nothing_but_time(scheduler: str, wanted: str, tmp_path: Path) -> None:
+def test_a_worker_killed_at_half_a_part_costs_nothing_but_time(
+    scheduler: str, wanted: str, tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
     with killed_while_writing(tmp_path, 2) as half:
         make(scheduler, tmp_path)
     assert len(half) == 2
     assert digest(tmp_path) == wanted
     assert not validate(tmp_path)
+    for _ in half:
+        record_property("fault", ("kill -9 of a Dask worker", "right"))
     with Client(scheduler) as client:
         client.wait_for_workers(2, timeout=60)
 

@@ -258,11 +258,12 @@ class Part:
         return content
 
     def open_array(self, name: str) -> zarr.Array[Any]:
-        """Open an array such as "views/nominal/columns", after checking that its files have their sizes.
+        """Open an array such as "views/nominal/columns", after checking its metadata and the sizes of its files.
 
-        Zarr itself takes a missing file for an array of fill values.
+        Zarr itself takes a missing file for an array of fill values, and metadata as they are.
         """
         self.check_sizes(f"{DATA}/{name}/")
+        self.metadata(name)
         place = self.place / DATA / name
         if not isinstance(place, Path):
             return zarr.open_array(str(place), mode="r")

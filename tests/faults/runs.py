@@ -62,8 +62,9 @@ def hidden(folder: Path) -> list[str]:
 
 
 def is_clear(done: Done, code: int = 2) -> bool:
-    """Tell whether it ended with one line that says why."""
-    return done.returncode == code and done.stderr.startswith("resim: ") and done.stderr.count("\n") == 1
+    """Tell whether it ended with one line that says why; libraries may have warned before."""
+    told = done.stderr.splitlines()
+    return done.returncode == code and "Traceback" not in done.stderr and told[-1].startswith("resim: ")
 
 
 def digest(folder: Path) -> str:
