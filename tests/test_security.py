@@ -171,6 +171,7 @@ def test_names_of_the_training_are_refused_too(section: str, name: str) -> None:
         parse_sections(values, "config")
 
 
+@pytest.mark.timeout(900)  # the first job of a checkout compiles
 def test_a_folder_of_any_name_is_no_command(tmp_path: Path) -> None:
     """Run in it, and with a data set from it, by the workflow."""
     folder = tmp_path / 'it\'s "a" $(touch caught) `touch caught`; run'
