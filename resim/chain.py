@@ -348,7 +348,7 @@ def draws_of(settings: Settings) -> dict[str, Draw]:
 def drawn_values(
     view: View, events: NDArray[np.int64], seed: int, sample: str, by_event: Container[str] = ()
 ) -> dict[str, NDArray[np.float64]]:
-    """Tell what each event drew for the settings of a view that are drawn: name -> (n,), in whatever order they stand."""
+    """Tell what each event drew for the settings of a view that are drawn, by name: name -> (n,)."""
     return {
         name: draw.values(step.uniforms(name, events, seed, sample), step.stage in by_event)
         for step in view.path
