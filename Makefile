@@ -32,7 +32,7 @@ demo-lartpc: venv
 # tests' processes would each compile for themselves.
 test: venv
 	@$(MAKE) --no-print-directory -j 2 lint compiled
-	OMP_NUM_THREADS=1 pytest -n auto --maxprocesses 4 --dist loadscope -m 'not faults' --ignore=tests/cluster
+	OMP_NUM_THREADS=1 pytest -n auto --maxprocesses 4 --dist loadscope -m 'not faults' --ignore=tests/cluster --ignore=tests/scale/test_resume.py
 
 compiled: venv
 	resim simulate --config workflow/config/lartpc.yaml --sample electron --events 0:50 --out build/compiled
@@ -57,17 +57,17 @@ test-no-torch: VENV := .venv-$(notdir $(PYTHON))
 test-no-torch:
 	@$(MAKE) --no-print-directory venv VENV=$(VENV) EXTRAS=workflow,dask,dev
 	! $(VENV)/bin/python -c 'import torch' 2>/dev/null
-	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n auto --maxprocesses 4 --dist loadscope -m 'not faults' --ignore=tests/training --ignore=tests/e2e --ignore=tests/cluster
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n auto --maxprocesses 4 --dist loadscope -m 'not faults' --ignore=tests/training --ignore=tests/e2e --ignore=tests/cluster --ignore=tests/scale/test_resume.py
 
 # Sherpa in an environment of its own, for its wheels are for Python 3.12 and 3.13; then its tests, integration included.
 test-sherpa: venv .venv-sherpa/installed
 	OMP_NUM_THREADS=1 RESIM_SHERPA_PYTHON=$(abspath .venv-sherpa/bin/python) python -m pytest tests/engines/test_sherpa.py
 
-# The profiles, on a Slurm of this machine alone that the tests start and end: as root, with Debian's packages slurmctld,
-# slurmd, slurm-client and munge; without them it says so and passes. HTCondor's plugin warns in every run of Snakemake
-# where it is found, so it lies in a folder of its own that one test looks into.
+# Ten thousand parts, then the profiles on a Slurm of this machine alone that the tests start and end: as root, with
+# Debian's packages slurmctld, slurmd, slurm-client and munge; without them it says so and passes. HTCondor's plugin warns
+# in every run of Snakemake where it is found, so it lies in a folder of its own that one test looks into.
 test-cluster: venv .venv-htcondor/installed
-	OMP_NUM_THREADS=1 RESIM_HTCONDOR=$(abspath .venv-htcondor) pytest tests/cluster
+	OMP_NUM_THREADS=1 RESIM_HTCONDOR=$(abspath .venv-htcondor) pytest tests/scale/test_resume.py tests/cluster
 
 .venv-htcondor/installed: constraints.txt | venv
 	@echo "Installing HTCondor's plugin into .venv-htcondor ..."

@@ -348,11 +348,11 @@ def draws_of(settings: Settings) -> dict[str, Draw]:
 def drawn_values(
     view: View, events: NDArray[np.int64], seed: int, sample: str, by_event: Container[str] = ()
 ) -> dict[str, NDArray[np.float64]]:
-    """Tell what each event drew for the settings of a view that are drawn: name -> (n,)."""
+    """Tell what each event drew for the settings of a view that are drawn: name -> (n,), in whatever order they stand."""
     return {
         name: draw.values(step.uniforms(name, events, seed, sample), step.stage in by_event)
         for step in view.path
-        for name, draw in draws_of(step.settings).items()
+        for name, draw in sorted(draws_of(step.settings).items())
     }
 
 

@@ -26,7 +26,7 @@ from resim.store import Part, open_part, part_name
 try:
     import dask
     from dask.delayed import Delayed, delayed
-    from distributed import Client, KilledWorker, LocalCluster, SpecCluster, Worker, as_completed
+    from distributed import Client, KilledWorker, LocalCluster, SpecCluster, Status, Worker, as_completed
 except ImportError as missing:
     raise UserError("Dask is not installed; run `pip install -c constraints.txt '.[dask]'`") from missing
 
@@ -193,5 +193,20 @@ def _jobqueue(system: str, workers: int | None) -> SpecCluster:
     processes = told.get("processes") or told["cores"]  # a worker makes one part at a time
     kind = SLURMCluster if system == "slurm" else HTCondorCluster
     jobs = kind(processes=processes, scheduler_options={**told.get("scheduler-options", {}), **_NO_DASHBOARD})
+    _submit_one(jobs, system)
     jobs.adapt(minimum=workers or processes, maximum=workers or processes)
     return jobs
+
+
+def _submit_one(jobs: SpecCluster, system: str) -> None:
+    """Ask for one job and see whether it is taken: where many are asked for, Dask waits forever for those refused."""
+    jobs.worker_spec.update(jobs.new_worker_spec())
+    try:
+        jobs.sync(jobs._correct_state)
+    except RuntimeError as error:
+        for job in jobs.workers.values():
+            job.status = Status.failed  # or the closing trips over it
+        jobs.close()
+        said = str(error).rpartition("stderr:")[2]
+        remedy = f"mend jobqueue.{system} in ~/.config/dask/jobqueue.yaml"
+        raise UserError(f"--dask {system}: {_PROGRAMS[system]} refuses the job ({said.strip()}); {remedy}") from error

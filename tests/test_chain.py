@@ -193,3 +193,11 @@ def test_what_an_event_draws_depends_on_nothing_but_its_key() -> None:
 
 def test_no_events() -> None:
     assert all(len(state.event) == 0 for state in _walk([*VIEWS, DRAWN], events=0)[0].values())
+
+
+def test_what_is_drawn_does_not_hang_on_the_order_of_settings() -> None:
+    draws = ("shift", DRAW), ("scale", DRAW)
+    views = [_view("drawn", "b", settings=order) for order in (draws, draws[::-1])]
+    one, other = (drawn_values(view, np.arange(20), 1, "s") for view in views)
+    assert list(one) == list(other) == ["scale", "shift"]
+    np.testing.assert_array_equal(one["shift"], other["shift"])

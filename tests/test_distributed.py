@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import dask
+import dask_jobqueue  # noqa: F401 - its defaults, before tests set some for a while
 import psutil
 import pytest
 from distributed import Client, LocalCluster
@@ -29,6 +30,7 @@ from tests.lanes import CASES, LARTPC, LaneCase
 pytestmark = pytest.mark.timeout(600)  # workers of a fresh checkout compile
 RANGES = part_ranges(0, 40, 10, 10)
 SAMPLE = LARTPC.samples[0]
+JOB = {"cores": 1, "memory": "2 GB", "disk": "1 GB"}
 
 
 def simulation_of(case: LaneCase, sample: str | None = None) -> Simulation:
@@ -212,10 +214,25 @@ def test_mistakes_are_one_line(options: list[str], told: str, tmp_path: Path, wr
 def test_jobs_are_asked_for_where_they_can_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with (
-        dask.config.set({"jobqueue.htcondor": {"cores": 1, "memory": "2 GB"}}),
+        dask.config.set({f"jobqueue.htcondor.{key}": value for key, value in JOB.items()}),
         pytest.raises(UserError, match="--dask htcondor: condor_submit is not found; run this where jobs are"),
     ):
         make("htcondor", tmp_path / "data")
+
+
+def test_a_refused_job_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Dask alone prints a traceback and waits forever."""
+    program = tmp_path / "condor_submit"
+    program.write_text("#!/bin/sh\necho 'ERROR: no queue manager' >&2\nexit 1\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    with (
+        dask.config.set({f"jobqueue.htcondor.{key}": value for key, value in JOB.items()}),
+        pytest.raises(
+            UserError, match=r"--dask htcondor: condor_submit refuses the job \(ERROR: no queue manager\); mend"
+        ),
+    ):
+        make("htcondor", tmp_path / "data", workers=2)
 
 
 def test_a_scheduler_that_goes_away_is_told(tmp_path: Path) -> None:

@@ -171,6 +171,7 @@ def test_names_of_the_training_are_refused_too(section: str, name: str) -> None:
         parse_sections(values, "config")
 
 
+@pytest.mark.timeout(900)  # the first job of a checkout compiles
 def test_a_folder_of_any_name_is_no_command(tmp_path: Path) -> None:
     """Run in it, and with a data set from it, by the workflow."""
     folder = tmp_path / 'it\'s "a" $(touch caught) `touch caught`; run'
@@ -203,3 +204,19 @@ def test_nothing_is_left_that_others_may_write(tmp_path: Path) -> None:
     modes = {path: path.stat().st_mode for path in (tmp_path / "data").rglob("*")}
     assert modes
     assert [path for path, mode in modes.items() if mode & (stat.S_IWOTH | stat.S_IWGRP)] == []
+
+
+def _pins(file: str) -> dict[str, str]:
+    found = re.findall(r"^([a-zA-Z0-9_.-]+)==(\S+)", (ROOT / file).read_text(), re.MULTILINE)
+    return dict(found)
+
+
+def test_the_lock_has_the_files_of_every_pin_but_torchs_and_sherpas() -> None:
+    left_out = re.compile(r"torch|triton|cuda-.*|nvidia-.*|sherpa-mc")
+    pins = {name: version for name, version in _pins("constraints.txt").items() if not left_out.fullmatch(name)}
+    assert _pins("requirements.lock") == pins
+    lines = [line for line in (ROOT / "requirements.lock").read_text().splitlines() if "==" in line]
+    for line in lines:
+        _, *hashes = line.split()
+        assert hashes, line
+        assert all(re.fullmatch(r"--hash=sha256:[0-9a-f]{64}", word) for word in hashes), line
