@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import Done
 from tests.faults.conftest import Faults
 from tests.faults.runs import Moment, assert_only_whole, assert_right, hidden, interrupt, is_clear, simulate
 
@@ -60,6 +61,11 @@ def limit_memory(pid: int, more_mb: int) -> None:
     resource.prlimit(pid, resource.RLIMIT_AS, (allowed, allowed))
 
 
+def says_memory(done: Done) -> bool:
+    """Tell whether it ended with a line of ours or of a library (OpenBLAS) that names what is missing."""
+    return "Traceback" not in done.stderr and "memory" in done.stderr.splitlines()[-1].lower()
+
+
 @pytest.mark.faults
 def test_without_memory_it_says_so_or_is_gone_and_nothing_is_half_written(
     faults: Faults, reference: Path, tmp_path: Path
@@ -69,7 +75,7 @@ def test_without_memory_it_says_so_or_is_gone_and_nothing_is_half_written(
         with faults.inject("memory runs out (RLIMIT_AS)") as outcome:
             done, _ = interrupt(folder, (0, 0), lambda pid, mb=more_mb: limit_memory(pid, mb))  # type: ignore[misc]
             ends.add(done.returncode)
-            assert done.returncode <= 0 or is_clear(done, 1), done.stderr
+            assert done.returncode <= 0 or says_memory(done), done.stderr
             assert_only_whole(folder)
             outcome.clear_error() if done.returncode else outcome.right()
     assert ends != {0}
