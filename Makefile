@@ -40,7 +40,7 @@ compiled: venv
 # Kills, full disks, flipped bits ... and what came of each: a table, and a line of JSON (docs/faults.md).
 faults: venv
 	OMP_NUM_THREADS=1 pytest -q -n auto --maxprocesses 4 --dist loadscope tests/faults \
-	    tests/test_distributed.py::test_a_worker_killed_at_half_a_part_costs_nothing_but_time
+	    tests/cluster/test_dask.py::test_a_worker_killed_at_half_a_part_costs_nothing_but_time
 
 bench: venv
 	@python -m benchmarks
@@ -63,7 +63,7 @@ test-no-torch:
 test-sherpa: venv .venv-sherpa/installed
 	OMP_NUM_THREADS=1 RESIM_SHERPA_PYTHON=$(abspath .venv-sherpa/bin/python) python -m pytest tests/engines/test_sherpa.py
 
-# Ten thousand parts, then the profiles on a Slurm of this machine alone that the tests start and end: as root, with
+# Ten thousand parts, Dask, then the profiles on a Slurm of this machine alone that the tests start and end: as root, with
 # Debian's packages slurmctld, slurmd, slurm-client and munge; without them it says so and passes. HTCondor's plugin warns
 # in every run of Snakemake where it is found, so it lies in a folder of its own that one test looks into.
 test-cluster: venv .venv-htcondor/installed
