@@ -67,7 +67,7 @@ def simulate_parts(
     pool = simulation.pool and str(simulation.pool.resolve())
     told = simulation.config.model_dump_json(), simulation.sample, pool
     recipes, folder = {view.name: simulation.recipe(view) for view in views}, str(out.resolve())
-    tasks = {part_name(*span): delayed(_make, pure=False)(told, span, folder, recipes) for span in ranges}
+    tasks = {part_name(*span): task(_make, told, span, folder, recipes) for span in ranges}
     compute(tasks, scheduler, workers, lambda _, events: progress(events))
     return [open_part(out / name) for name in tasks]
 
@@ -89,6 +89,11 @@ def _make(told: tuple[str, str, str | None], span: tuple[int, int], out: str, re
 @lru_cache(maxsize=4)
 def _simulation(config: str, sample: str, pool: str | None) -> Simulation:
     return Simulation(Config.model_validate_json(config), sample, Path(pool) if pool else None)
+
+
+def task(function: Callable[..., Any], *arguments: Any) -> Delayed:
+    """Give the call of a function, to be computed later."""
+    return delayed(function, pure=False)(*arguments)
 
 
 def compute(

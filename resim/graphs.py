@@ -5,9 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from dask.delayed import delayed
-
-from resim.distributed import compute
+from resim.distributed import compute, task
 from resim.errors import UserError
 from resim.interop.exchange import whole_dataset
 from resim.simulate import part_ranges
@@ -43,10 +41,7 @@ def merge(
     parts = sorted((part for folder in folders for part in open_dataset(folder).parts), key=lambda part: part.first)
     check_agreement(parts)
     with whole_dataset(out) as new:
-        tasks = {
-            str(part.place): delayed(_take_over, pure=False)(part.path, new / part_name(part.first, part.stop))
-            for part in parts
-        }
+        tasks = {str(part.place): task(_take_over, part.path, new / part_name(part.first, part.stop)) for part in parts}
         compute(tasks, scheduler, workers, lambda _, events: advance(events))
 
 
@@ -74,7 +69,7 @@ def rechunk(
     dataset = open_dataset(folder)
     spans = _spans(dataset, size)
     with whole_dataset(out) as new:
-        tasks = {part_name(*span): delayed(_write, pure=False)(_places(dataset, *span), *span, new) for span in spans}
+        tasks = {part_name(*span): task(_write, _places(dataset, *span), *span, new) for span in spans}
         compute(tasks, scheduler, workers, lambda _, events: advance(events))
         found = dataset_digest([open_part(new / name) for name in tasks])
         if found != dataset.manifest.digest:
@@ -120,7 +115,7 @@ def stats(
         tree.join(result[0])
         advance(result[1])
 
-    tasks = {str(part.place): delayed(_measure, pure=False)(part.place) for part in dataset.parts}
+    tasks = {str(part.place): task(_measure, part.place) for part in dataset.parts}
     compute(tasks, scheduler, workers, join)
     return table(quantities(dataset.parts[0]), tree.root())
 

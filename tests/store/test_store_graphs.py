@@ -252,7 +252,8 @@ def test_without_dask_one_line_says_what_to_install(tmp_path: Path, monkeypatch:
     folder = write(tmp_path / "a", [0, 20])
     for name in ("resim.graphs", "resim.distributed"):
         monkeypatch.delitem(sys.modules, name, raising=False)
-    monkeypatch.setitem(sys.modules, "dask", None)
+    for name in ("dask", "dask.delayed"):  # both: a module that was imported before would be found
+        monkeypatch.setitem(sys.modules, name, None)
     for words in (["stats", folder], ["merge", tmp_path / "out", folder]):
         _mistake(resim(*words), "resim: Dask is not installed; run `pip install -c constraints.txt '.[dask]'`")
 
