@@ -174,6 +174,13 @@ def asks_of_part():
     )
 
 
+def memory_of_list(wildcards):
+    """Give the MB to list a sample's parts: 0.04 for a view of a part, or less."""
+    if wildcards.sample not in SIMULATED:
+        return 1000
+    return 1000 + len(part_stamps(wildcards.sample)) * len(RECIPES[wildcards.sample]) // 25
+
+
 def asks_of_training(section):
     """Give what a training asks, by the section of the config that has its batches: some 20 kB a constituent in one."""
 

@@ -63,7 +63,7 @@ rule manifest:
         "../../envs/base.yaml"
     threads: 1
     resources:
-        **asks(mem_mb=1000, runtime=30),
+        **asks(mem_mb=memory_of_list, runtime=30),
     params:
         folder=subpath(output[0], parent=True),
         parts=listed_parts,
