@@ -2,9 +2,10 @@
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from resim.config import NAME, SPLITS, Splits
 from resim.errors import UserError
 from resim.keys import uniform_of_event
 from resim.store import Column, Dataset, ObjectTable, Part, Schema, ViewTable, write_manifest, write_part
-from resim.store.files import remove, replace_folder, storage_errors, sync
+from resim.store.files import locked, remove, replace_folder, storage_errors, sync
 
 HEAD_FORMAT, HEAD_VERSION = "resim-export", 1
 Progress = Callable[[Sequence[Any]], Iterable[Any]]  # `tqdm` is one
@@ -210,6 +211,11 @@ def whole_file(path: Path) -> Iterator[Path]:
             remove(temporary)
 
 
+def _refuse_filled(out: Path) -> None:
+    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
+        raise UserError(f"{out}: is there already and not empty; give a new folder, or remove it first")
+
+
 @contextmanager
 def whole_dataset(out: Path) -> Iterator[Path]:
     """Give a folder beside `out` for the parts; it gets that name, with a manifest, when all went well, or goes.
@@ -217,15 +223,21 @@ def whole_dataset(out: Path) -> Iterator[Path]:
     Raises
     ------
     UserError
-        If `out` is there and not empty, the disk is full, or nothing can be written there.
+        If `out` is there and not empty, or is being written; the disk is full, or nothing can be written there.
     """
     out = out.absolute()
-    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
-        raise UserError(f"{out}: is there already and not empty; give a new folder, or remove it first")
+    _refuse_filled(out)
     temporary = out.with_name(f".{out.name}-{os.getpid()}")
-    with storage_errors(out.parent):
+    busy = f"{out}: another process is writing it; wait for it or stop it, then run the command again"
+    with storage_errors(out.parent), ExitStack() as stack:
         with _place_told(out):
-            temporary.mkdir(parents=True)
+            out.parent.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(locked(out.with_name(f".{out.name}.lock"), busy))
+            _refuse_filled(out)  # by the one that held the lock
+            for leftover in out.parent.iterdir():  # of killed writers
+                if re.fullmatch(rf"\.{re.escape(out.name)}-\d+(-old)?", leftover.name):
+                    remove(leftover)
+            temporary.mkdir()
         try:
             yield temporary
             write_manifest(temporary, sorted(temporary.glob("part-*")))

@@ -18,7 +18,7 @@ from store_samples import SCHEMA, attributes, checkpoint_of, objects_of, rows_of
 from resim.graphs import merge, rechunk, stats
 from resim.read import read
 from resim.store import Column, Extra, open_dataset, summary, validate, write_manifest, write_part
-from resim.store.files import read_json, sealed, write_json
+from resim.store.files import locked, read_json, sealed, write_json
 from resim.store.statistics import Tree, moments_of
 from tests.conftest import Done, resim
 from tests.lanes import CASES, JETS, LaneCase
@@ -128,6 +128,15 @@ def test_data_sets_that_do_not_fit_are_not_merged(tmp_path: Path) -> None:
     _mistake(resim("merge", out, a, other), "differ in recipes of thrown")
     _mistake(resim("merge", other, a), f"{other}: is there already and not empty")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b", "c"]
+
+
+def test_one_writes_at_a_time_and_what_a_killed_one_left_goes(tmp_path: Path) -> None:
+    folder, out = write(tmp_path / "a", [0, 20]), tmp_path / "out"
+    (tmp_path / ".out-99").mkdir()
+    with locked(tmp_path / ".out.lock"):
+        _mistake(resim("merge", out, folder), f"{out}: another process is writing it")
+    assert resim("merge", out, folder).returncode == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "out"]
 
 
 def test_damage_is_not_carried_on(tmp_path: Path) -> None:
