@@ -81,7 +81,7 @@ def simulate(
         raise UserError("--incoming: is of one part, which Dask would not spread; leave --dask out")
     _check_workers(dask, workers)
     if dask and scratch:
-        raise UserError("--scratch: is of this machine, and Dask's workers may be on others; leave one of the two out")
+        raise UserError("--scratch (RESIM_SCRATCH): is of this machine, and --dask may use others; leave one out")
     near = _scratch(scratch)
     if dask:
         from resim.distributed import simulate_parts
@@ -646,7 +646,7 @@ def main() -> None:
         remedy = "give the job more, or fewer events a part (--shard-size, events_per_part)"
         _end(1, f"out of memory ({str(error) or 'no more is given'}); {remedy}; nothing half-written was kept")
     except _Stopped as stopped:
-        words = f"stopped by {stopped.signal.name}; what is whole was kept, and the same command goes on from there"
+        words = f"stopped by {stopped.signal.name}; what is whole was kept, and the same command makes the rest"
         _end(128 + stopped.signal, words)
 
 

@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -23,6 +23,8 @@ pytestmark = [
 PROFILE = ["--profile", str(ROOT / "workflow/profiles/slurm")]
 # What a test cannot wait for: first looks after 20 s, and files that a disk of this machine shows at once.
 QUICK = ["--slurm-init-seconds-before-status-checks=1", "--seconds-between-status-checks=2", "--latency-wait=5"]
+Recorded = Callable[[str, object], None]
+"""Notes what came of a fault, for the table of `make faults`."""
 BOTH, ONE = ("electron", "proton"), ("proton",)
 
 
@@ -138,7 +140,7 @@ def test_the_same_digests_as_on_one_machine(slurm: Slurm, wanted: dict[str, str]
 
 
 def test_a_job_that_is_cancelled_comes_back_with_more_memory(
-    slurm: Slurm, wanted: dict[str, str], tmp_path: Path
+    slurm: Slurm, wanted: dict[str, str], tmp_path: Path, record_property: Recorded
 ) -> None:
     with submitting(tmp_path):
         job, _ = at_work(tmp_path)
@@ -146,10 +148,11 @@ def test_a_job_that_is_cancelled_comes_back_with_more_memory(
     assert digest(tmp_path, "proton") == wanted["proton"]
     assert [ended["JobId"] for ended in slurm.ended() if ended["JobState"] == "CANCELLED"] == [job]
     assert asked(slurm, "COMPLETED", "mem") == ["1000M", "1202M", "2404M"]
+    record_property("fault", ("a job cancelled", "right"))
 
 
 def test_a_job_that_is_killed_for_memory_comes_back_with_more(
-    slurm: Slurm, wanted: dict[str, str], tmp_path: Path
+    slurm: Slurm, wanted: dict[str, str], tmp_path: Path, record_property: Recorded
 ) -> None:
     """At 450 MB there is room for Snakemake, and not for the simulation in it; at twice that for both."""
     with submitting(tmp_path, "--set-resources", "simulate:mem_mb=450*attempt"):
@@ -159,10 +162,12 @@ def test_a_job_that_is_killed_for_memory_comes_back_with_more(
     assert len(failed) == 2
     assert failed <= slurm.killed_for_memory()
     assert asked(slurm, "COMPLETED", "mem") == ["1000M", "900M", "900M"]
+    for _ in failed:
+        record_property("fault", ("a job over its memory, killed by Slurm", "right"))
 
 
 def test_a_job_over_its_time_leaves_no_part_and_comes_back_with_more(
-    slurm: Slurm, wanted: dict[str, str], tmp_path: Path
+    slurm: Slurm, wanted: dict[str, str], tmp_path: Path, record_property: Recorded
 ) -> None:
     """The part is halted while it is made; Slurm wakes it with SIGCONT when the time is over, and sends SIGTERM."""
     with submitting(tmp_path):
@@ -176,9 +181,12 @@ def test_a_job_over_its_time_leaves_no_part_and_comes_back_with_more(
     assert [ended["JobId"] for ended in slurm.ended() if ended["JobState"] == "TIMEOUT"] == [job]
     assert asked(slurm, "COMPLETED", "TimeLimit") == ["30", "30", "60"]
     assert [path.name for path in (tmp_path / "results/data/proton").iterdir() if path.name.startswith(".")] == []
+    record_property("fault", ("a job over its time, killed by Slurm", "right"))
 
 
-def test_the_controller_is_killed_and_the_run_goes_on(slurm: Slurm, wanted: dict[str, str], tmp_path: Path) -> None:
+def test_the_controller_is_killed_and_the_run_goes_on(
+    slurm: Slurm, wanted: dict[str, str], tmp_path: Path, record_property: Recorded
+) -> None:
     """Slurm writes its state down every five seconds, and forgets what it had been given since then.
 
     Snakemake is halted meanwhile, so that it asks before and after. Asking while nobody answers, it turns to sacct,
@@ -199,9 +207,12 @@ def test_the_controller_is_killed_and_the_run_goes_on(slurm: Slurm, wanted: dict
             process.send_signal(signal.SIGCONT)
     assert digest(tmp_path, "proton") == wanted["proton"]
     assert states(slurm) == ["COMPLETED"] * 3
+    record_property("fault", ("kill -9 of slurmctld", "right"))
 
 
-def test_snakemake_is_killed_and_its_jobs_end_their_parts(slurm: Slurm, wanted: dict[str, str], tmp_path: Path) -> None:
+def test_snakemake_is_killed_and_its_jobs_end_their_parts(
+    slurm: Slurm, wanted: dict[str, str], tmp_path: Path, record_property: Recorded
+) -> None:
     with submitting(tmp_path) as process:
         until(lambda: len(slurm.running()) == 2, "both parts have jobs")
         at_work(tmp_path)
@@ -220,3 +231,4 @@ def test_snakemake_is_killed_and_its_jobs_end_their_parts(slurm: Slurm, wanted: 
         pass
     assert digest(tmp_path, "proton") == wanted["proton"]
     assert inodes(tmp_path) == made
+    record_property("fault", ("kill -9 of Snakemake, its jobs at Slurm", "right"))
