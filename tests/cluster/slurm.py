@@ -64,7 +64,8 @@ def missing() -> str:
         return f"{', '.join(programs)} not found: apt-get install {PACKAGES}"
     if os.geteuid() != 0:
         return "daemons are started as root, and this is not root"
-    return f"{_LINK} is there: this machine has a Slurm of its own" if _LINK.exists() else ""
+    here = f"{_LINK} is there: this machine has a Slurm of its own, or a test that was killed left it"
+    return here if _LINK.exists() else ""
 
 
 class Slurm:
@@ -129,6 +130,7 @@ def slurm_of_one_node(folder: Path) -> Iterator[Slurm]:
     (folder / "slurm.conf").write_text(text)
     slurm = Slurm(folder)
     _LINK.parent.mkdir(exist_ok=True)
+    _LINK.unlink(missing_ok=True)  # of a test that was killed, whose folder is gone; `missing` has refused any other
     _LINK.symlink_to(folder / "slurm.conf")
     try:
         _start_munge(folder / "munge")

@@ -13,7 +13,7 @@ import yaml
 
 from tests.cluster.slurm import Slurm, missing, slurm_of_one_node, told, until
 from tests.conftest import ROOT
-from tests.e2e.runs import command, environment, resim, snakemake
+from tests.e2e.runs import BIN, command, environment, resim, snakemake
 from tests.lanes import LARTPC
 
 pytestmark = [
@@ -232,3 +232,40 @@ def test_snakemake_is_killed_and_its_jobs_end_their_parts(
     assert digest(tmp_path, "proton") == wanted["proton"]
     assert inodes(tmp_path) == made
     record_property("fault", ("kill -9 of Snakemake, its jobs at Slurm", "right"))
+
+
+def halted(data: Path) -> bool:
+    """Halt who makes a part now: its hidden name ends with the number of the process."""
+    makers = [path.name.rpartition("-")[2] for path in data.glob(".part-*-*")]
+    for maker in filter(str.isdecimal, makers):
+        os.kill(int(maker), signal.SIGSTOP)
+        return True
+    return False
+
+
+def test_workers_of_dask_are_jobs_and_those_cancelled_are_replaced(
+    slurm: Slurm, wanted: dict[str, str], tmp_path: Path, record_property: Recorded
+) -> None:
+    write_config(tmp_path, ONE)
+    data = tmp_path / "results/data/proton"
+    jobqueue = tmp_path / "jobqueue.yaml"
+    jobqueue.write_text(yaml.safe_dump({"jobqueue": {"slurm": {"cores": 1, "memory": "2 GB"}}}))
+    words = ["simulate", "--config", "config.yaml", "--sample", "proton", "--out", str(data)]
+    process = subprocess.Popen(
+        [str(BIN / "resim"), *words, "--dask", "slurm", "--workers", "2"],
+        cwd=tmp_path, env={**environment(), "DASK_CONFIG": str(jobqueue)},
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    until(lambda: halted(data), "a part is being made")
+    until(lambda: len(slurm.running()) == 2, "both workers have jobs")
+    cancelled = slurm.running()
+    told("scancel", *cancelled)
+    said, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, said
+    assert digest(tmp_path, "proton") == wanted["proton"]
+    slurm.wait_until_free()
+    ended = {job["JobId"]: job["JobState"] for job in slurm.ended()}
+    assert {ended[job] for job in cancelled} == {"CANCELLED"}
+    assert len(ended) > 2
+    for _ in cancelled:
+        record_property("fault", ("kill of a Dask worker's job", "right"))
