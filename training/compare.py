@@ -11,7 +11,7 @@ from itertools import combinations, product
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm, t
+from scipy.special import ndtri, stdtrit
 
 from resim.cost import STORING, CostRecord, add, marginal_cost
 from resim.errors import UserError
@@ -168,7 +168,7 @@ def jet_pt_auc(store: Store, task: Task, config: Config) -> PtAuc | None:
     weights = bootstrap_weights(index, rows, config.evaluation.bootstrap, config.training.seed)
     auc = metrics.roc(index.pt[rows].astype(np.float64), labels.value[rows], weights).auc()
     low, high = config.evaluation.pt_auc
-    half = norm.ppf((1 + CONFIDENCE) / 2) * auc[1:].std(ddof=1)
+    half = ndtri((1 + CONFIDENCE) / 2) * auc[1:].std(ddof=1)
     value = float(auc[0])
     return PtAuc(value=value, low=value - half, high=value + half, allowed=(low, high), within=low <= value <= high)
 
@@ -211,10 +211,10 @@ def over_seeds(values: Sequence[float]) -> OverSeeds:
 def half_width(values_S: NDArray[np.float64], replicates_SB: NDArray[np.float64]) -> float:
     """Give half the width of the interval of the mean over S seeds, from values and their B event resamplings."""
     seeds = len(values_S)
-    events = norm.ppf((1 + CONFIDENCE) / 2) * replicates_SB.mean(axis=0).std(ddof=1)
+    events = ndtri((1 + CONFIDENCE) / 2) * replicates_SB.mean(axis=0).std(ddof=1)
     if seeds == 1:  # nothing is known of other trainings; `flags` says so
         return float(events)
-    training = t.ppf((1 + CONFIDENCE) / 2, seeds - 1) * values_S.std(ddof=1) / np.sqrt(seeds)
+    training = stdtrit(seeds - 1, (1 + CONFIDENCE) / 2) * values_S.std(ddof=1) / np.sqrt(seeds)
     return float(np.hypot(events, training))
 
 

@@ -17,7 +17,6 @@ from resim.errors import UserError
 from resim.interop.delphes import no_candidates, read_delphes
 from resim.interop.exchange import whole_file
 from resim.interop.hepmc import read_hepmc, write_hepmc
-from resim.interop.lhe import write_lhe
 from resim.jets.states import I8, Candidates, Hadrons, HardEvents
 from resim.keys import Stream
 from resim.ragged import row_of
@@ -96,6 +95,8 @@ def write_outgoing(state: HardEvents | Hadrons, path: Path, energy: float) -> No
         raise UserError(f"--out {path}: would be {kind}; give a name that ends in {', '.join(suffixes)}")
     with whole_file(path) as temporary:
         if isinstance(state, HardEvents):
+            from resim.interop.lhe import write_lhe  # its library takes half a second to import
+
             write_lhe(state, temporary, energy)
         else:
             write_hepmc(state, temporary, energy)

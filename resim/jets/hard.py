@@ -3,19 +3,22 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import lru_cache
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from resim.chain import Settings, settings_of
 from resim.errors import UserError
-from resim.interop.lhe import LesHouchesFile
 from resim.jets.pythia import initialise, make
 from resim.jets.replay import REPLAY_SETTINGS, Replay
 from resim.jets.states import PARTON_INTEGERS, PARTON_NUMBERS, HardEvents
 from resim.keys import Stream, block_seed
 from resim.ragged import Ragged, offsets_of
 from resim.store import Checkpoint, Column
+
+if TYPE_CHECKING:
+    from resim.interop.lhe import LesHouchesFile
 
 # A violated phase-space maximum must not change later events (they would depend on earlier blocks): the event that
 # violates it gets a weight above one instead.
@@ -79,8 +82,15 @@ def generate(settings: Mapping[str, Any], seed: int, sample: str, block: int, bl
     return _columns(events, np.arange(block_size, dtype=np.int64) + block * block_size)
 
 
+def opened(path: Path, energy: float) -> "LesHouchesFile":
+    """Open a Les Houches file of collisions at this energy, GeV."""
+    from resim.interop.lhe import LesHouchesFile  # its library takes half a second to import
+
+    return LesHouchesFile(path, energy)
+
+
 def read(
-    file: LesHouchesFile, settings: Mapping[str, Any], stream: Stream, energy: float, block: int, block_size: int
+    file: "LesHouchesFile", settings: Mapping[str, Any], stream: Stream, energy: float, block: int, block_size: int
 ) -> HardEvents:
     """Read a block of hard processes from a Les Houches file; resonances that it leaves undecayed are decayed.
 

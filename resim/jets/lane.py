@@ -15,7 +15,6 @@ from resim.chain import Draw, FusedStage, Settings, Stage, Step, View, first_val
 from resim.config import Config, Engine
 from resim.errors import UserError
 from resim.interop.files import file_digest
-from resim.interop.lhe import LesHouchesFile
 from resim.jets import engine, external, hard, kept, pileup, pythia
 from resim.jets.cards import DetectorSettings, detector_settings
 from resim.jets.clustering import JetSettings, from_hard_vertex, make_objects
@@ -110,7 +109,7 @@ class JetsLane(Lane):
         self._sample, self._seed, self._block_size = sample, config.seed, config.block_size
         self.root_settings = hard_settings(config, sample)
         path = config.samples[sample].lhe
-        self._file = None if path is None else LesHouchesFile(Path(path), float(self.root_settings[pythia.ENERGY]))
+        self._file = None if path is None else hard.opened(Path(path), float(self.root_settings[pythia.ENERGY]))
         self._objects = _card(JetSettings, settings_of(config.chain.get("jets", {})))
         self.energy = float(self.root_settings[pythia.ENERGY])
         self.inherited = tuple(

@@ -21,7 +21,7 @@ import zarr
 from numba import njit
 from numpy.typing import NDArray
 from pydantic import BaseModel, Field
-from scipy.stats import poisson
+from scipy.special import pdtr, pdtrik
 from tqdm import tqdm
 
 from resim.errors import UserError
@@ -164,10 +164,19 @@ def read_pool(path: Path, wanted: str) -> Pool:
     return Pool(particles)
 
 
+def to_poisson(uniform_n: NDArray[np.float64], mean: float) -> NDArray[np.int64]:
+    """Turn uniform numbers into Poisson's: the least k with P(X <= k) >= u. `scipy.stats` takes 0.6 s to import."""
+    if mean == 0:
+        return np.zeros(len(uniform_n), dtype=np.int64)
+    k = np.ceil(pdtrik(uniform_n, mean))  # good to rounding, so the one below may be it
+    below = np.maximum(k - 1, 0)
+    return np.where(pdtr(below, mean) >= uniform_n, below, k).astype(np.int64)
+
+
 def overlay(hadrons: Hadrons, settings: PileupSettings, pool: Pool, stream: Stream) -> Hadrons:
     """Lay collisions over the events: fills `Hadrons.pileup`. The hard collision is as it was."""
     one = np.ones(len(hadrons.event), dtype=np.int64)
-    number = poisson.ppf(stream.child("number").uniform(hadrons.event, one, 1)[:, 0], settings.mu).astype(np.int64)
+    number = to_poisson(stream.child("number").uniform(hadrons.event, one, 1)[:, 0], settings.mu)
     draws = stream.child("collisions").uniform(hadrons.event, number, 4)
     turn = 2 * np.pi * draws[:, 1]
     along, late = settings.vertex_z * to_normal(draws[:, 2]), settings.vertex_t * to_normal(draws[:, 3])

@@ -70,7 +70,7 @@ class LArTPCLane(Lane):
         "charge": charge.THROWN,
         "readout": readout.THROWN,
     }
-    revisions: ClassVar[Mapping[str, int]] = dict.fromkeys(stages, 1)
+    revisions: ClassVar[Mapping[str, int]] = dict.fromkeys(stages, 1) | {"deposits": 2}
     packages = ("numpy", "numba", "scipy")
 
     def __init__(self, config: Config, sample: str, pool: Path | None = None) -> None:

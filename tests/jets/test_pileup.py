@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import zarr
-from scipy.stats import kstest
+from scipy.stats import kstest, poisson
 
 from resim.chain import Step
 from resim.errors import UserError
@@ -16,7 +16,7 @@ from resim.jets.cards import detector_settings
 from resim.jets.clustering import JetSettings, from_hard_vertex, make_objects
 from resim.jets.detector import detect
 from resim.jets.features import JET_COLUMNS
-from resim.jets.pileup import PileupSettings, Pool, make_pool, overlay, read_pool, recipe
+from resim.jets.pileup import PileupSettings, Pool, make_pool, overlay, read_pool, recipe, to_poisson
 from resim.jets.pythia import initialise, make
 from resim.jets.states import Candidates, Hadrons
 from resim.ragged import Ragged, row_of
@@ -266,3 +266,12 @@ def test_a_cut_on_dz_takes_most_tracks_of_pileup_and_few_others(seen: dict[float
     assert after < 0.05 * before
     neutral = [(c.candidates["charge"] == 0).sum() for c in (seen[60.0], from_hard_vertex(seen[60.0], settings))]
     assert neutral[0] == neutral[1]
+
+
+@pytest.mark.parametrize("mean", [0.0, 1e-3, 0.7, 50.0, 200.0, 1000.0])
+def test_numbers_of_collisions_are_poissons(mean: float) -> None:
+    """To the number, and at the very steps of the distribution."""
+    steps = poisson.cdf(poisson.ppf(np.linspace(0.01, 0.99, 50), mean), mean)
+    draws = np.concatenate([np.linspace(0.001, 0.999, 2000), steps, np.nextafter(steps, 0), [1e-12, 1 - 1e-12]])
+    draws = draws[draws < 1]
+    assert np.array_equal(to_poisson(draws, mean), poisson.ppf(draws, mean))

@@ -12,7 +12,7 @@ from resim.lartpc.transport.argon import LIGHT
 from resim.lartpc.transport.draws import Draws, exponential, isotropic, uniform
 from resim.lartpc.transport.hadrons import absorb
 from resim.lartpc.transport.kinematics import ALONG_Z, Ended, Out, boost, energy_of, momentum_of, put, scale
-from resim.lartpc.transport.nucleus import cool
+from resim.lartpc.transport.nucleus import NEUTRONS, PROTONS, cool
 from resim.lartpc.transport.particles import (
     ANTIMUON,
     ELECTRON,
@@ -103,5 +103,6 @@ def capture_muon(draws: Draws, out: Out) -> Ended:
     The excitation is Gamma distributed (shape 2). X-rays of the muonic atom (0.9 MeV in all) count to the neutrino.
     """
     excitation = min(CAPTURE_EXCITATION / 2 * (exponential(draws) + exponential(draws)), MUON_MASS)
-    count, local, paid = cool(out, 0, excitation, False, draws)
+    nucleus = PROTONS - 1, NEUTRONS + 1
+    count, local, paid = cool(out, 0, excitation, False, nucleus, draws)
     return count, local, MUON_MASS - excitation + paid

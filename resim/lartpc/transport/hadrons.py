@@ -245,7 +245,7 @@ def _pion(pdg: int, kinetic: float, draws: Draws, out: Out) -> Ended:
     if u < _between(kinetic, _SHARE_ENERGY, _PRODUCED):
         count = _second_pion(pdg, kinetic, draws, out)
         if count > 0:
-            return finish(out, count, energy_of(pdg, kinetic), False, draws)
+            return finish(out, count, energy_of(pdg, kinetic), pdg, draws)
     return _quasi_elastic(pdg, kinetic, False, draws, out)
 
 
@@ -267,8 +267,8 @@ def absorb(pdg: int, kinetic: float, draws: Draws, out: Out) -> Ended:
         if min(energy, total - energy) - NUCLEON_MASS >= FERMI_ENERGY:
             put(out, 0, first, energy - NUCLEON_MASS, along)
             put(out, 1, second, total - energy - NUCLEON_MASS, add(momentum, scale(along, -1.0)))
-            return finish(out, 2, kinetic + PION_MASS, False, draws)
-    return finish(out, 0, kinetic + PION_MASS, False, draws)
+            return finish(out, 2, kinetic + PION_MASS, pdg, draws)
+    return finish(out, 0, kinetic + PION_MASS, pdg, draws)
 
 
 @njit(cache=True)
@@ -315,9 +315,9 @@ def _quasi_elastic(pdg: int, kinetic: float, exchange: bool, draws: Draws, out: 
         if hit >= FERMI_ENERGY:
             put(out, 0, after, scattered - mass, along)
             put(out, 1, freed, hit, add(sum_, scale(along, -1.0)))
-            return finish(out, 2, energy, False, draws)
+            return finish(out, 2, energy, pdg, draws)
     put(out, 0, after, (energy - mass) * (0.5 + 0.5 * uniform(draws)), isotropic(draws))
-    return finish(out, 1, energy, False, draws)
+    return finish(out, 1, energy, pdg, draws)
 
 
 @njit(cache=True)
@@ -382,12 +382,12 @@ def _nucleon(pdg: int, kinetic: float, draws: Draws, out: Out) -> Ended:
     if uniform(draws) < _between(kinetic, _MAKING_ENERGY, _MAKING):
         count = _first_pion(pdg, inside, draws, out)
         if count > 0:
-            return finish(out, count, kinetic, True, draws)
+            return finish(out, count, kinetic, pdg, draws)
     put(out, 0, pdg, inside, ALONG_Z)
     for _ in range(3):
         if collide(out, 1, 0, draws) == 2:
-            return finish(out, 2, kinetic, True, draws)
-    return finish(out, 0, kinetic, True, draws)
+            return finish(out, 2, kinetic, pdg, draws)
+    return finish(out, 0, kinetic, pdg, draws)
 
 
 @njit(cache=True)

@@ -4,7 +4,8 @@ A nucleus is a Fermi gas in a well. Inside, a nucleon's energy counts from the b
 more than the well's depth, which is the Fermi energy plus the binding of the last nucleon. So energy is exact: each
 collision keeps it, what leaves takes its kinetic energy and `BINDING`, and the rest excites the nucleus, which
 evaporates and then radiates. Momentum is kept in collisions only: the nucleus takes what is missing, and its recoil
-energy (below 1 MeV) is not told apart from excitation. Charge is kept in collisions; the nucleus has the rest.
+energy (below 1 MeV) is not told apart from excitation. Charge is kept in collisions; the nucleus has the rest, and
+gives no proton or neutron that it does not have.
 Nucleons have one mass here; 1.3 MeV between proton and neutron go into the excitation.
 """
 
@@ -27,9 +28,10 @@ from resim.lartpc.transport.kinematics import (
     scale,
     two_bodies,
 )
-from resim.lartpc.transport.particles import ALPHA, DEUTERON, NEUTRON, PHOTON, PROTON
+from resim.lartpc.transport.particles import ALPHA, DEUTERON, NEUTRON, PHOTON, PI_MINUS, PI_PLUS, PROTON
 
-PROTON_SHARE = 18 / 40  # 40Ar
+PROTONS, NEUTRONS = 18, 22  # 40Ar
+PROTON_SHARE = PROTONS / (PROTONS + NEUTRONS)
 NUCLEON_MASS = 938.919
 BINDING = 8.0  # of the last nucleon: 9.9 (n) and 12.5 (p) in 40Ar, less in what is left of it (AME2020)
 ALPHA_COST, DEUTERON_COST = 6.80, 2 * BINDING - 2.22  # AME2020: separation of an alpha from 40Ar; deuteron binding
@@ -135,24 +137,52 @@ def _evaporated(temperature: float, draws: Draws) -> tuple[int, float, float]:
 
 
 @njit(cache=True)
-def evaporate(out: Out, count: int, excitation: float, owed: bool, draws: Draws) -> tuple[int, float, float]:
+def made_of(pdg: int) -> tuple[int, int]:
+    """Give the protons and neutrons that a particle takes out of a nucleus; a pi+ makes a proton a neutron."""
+    if pdg in (PROTON, NEUTRON):
+        return (1, 0) if pdg == PROTON else (0, 1)
+    if pdg in (PI_PLUS, PI_MINUS):
+        return (1, -1) if pdg == PI_PLUS else (-1, 1)
+    if pdg == DEUTERON:
+        return 1, 1
+    return (2, 2) if pdg == ALPHA else (0, 0)
+
+
+@njit(cache=True)
+def left(pdg: int, out: Out, count: int) -> tuple[int, int]:
+    """Count the protons and neutrons of argon that took in a projectile and gave the rows."""
+    protons, neutrons = made_of(pdg)
+    for row in range(count):
+        gone = made_of(out[0][row])
+        protons, neutrons = protons - gone[0], neutrons - gone[1]
+    return PROTONS + protons, NEUTRONS + neutrons
+
+
+@njit(cache=True)
+def evaporate(
+    out: Out, count: int, excitation: float, owed: bool, nucleus: tuple[int, int], draws: Draws
+) -> tuple[int, float, float]:
     """Evaporate until nothing can leave; give the rows, the excitation left, and the binding paid.
 
     Energies are Maxwell's above the barrier, at the temperature sqrt(excitation / level density). Where a nucleon is
-    `owed` (the projectile was one, and none left) the first is one in any case.
+    `owed` (the projectile was one, and none left) the first is one in any case. Of a `nucleus` of so many protons and
+    neutrons, what is drawn and not there is a neutron instead, or the last protons.
     """
     paid, last = 0.0, min(count + MOST_SLOW, 58)
-    while count < last and (owed or excitation > BINDING + FIRST_LEVEL):
+    protons, neutrons = nucleus
+    while count < last and protons + neutrons > 0 and (owed or excitation > BINDING + FIRST_LEVEL):
         temperature = math.sqrt(max(excitation, 1.0) / LEVELS)
         pdg, cost, barrier = _evaporated(temperature, draws)
         kinetic = barrier + temperature * (exponential(draws) + exponential(draws))
-        if cost + kinetic > excitation - FIRST_LEVEL or (owed and not is_nucleon(pdg)):
-            pdg, cost = NEUTRON, BINDING
+        lacking = made_of(pdg)[0] > protons or made_of(pdg)[1] > neutrons
+        if cost + kinetic > excitation - FIRST_LEVEL or lacking or (owed and not is_nucleon(pdg)):
+            pdg, cost = NEUTRON if neutrons > 0 else PROTON, BINDING
             kinetic = uniform(draws) * max(excitation - BINDING - FIRST_LEVEL, 0.0)
         put(out, count, pdg, kinetic, isotropic(draws))
         count += 1
         paid += cost
         excitation = max(excitation - cost - kinetic, 0.0)
+        protons, neutrons = protons - made_of(pdg)[0], neutrons - made_of(pdg)[1]
         owed = False
     return count, excitation, paid
 
@@ -174,15 +204,15 @@ def radiate(out: Out, count: int, excitation: float, draws: Draws) -> tuple[int,
 
 
 @njit(cache=True)
-def cool(out: Out, count: int, excitation: float, owed: bool, draws: Draws) -> Ended:
+def cool(out: Out, count: int, excitation: float, owed: bool, nucleus: tuple[int, int], draws: Draws) -> Ended:
     """Evaporate and radiate; give rows, local and the binding paid."""
-    count, excitation, paid = evaporate(out, count, excitation, owed, draws)
+    count, excitation, paid = evaporate(out, count, excitation, owed, nucleus, draws)
     count, local = radiate(out, count, excitation, draws)
     return count, local, paid
 
 
 @njit(cache=True)
-def finish(out: Out, count: int, energy: float, nucleon: bool, draws: Draws) -> Ended:
+def finish(out: Out, count: int, energy: float, pdg: int, draws: Draws) -> Ended:
     """Bring an interaction to its end: collisions on the way out, escape, evaporation, radiation, neutral pions.
 
     Parameters
@@ -191,11 +221,12 @@ def finish(out: Out, count: int, energy: float, nucleon: bool, draws: Draws) -> 
         Nucleons inside the well, pions outside.
     energy
         That the projectile brought, as `energy_of` counts it.
-    nucleon
-        Whether the projectile was a nucleon: it brings its binding along.
+    pdg
+        The projectile: a nucleon brings its binding along.
     """
     count = cascade(out, count, draws)
+    nucleon = is_nucleon(pdg)
     brought = BINDING if nucleon else 0.0
     count, excitation, paid = escape(out, count, energy + brought)
-    count, local, more = cool(out, count, excitation, nucleon and paid == 0, draws)
+    count, local, more = cool(out, count, excitation, nucleon and paid == 0, left(pdg, out, count), draws)
     return decay_pi_zeros(out, count, draws), local, paid + more - brought
