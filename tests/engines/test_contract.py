@@ -359,7 +359,7 @@ def test_the_workflow_goes_the_same_way(part: Part, python: str, tmp_path: Path)
     assert [word for word in ("outgoing", "run_other", "simulate", "manifest") if f"\n{word} " not in dry] == []
 
 
-WRONG = ("exits_1", "hangs", "half_a_file", "drops_3", "nan")
+WRONG = ("exits_1", "hangs", "drops_3")  # of each kind one: how it ends, when, and what it wrote
 
 
 def test_the_rest_goes_on_where_an_engine_or_a_file_fails(run: Path, tmp_path: Path) -> None:
