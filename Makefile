@@ -67,9 +67,10 @@ test-sherpa: venv .venv-sherpa/installed
 
 # Ten thousand parts, Dask, then the profiles on a Slurm of this machine alone that the tests start and end: as root, with
 # Debian's packages slurmctld, slurmd, slurm-client and munge; without them it says so and passes. HTCondor's plugin warns
-# in every run of Snakemake where it is found, so it lies in a folder of its own that one test looks into.
+# in every run of Snakemake where it is found, so it lies in a folder of its own that one test looks into. Two at a time:
+# there is one Slurm, whose tests mostly wait; the others are done meanwhile.
 test-cluster: venv .venv-htcondor/installed
-	OMP_NUM_THREADS=1 RESIM_HTCONDOR=$(abspath .venv-htcondor) pytest tests/scale/test_resume.py tests/cluster
+	OMP_NUM_THREADS=1 RESIM_HTCONDOR=$(abspath .venv-htcondor) pytest -n 2 --dist loadscope tests/scale/test_resume.py tests/cluster
 
 .venv-htcondor/installed: constraints.txt | venv
 	@echo "Installing HTCondor's plugin into .venv-htcondor ..."

@@ -17,7 +17,7 @@ from pathlib import Path
 
 PROGRAMS = "munged", "slurmctld", "slurmd", "sbatch", "squeue", "scancel", "sinfo"
 PACKAGES = "slurmctld slurmd slurm-client munge"
-_LINK = Path("/etc/slurm/slurm.conf")  # where the executor's inner srun looks, whatever SLURM_CONF says
+_ETC = Path("/etc/slurm")  # where the executor's inner srun looks, whatever SLURM_CONF says
 _CONF = """\
 ClusterName=resim
 SlurmctldHost={host}(127.0.0.1)
@@ -55,6 +55,9 @@ SlurmdParameters=config_overrides
 NodeName={host} NodeAddr=127.0.0.1 CPUs={cpus} RealMemory={memory} State=UNKNOWN
 PartitionName=all Nodes={host} Default=YES MaxTime=INFINITE State=UP
 """
+# None are used, but slurmd wants a plugin for them; this one starts where none are mounted, too, as in a container.
+_CGROUP = "CgroupPlugin=cgroup/v1\n"
+_FILES = {"slurm.conf": _CONF, "cgroup.conf": _CGROUP}
 
 
 def missing() -> str:
@@ -64,8 +67,9 @@ def missing() -> str:
         return f"{', '.join(programs)} not found: apt-get install {PACKAGES}"
     if os.geteuid() != 0:
         return "daemons are started as root, and this is not root"
-    here = f"{_LINK} is there: this machine has a Slurm of its own, or a test that was killed left it"
-    return here if _LINK.exists() else ""
+    there = [str(_ETC / name) for name in _FILES if (_ETC / name).exists()]
+    here = f"{', '.join(there)}: this machine has a Slurm of its own, or a test that was killed left it"
+    return here if there else ""
 
 
 class Slurm:
@@ -110,9 +114,10 @@ class Slurm:
         try:
             until(lambda: told("sinfo", "--noheader", "--format", "%t").strip() == "idle", "the node comes up", 30)
         except AssertionError as error:
-            raise RuntimeError(self._logs()) from error
+            raise RuntimeError(self.logs()) from error
 
-    def _logs(self) -> str:
+    def logs(self) -> str:
+        """Give the ends of the daemons' logs."""
         return "".join(log.read_text()[-2000:] for log in sorted(self.folder.glob("slurm*.log")))
 
 
@@ -126,22 +131,26 @@ def slurm_of_one_node(folder: Path) -> Iterator[Slurm]:
     controller, node = _free_ports(2)
     # More than the machine has, so that jobs overlap even where there is one core.
     cpus = max(2, os.cpu_count() or 1)
-    text = _CONF.format(folder=folder, host=host, memory=memory, controller=controller, node=node, cpus=cpus)
-    (folder / "slurm.conf").write_text(text)
+    values = {"folder": folder, "host": host, "memory": memory, "controller": controller, "node": node, "cpus": cpus}
     slurm = Slurm(folder)
-    _LINK.parent.mkdir(exist_ok=True)
-    _LINK.unlink(missing_ok=True)  # of a test that was killed, whose folder is gone; `missing` has refused any other
-    _LINK.symlink_to(folder / "slurm.conf")
+    _ETC.mkdir(exist_ok=True)
+    for name, text in _FILES.items():
+        (folder / name).write_text(text.format(**values))
+        (_ETC / name).unlink(missing_ok=True)  # of a killed test, whose folder is gone; `missing` has refused others
+        (_ETC / name).symlink_to(folder / name)
     try:
         _start_munge(folder / "munge")
         slurm.start_controller()
         _start("slurmd", "-N", host)
         slurm.wait_for_node()
         yield slurm
+    except subprocess.CalledProcessError as error:
+        raise RuntimeError(f"{error}\n{slurm.logs()}") from error
     finally:
         for pid in ("slurmd.pid", "slurmctld.pid", "munge/pid"):
             _end(folder / pid)
-        _LINK.unlink()
+        for name in _FILES:
+            (_ETC / name).unlink()
 
 
 def _start_munge(folder: Path) -> None:
