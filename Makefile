@@ -41,7 +41,7 @@ compiled: venv
 
 # Kills, full disks, flipped bits ... and what came of each: a table, and a line of JSON (docs/faults.md).
 faults: venv
-	OMP_NUM_THREADS=1 pytest -q -n auto --maxprocesses 4 --dist loadscope tests/faults \
+	OMP_NUM_THREADS=1 pytest -q -n auto --maxprocesses 4 --dist loadscope tests/faults tests/training/test_fit_processes.py \
 	    tests/cluster/test_dask.py::test_a_worker_killed_at_half_a_part_costs_nothing_but_time tests/cluster/test_slurm.py
 
 bench: venv

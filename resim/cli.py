@@ -2,10 +2,8 @@
 
 import json
 import os
-import signal
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,6 +12,7 @@ from typing import Annotated, Any, Literal
 import typer
 from tqdm import tqdm
 
+from resim.ending import run_command
 from resim.errors import UserError
 
 app = typer.Typer(
@@ -607,49 +606,11 @@ class _bar:
         self._bar.close()
 
 
-class _Stopped(BaseException):
-    """Told to end; on the way out whatever is half-written is removed."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.signal = signal.Signals(number)
-
-
-def _stop(number: int, _: object) -> None:
-    raise _Stopped(number)
-
-
-@contextmanager
-def _stoppable() -> Iterator[None]:
-    """End by an exception where a batch system (SIGTERM, some time before SIGKILL) or Ctrl-C (SIGINT) says so."""
-    before = {number: signal.signal(number, _stop) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
 def main() -> None:
-    """Run the command; a user's mistake, too little memory, or a signal to stop is one line.
-
-    The exit code is 2 of a mistake, 1 without memory, 128 + the signal's number of a signal.
-    """
-    try:
-        with _stoppable():
-            app()
-    except UserError as error:
-        _end(2, " ".join(str(error).split()))
-    except (MemoryError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and str(error) != "can't start new thread":
-            raise
-        remedy = "give the job more, or fewer events a part (--shard-size, events_per_part)"
-        _end(1, f"out of memory ({str(error) or 'no more is given'}); {remedy}; nothing half-written was kept")
-    except _Stopped as stopped:
-        words = f"stopped by {stopped.signal.name}; what is whole was kept, and the same command makes the rest"
-        _end(128 + stopped.signal, words)
-
-
-def _end(code: int, words: str) -> None:
-    print("resim:", words, file=sys.stderr)
-    sys.exit(code)
+    """Run the command; what ends it early is told in one line, see `resim.ending`."""
+    run_command(
+        app,
+        "resim",
+        less="fewer events a part (--shard-size, events_per_part)",
+        kept="what is whole was kept, and the same command makes the rest",
+    )

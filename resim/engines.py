@@ -10,16 +10,15 @@ import os
 import shutil
 import signal
 import subprocess
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from resim.chain import Step
 from resim.config import Engine, filled
 from resim.cost import CostRecord, Meter, from_json, to_json
+from resim.ending import stoppable
 from resim.errors import UserError
 from resim.keys import Stream, stream
 from resim.store.files import replace_folder
@@ -209,10 +208,9 @@ def _reaping() -> Iterator[None]:
     """Take in the orphans of what is run, and end whatever is left of it; also when we are told to stop."""
     before = set(_children())
     ctypes.CDLL(None, use_errno=True).prctl(_SUBREAPER, 1, 0, 0, 0)
-    main = threading.current_thread() is threading.main_thread()
-    old = signal.signal(signal.SIGTERM, _stop) if main else None
     try:
-        yield
+        with stoppable():
+            yield
     finally:
         # each that ends leaves its own children to us
         while left := [child for child in _children() if child not in before]:
@@ -221,12 +219,6 @@ def _reaping() -> Iterator[None]:
                     os.kill(child, signal.SIGKILL)
                 with contextlib.suppress(ChildProcessError):
                     os.waitpid(child, 0)
-        if main:
-            signal.signal(signal.SIGTERM, old)
-
-
-def _stop(number: int, _: Any) -> None:
-    raise SystemExit(128 + number)
 
 
 def _children() -> Iterator[int]:

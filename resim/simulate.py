@@ -48,6 +48,7 @@ from resim.store import (
     open_part,
     part_digests,
     part_name,
+    remove_leftovers,
     write_part,
 )
 from resim.typed import parse
@@ -276,6 +277,7 @@ def simulate_part(
     root = simulation.lane.stages[0]
     if old and root in stored and not missing and set(old.views) == set(recipes):
         progress(stop - first)
+        remove_leftovers(old.path)
         return old
     made = _make(simulation, first, stop, missing, stored, progress)
     costs, failed = made.costs, made.failed

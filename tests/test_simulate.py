@@ -104,9 +104,13 @@ def test_what_is_there_is_not_made_again(case: LaneCase, tmp_path: Path) -> None
     before = _make(case, tmp_path)
     marks = {name: _inodes(before, name) for name in case.cheap}
     stamp = before.path.stat().st_mtime_ns
+    # as a writer leaves it that was killed when the part was in its place already
+    (tmp_path / f".{before.path.name}.lock").touch()
+    (tmp_path / f".{before.path.name}-host-1-old").mkdir()
     again = _make(case, tmp_path)
     assert again.path.stat().st_mtime_ns == stamp
     assert {name: _inodes(again, name) for name in case.cheap} == marks
+    assert list(tmp_path.iterdir()) == [before.path]
 
 
 def _root_costs(case: LaneCase, part: Part) -> list[CostRecord]:

@@ -1,13 +1,13 @@
 """The command line `resim-train`."""
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from resim.ending import run_command
 from resim.errors import UserError
 from training.config import Config, load
 
@@ -212,12 +212,13 @@ def sample_folders(option: str, pairs: list[str]) -> "dict[str, Place]":
 
 
 def main() -> None:
-    """Run the command line; a user's mistake is one line on standard error and exit code 2."""
-    try:
-        app()
-    except UserError as error:
-        typer.echo(f"error: {error}", err=True)
-        sys.exit(2)
+    """Run the command; what ends it early is told in one line, see `resim.ending`."""
+    run_command(
+        app,
+        "resim-train",
+        less="smaller batches (training.pretrain.batch, training.supervised.batch)",
+        kept="nothing half-written was kept; the same command goes on, a training from its last state",
+    )
 
 
 if __name__ == "__main__":  # torchrun -m training.cli

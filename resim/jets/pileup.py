@@ -24,12 +24,14 @@ from pydantic import BaseModel, Field
 from scipy.special import pdtr, pdtrik
 from tqdm import tqdm
 
+from resim.ending import unbroken
 from resim.errors import UserError
 from resim.jets.pythia import initialise, make
 from resim.jets.records import read_hadrons
 from resim.jets.states import F8, I8, NEUTRINOS, Hadrons, HardEvents
 from resim.keys import Stream, block_seed, to_normal
 from resim.ragged import Ragged, offsets_of, row_of
+from resim.store.files import locked, remove, replace_folder, storage_errors, sync
 
 FORMAT, VERSION = "resim-pool", 2
 BLOCK = 500  # events a seed
@@ -85,21 +87,29 @@ def make_pool(path: Path, settings: Mapping[str, Any], events: int, seed: int) -
             raise _no_pool(path)
         if there.get("recipe") == wanted:
             return
-    pythia = initialise(make(settings.items()), settings.items())
-    blocks = [_block(pythia, seed, b) for b in tqdm(range(events // BLOCK), desc="pile-up pool", disable=None)]
-    particles = Ragged.join(blocks)
     temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        shutil.rmtree(temporary, ignore_errors=True)
-        group = zarr.open_group(str(temporary), mode="w")
-        for name, values in {"offsets": particles.offsets, **particles.columns}.items():
-            group.create_array(name, data=values, chunks=(max(1, min(len(values), 1 << 20)),))
-        group.attrs.update({"format": FORMAT, "version": VERSION, "recipe": wanted, "digest": _digest(particles)})
-        shutil.rmtree(path, ignore_errors=True)
-        temporary.rename(path)
-    except OSError as error:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise UserError(f"{path}: cannot be written ({error.strerror}); choose another --out or make room") from error
+    busy = f"{path}: another process is making this pool; wait for it or stop it, then run the command again"
+    with storage_errors(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with locked(path.with_name(f".{path.name}.lock"), busy):
+            remove(temporary)  # of one that was killed
+            pythia = initialise(make(settings.items()), settings.items())
+            blocks = [_block(pythia, seed, b) for b in tqdm(range(events // BLOCK), desc="pile-up pool", disable=None)]
+            try:
+                _write(temporary, Ragged.join(blocks), wanted)
+                replace_folder(temporary, path)
+            except BaseException:
+                shutil.rmtree(temporary, ignore_errors=True)
+                raise
+
+
+@unbroken()
+def _write(folder: Path, particles: Ragged, wanted: str) -> None:
+    group = zarr.open_group(str(folder), mode="w")
+    for name, values in {"offsets": particles.offsets, **particles.columns}.items():
+        group.create_array(name, data=values, chunks=(max(1, min(len(values), 1 << 20)),))
+    group.attrs.update({"format": FORMAT, "version": VERSION, "recipe": wanted, "digest": _digest(particles)})
+    sync([folder, *folder.glob("**/*")])
 
 
 def _block(pythia: Any, seed: int, block: int) -> Ragged:

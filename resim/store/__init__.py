@@ -16,7 +16,7 @@ from resim.store.places import Place, place_of
 from resim.store.summary import format_summary, summary
 from resim.store.tables import EXTRAS, FORMAT, VERSION, Checkpoint, Column, Extra, ObjectTable, Schema, ViewTable, join
 from resim.store.validation import Problem, validate, validate_part
-from resim.store.writing import write_part
+from resim.store.writing import remove_leftovers, write_part
 
 __all__ = [
     "EXTRAS",
@@ -46,6 +46,7 @@ __all__ = [
     "part_name",
     "place_of",
     "read_manifest",
+    "remove_leftovers",
     "summary",
     "validate",
     "validate_part",

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from zarr.codecs import BytesCodec, Crc32cCodec, ZstdCodec
 from zarrs import ZarrsCodecPipeline
 
+from resim.ending import unbroken
+
 CHUNK_BYTES = 256 * 1024  # about 70 jets of 60 constituents with 15 features: a training batch reads one or two
 SHARD_BYTES = 64 * 1024 * 1024
 _ZSTD_LEVEL = 1
@@ -20,11 +22,13 @@ _ZSTD_LEVEL = 1
 COMPILED = {"codec_pipeline.path": f"zarrs.{ZarrsCodecPipeline.__name__}", "threading.max_workers": 1}
 
 
+@unbroken()
 def write_group(folder: Path, attributes: dict[str, Any]) -> None:
     """Make a group's folder and its metadata."""
     zarr.create_group(str(folder), attributes=attributes, zarr_format=3)
 
 
+@unbroken()
 def write_array(folder: Path, array: NDArray[Any], attributes: dict[str, Any]) -> None:
     """Write an array (n,) or (n, k), cut along its first axis into chunks and shards of whole chunks."""
     array = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("="))

@@ -6,7 +6,7 @@ import shutil
 import socket
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -105,13 +105,9 @@ def write_part(
 @contextmanager
 def _replacing(target: Path, scratch: Path | None) -> Iterator[Path]:
     """Give a new folder to be filled by this process alone; put it in the part's place, or remove it on an error."""
-    directory = target.parent
-    temporary = directory / f".{target.name}-{socket.gethostname()}-{os.getpid()}"
-    busy = f"{target}: another process is writing this part; wait for it or stop it, then run the command again"
-    directory.mkdir(parents=True, exist_ok=True)
-    with locked(directory / f".{target.name}.lock", busy):
-        for leftover in directory.glob(f".{target.name}-*"):
-            remove(leftover)
+    temporary = target.with_name(f".{target.name}-{socket.gethostname()}-{os.getpid()}")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with _alone_with(target):
         try:
             with _filled(temporary, scratch) as folder:
                 yield folder
@@ -121,6 +117,27 @@ def _replacing(target: Path, scratch: Path | None) -> Iterator[Path]:
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
             raise
+
+
+@contextmanager
+def _alone_with(target: Path) -> Iterator[None]:
+    """Let no other process write a part, and remove what killed ones left beside it."""
+    busy = f"{target}: another process is writing this part; wait for it or stop it, then run the command again"
+    with locked(_lock_of(target), busy):
+        for leftover in target.parent.glob(f".{target.name}-*"):
+            remove(leftover)
+        yield
+
+
+def _lock_of(target: Path) -> Path:
+    return target.with_name(f".{target.name}.lock")
+
+
+def remove_leftovers(target: Path) -> None:
+    """Remove what a writer left that was killed when the part was in its place already, unless one is at work now."""
+    if os.path.lexists(_lock_of(target)):
+        with suppress(UserError, OSError), _alone_with(target):
+            pass
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """One bit flipped, anywhere in a data set: `validate` tells, or what is read is the same; so do the readers."""
 
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import awkward as ak
@@ -15,6 +16,7 @@ from resim.simulate import Simulation, simulate_part
 from resim.store import dataset_digest, open_dataset, validate, write_manifest
 from tests.faults.conftest import Faults
 from tests.lanes import CASES, LaneCase
+from training.data.fetch import Store
 
 pytestmark = [pytest.mark.timeout(900), pytest.mark.faults]
 FLIPS = 600  # a lane
@@ -48,7 +50,8 @@ def flip(file: Path, draws: np.random.Generator) -> bytes:
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_a_flipped_bit_is_told_or_harmless(case: LaneCase, faults: Faults, tmp_path: Path) -> None:
     files = made(case, tmp_path)
-    wanted, events = dataset_digest(open_dataset(tmp_path).parts, recompute=True), read(tmp_path)
+    wanted = dataset_digest(open_dataset(tmp_path).parts, recompute=True)
+    readers = {reader: reader(tmp_path) for reader in (events_of, inputs_of)}
     kinds = Counter(kind_of(file, tmp_path) for file in files)
     assert len(kinds) >= 9
     for n in range(FLIPS):
@@ -62,14 +65,30 @@ def test_a_flipped_bit_is_told_or_harmless(case: LaneCase, faults: Faults, tmp_p
                 elif dataset_digest(open_dataset(tmp_path).parts, recompute=True) == wanted:
                     outcome.right()
                 if n % READ_EVERY == 0:
-                    assert reads_right_or_tells(tmp_path, events)
+                    assert all(reads_right_or_tells(reader, tmp_path, right) for reader, right in readers.items())
             finally:
                 file.write_bytes(sound)
     assert validate(tmp_path) == []
 
 
-def reads_right_or_tells(folder: Path, events: ak.Array) -> bool:
+def events_of(folder: Path) -> list[ak.Array]:
+    """Read as an analysis does."""
+    return [read(folder)]
+
+
+def inputs_of(folder: Path) -> list[ak.Array]:
+    """Read as a training does."""
+    store = Store({open_dataset(folder).sample: folder}, constituents=64, group=4)
+    index = store.index
+    rows = [np.flatnonzero(index.present[view]) for view in store.views]
+    columns = [index.object, index.event, index.sample, index.split, index.weight]
+    matched = [] if index.pt is None else [index.pt]
+    return [*columns, *matched, *rows, *map(store.read, store.views, rows)]
+
+
+def reads_right_or_tells(reader: Callable[[Path], list[ak.Array]], folder: Path, right: list[ak.Array]) -> bool:
     try:
-        return bool(ak.array_equal(read(folder), events, equal_nan=True))
+        found = reader(folder)
     except UserError:
         return True
+    return all(ak.array_equal(one, other, equal_nan=True) for one, other in zip(found, right, strict=True))

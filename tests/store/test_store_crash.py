@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 from store_samples import SCHEMA, attributes, some_part
 
+from resim.ending import Stopped, stoppable
 from resim.errors import UserError
-from resim.store import Part, open_part, validate, write_manifest, write_part
+from resim.store import Part, encoding, open_part, remove_leftovers, validate, write_manifest, write_part
 from resim.store.files import locked, storage_errors
 
 NAME = "part-00000000-00000030"
@@ -75,12 +76,33 @@ def test_a_killed_writer_leaves_the_older_part_as_it_was(tmp_path: Path) -> None
     assert open_part(tmp_path / NAME).digest == old.digest
 
 
+def test_a_writer_that_is_stopped_within_an_array_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Zarr writes in a thread of its own: it went on while the folder was removed, and made it again."""
+    fill, written = encoding._fill, []
+
+    def slow(stored: object, array: object) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.3)
+        fill(stored, array)
+        written.append(stored)
+
+    monkeypatch.setattr(encoding, "_fill", slow)
+    with pytest.raises(Stopped), stoppable():
+        write_views(tmp_path, 2)
+    assert len(written) == 1
+    time.sleep(0.3)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_part_that_another_process_is_writing_is_left_to_it(tmp_path: Path) -> None:
     other = start_and_signal(tmp_path, 100, signal.SIGSTOP)
     try:
         before = sorted(tmp_path.iterdir())
         with pytest.raises(UserError, match=f"{NAME}: another process is writing this part; wait for it or stop it"):
             write_views(tmp_path, 2)
+        remove_leftovers(tmp_path / NAME)
         assert sorted(tmp_path.iterdir()) == before
     finally:
         other.send_signal(signal.SIGCONT)

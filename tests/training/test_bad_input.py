@@ -58,7 +58,7 @@ def refused(made: Path, toy: Toy, monkeypatch: pytest.MonkeyPatch, capsys: pytes
         (made / "config.yaml").write_text(json.dumps({"training": SMALL | training, "evaluation": JUDGED}))
         assert _code(monkeypatch, made, data or toy(80, 40), list(words)) == 2
         told = capsys.readouterr().err
-        assert told.startswith("error: ")
+        assert told.startswith("resim-train: ")
         assert told.count("\n") == 1
         return told
 

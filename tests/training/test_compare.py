@@ -192,7 +192,7 @@ def test_a_mistake_ends_in_one_line_and_code_2(
         main()
     assert stopped.value.code == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
-    assert line.startswith(f"error: {tmp_path / 'no.yaml'}: ")
+    assert line.startswith(f"resim-train: {tmp_path / 'no.yaml'}: ")
     assert "No such file" in line
     assert list(tmp_path.iterdir()) == []
 

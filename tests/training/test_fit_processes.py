@@ -23,6 +23,7 @@ from training.meter import Meter
 from training.pretrain import contrastive_loader, load_trained, open_store, pretrain, validation_loader
 
 Toy = Callable[[int, int], dict[str, Path]]
+Recorded = Callable[[str, object], None]
 ROOT = Path(__file__).parents[2]
 ALL = """
 import sys
@@ -42,11 +43,11 @@ def dying(*given):
     global left
     left -= 1
     if left < 0:
-        os.kill(os.getpid(), signal.SIGKILL)
+        os.kill(os.getpid(), number)
     return loss(*given)
 
 if __name__ == "__main__":
-    left, pretrain._loss = int(sys.argv.pop(1)), dying
+    left, number, pretrain._loss = int(sys.argv.pop(1)), int(sys.argv.pop(1)), dying
     main()
 """
 
@@ -66,7 +67,18 @@ def _start(folder: Path, command: list[str]) -> subprocess.Popen[str]:
     )
 
 
-def test_a_killed_training_goes_on_to_the_same_bits(toy: Toy, tmp_path: Path) -> None:
+def _assert_ended(process: subprocess.Popen[str], number: signal.Signals) -> None:
+    """Check that it was killed, or told to stop and said so in its last line."""
+    told = process.communicate()[1]
+    if number == signal.SIGKILL:
+        assert process.returncode == -number, told
+        return
+    assert process.returncode == 128 + number, told
+    assert "Traceback" not in told
+    assert told.splitlines()[-1].startswith(f"resim-train: stopped by {number.name}; nothing half-written was kept")
+
+
+def test_a_killed_training_goes_on_to_the_same_bits(toy: Toy, tmp_path: Path, record_property: Recorded) -> None:
     config, common = _arguments(tmp_path, toy(80, 40), {"pretrain": {**SMALL["pretrain"], "epochs": 12, "batch": 8}})
     command = ["-m", "training.cli", "pretrain", "--method", "resim", *common, "--out", "encoder.pt"]
     process, state = _start(tmp_path, command), tmp_path / "encoder.run" / STATE
@@ -74,7 +86,7 @@ def test_a_killed_training_goes_on_to_the_same_bits(toy: Toy, tmp_path: Path) ->
         assert process.poll() is None, process.communicate()[1]
         time.sleep(0.002)
     process.send_signal(signal.SIGKILL)
-    process.communicate()
+    _assert_ended(process, signal.SIGKILL)
     assert not (tmp_path / "encoder.pt").exists()
     done = len(torch.load(state, weights_only=True)["history"]["loss"])
     assert 0 < done < 12
@@ -90,13 +102,17 @@ def test_a_killed_training_goes_on_to_the_same_bits(toy: Toy, tmp_path: Path) ->
     first, second = (steps_of(tmp_path / "encoder.run", start) for start in range(2))
     assert len(second) == whole.history.steps * (12 - done) // 12
     assert len(first) >= whole.history.steps - len(second)
+    record_property("fault", ("kill -9 of a training", "right"))
 
 
-@pytest.mark.parametrize("loader", [{"memory_mb": 0}, {"memory_mb": 0, "workers": 1}], ids=["streaming", "worker"])
-def test_a_training_killed_within_an_epoch_goes_on_to_the_same_bits(
-    toy: Toy, tmp_path: Path, loader: dict[str, int]
+@pytest.mark.parametrize(
+    ("workers", "number"), [(0, signal.SIGKILL), (1, signal.SIGTERM)], ids=["streaming-killed", "worker-told"]
+)
+def test_a_training_that_ended_within_an_epoch_goes_on_to_the_same_bits(
+    toy: Toy, tmp_path: Path, workers: int, number: signal.Signals, record_property: Recorded
 ) -> None:
-    settings = {"pretrain": {**SMALL["pretrain"], "epochs": 4, "batch": 8}, "loader": SMALL["loader"] | loader}
+    loader = SMALL["loader"] | {"memory_mb": 0, "workers": workers}
+    settings = {"pretrain": {**SMALL["pretrain"], "epochs": 4, "batch": 8}, "loader": loader}
     config, common = _arguments(tmp_path, toy(80, 40), settings)
     store, state = open_store(toy(80, 40), config.training), tmp_path / "encoder.run" / STATE
     batches = contrastive_loader(store, config.training, "resim", 0, Meter())
@@ -105,9 +121,8 @@ def test_a_training_killed_within_an_epoch_goes_on_to_the_same_bits(
     until = 2 * (batches.steps(1) + judged.steps(1)) + batches.steps(1) // 2
     (tmp_path / "dying.py").write_text(DYING)
     command = ["pretrain", "--method", "resim", *common, "--out", "encoder.pt"]
-    process = _start(tmp_path, ["dying.py", str(until), *command])
-    errors = process.communicate()[1]
-    assert process.returncode == -signal.SIGKILL, errors
+    _assert_ended(_start(tmp_path, ["dying.py", str(until), str(int(number)), *command]), number)
+    assert not (tmp_path / "encoder.pt").exists()
     assert len(torch.load(state, weights_only=True)["history"]["loss"]) == 2
     again = _start(tmp_path, ["-m", "training.cli", *command])
     whole, _ = pretrain(store, config, "resim", 0)
@@ -116,9 +131,12 @@ def test_a_training_killed_within_an_epoch_goes_on_to_the_same_bits(
     expected, weights = whole.encoder.state_dict(), trained.encoder.state_dict()
     assert all(torch.equal(weights[name], expected[name]) for name in expected)
     assert trained.history == whole.history
+    record_property("fault", (f"{number.name} of a training within an epoch", "right"))
 
 
-def test_a_killed_adversarial_training_goes_on_to_the_same_bits(toy: Toy, tmp_path: Path) -> None:
+def test_an_adversarial_training_that_was_stopped_goes_on_to_the_same_bits(
+    toy: Toy, tmp_path: Path, record_property: Recorded
+) -> None:
     """Both of its loaders, the views' classifier and the strength of the reversal go on where they were."""
     training = {"methods": {"dann": {}}, "supervised": {"steps": 240, "batch": 8}}
     config, common = _arguments(tmp_path, toy(80, 40), training)
@@ -127,8 +145,8 @@ def test_a_killed_adversarial_training_goes_on_to_the_same_bits(toy: Toy, tmp_pa
     while not state.exists():
         assert process.poll() is None, process.communicate()[1]
         time.sleep(0.002)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
+    process.send_signal(signal.SIGINT)
+    _assert_ended(process, signal.SIGINT)
     done = len(torch.load(state, weights_only=True)["history"]["loss"])
     again = _start(tmp_path, command)
     store = open_store(toy(80, 40), config.training)
@@ -140,6 +158,7 @@ def test_a_killed_adversarial_training_goes_on_to_the_same_bits(toy: Toy, tmp_pa
     for of, classifier in whole.classifiers.items():
         expected, weights = classifier.state_dict(), trained.classifiers[of].state_dict()
         assert all(torch.equal(weights[name], expected[name]) for name in expected)
+    record_property("fault", ("SIGINT of a training", "right"))
 
 
 def test_two_processes_learn_step_by_step_what_one_does(toy: Toy, tmp_path: Path) -> None:

@@ -1,0 +1,105 @@
+"""How a command ends early: by a user's mistake, too little memory, or a signal to stop; each is told in one line."""
+
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import NoReturn
+
+from resim.errors import UserError
+
+_NO_MEMORY = ("can't start new thread", "can't allocate memory", "CUDA out of memory")
+"""What RuntimeErrors of Python and torch say then."""
+
+
+class Stopped(BaseException):
+    """Told to end; on the way out whatever is half-written is removed."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.signal = signal.Signals(number)
+
+
+_told: list[int] | None = None
+"""Where the main thread is `unbroken`, the signals that it was told of meanwhile."""
+
+
+def _stop(number: int, _: object) -> None:
+    if _told is not None:
+        _told.append(number)
+        return
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one would break off the tidying up
+    raise Stopped(number)
+
+
+@contextmanager
+def stoppable() -> Iterator[None]:
+    """End by `Stopped` where a batch system (SIGTERM, some time before SIGKILL) or Ctrl-C (SIGINT) says so.
+
+    Only the main thread is told of signals; another one goes on as before.
+    """
+    numbers = (signal.SIGTERM, signal.SIGINT) if _is_main_thread() else ()
+    before = {number: signal.signal(number, _stop) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def unbroken() -> Iterator[None]:
+    """Let no signal break off what is done here: `Stopped` is raised at its end.
+
+    For what works in threads of its own, as Zarr does: else they would go on writing while the folder is removed.
+    """
+    global _told
+    if not _is_main_thread() or _told is not None:
+        yield
+        return
+    _told = told = list[int]()
+    try:
+        yield
+    finally:
+        _told = None
+    if told:
+        _stop(told[0], None)
+
+
+def _is_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()
+
+
+def run_command(command: Callable[[], object], program: str, *, less: str, kept: str) -> None:
+    """Run a command; the exit code is 2 of a mistake, 1 without memory, 128 + the signal's number of a signal.
+
+    Parameters
+    ----------
+    command
+        What is run.
+    program
+        Its name, the first word of the line.
+    less
+        What to ask for less of where memory is short.
+    kept
+        What was kept when it was stopped, and what the same command then does.
+    """
+    try:
+        with stoppable():
+            command()
+    except UserError as error:
+        _end(program, 2, " ".join(str(error).split()))
+    except (MemoryError, RuntimeError) as error:
+        said = str(error)
+        if not isinstance(error, MemoryError) and not any(words in said for words in _NO_MEMORY):
+            raise
+        why = said.partition("\n")[0] or "no more is given"
+        _end(program, 1, f"out of memory ({why}); give the job more, or {less}; nothing half-written was kept")
+    except Stopped as stopped:
+        _end(program, 128 + stopped.signal, f"stopped by {stopped.signal.name}; {kept}")
+
+
+def _end(program: str, code: int, words: str) -> NoReturn:
+    print(f"{program}:", words, file=sys.stderr)
+    sys.exit(code)

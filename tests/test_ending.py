@@ -1,0 +1,108 @@
+"""How commands end early: exit codes, one line each, and nothing that is broken off halfway."""
+
+import os
+import signal
+import threading
+from collections.abc import Callable
+
+import pytest
+
+from resim.ending import Stopped, run_command, stoppable, unbroken
+from resim.errors import UserError
+
+
+def _raise(error: BaseException) -> Callable[[], object]:
+    def command() -> None:
+        raise error
+
+    return command
+
+
+def _kill(number: signal.Signals) -> Callable[[], object]:
+    return lambda: os.kill(os.getpid(), number)
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "line"),
+    [
+        (_raise(UserError("a: is b;\n  do c")), 2, "a: is b; do c"),
+        (
+            _raise(MemoryError()),
+            1,
+            "out of memory (no more is given); give the job more, or less; nothing",
+        ),
+        (
+            _raise(RuntimeError("DefaultCPUAllocator: can't allocate memory: 9 bytes\nat alloc_cpu.cpp")),
+            1,
+            "out of memory (DefaultCPUAllocator: can't allocate memory: 9 bytes); give the job more, or less",
+        ),
+        (_kill(signal.SIGTERM), 143, "stopped by SIGTERM; all was kept"),
+        (_kill(signal.SIGINT), 130, "stopped by SIGINT; all was kept"),
+    ],
+)
+def test_an_early_end_is_one_line_and_an_exit_code(
+    command: Callable[[], object], code: int, line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
+    with pytest.raises(SystemExit) as ended:
+        run_command(command, "prog", less="less", kept="all was kept")
+    assert ended.value.code == code
+    told = capsys.readouterr().err
+    assert told.startswith(f"prog: {line}")
+    assert told.count("\n") == 1
+    assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)] == before
+
+
+def test_a_mistake_of_ours_keeps_its_traceback() -> None:
+    with pytest.raises(RuntimeError, match="ours"):
+        run_command(_raise(RuntimeError("ours")), "prog", less="", kept="")
+
+
+def test_a_second_signal_does_not_break_off_the_tidying_up() -> None:
+    tidied = []
+
+    def work() -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+        finally:
+            os.kill(os.getpid(), signal.SIGTERM)
+            tidied.append(True)
+
+    with pytest.raises(Stopped), stoppable():
+        work()
+    assert tidied == [True]
+
+
+def test_in_another_thread_signals_are_left_as_they_are() -> None:
+    before, within = signal.getsignal(signal.SIGTERM), []
+
+    def work() -> None:
+        with stoppable():
+            within.append(signal.getsignal(signal.SIGTERM))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert within == [before]
+
+
+def test_what_must_not_be_broken_off_ends_before_it_is_stopped() -> None:
+    ended = []
+
+    @unbroken()
+    def part(number: signal.Signals) -> None:
+        os.kill(os.getpid(), number)
+        os.kill(os.getpid(), signal.SIGINT)
+        ended.append(number)
+
+    @unbroken()
+    def whole() -> None:
+        part(signal.SIGTERM)
+        ended.append("whole")
+
+    with pytest.raises(Stopped) as stopped, stoppable():
+        whole()
+    assert stopped.value.signal == signal.SIGTERM
+    assert ended == [signal.SIGTERM, "whole"]
+    with pytest.raises(Stopped), stoppable():
+        os.kill(os.getpid(), signal.SIGTERM)
