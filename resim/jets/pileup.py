@@ -92,7 +92,8 @@ def make_pool(path: Path, settings: Mapping[str, Any], events: int, seed: int) -
     with storage_errors(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
         with locked(path.with_name(f".{path.name}.lock"), busy):
-            remove(temporary)  # of one that was killed
+            for leftover in (temporary, temporary.with_name(f"{temporary.name}-old")):  # of one that was killed
+                remove(leftover)
             pythia = initialise(make(settings.items()), settings.items())
             blocks = [_block(pythia, seed, b) for b in tqdm(range(events // BLOCK), desc="pile-up pool", disable=None)]
             try:

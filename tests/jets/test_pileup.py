@@ -20,6 +20,7 @@ from resim.jets.pileup import PileupSettings, Pool, make_pool, overlay, read_poo
 from resim.jets.pythia import initialise, make
 from resim.jets.states import Candidates, Hadrons
 from resim.ragged import Ragged, row_of
+from resim.store.files import locked
 from tests.jets.events import SEED, nominal
 
 SETTINGS: dict[str, Any] = {"Beams:eCM": 13000.0, "SoftQCD:nonDiffractive": True}
@@ -83,8 +84,16 @@ def test_a_pool_that_is_there_is_kept_and_another_configs_is_made_anew(tmp_path:
     before = (tmp_path / "pool" / "zarr.json").stat().st_mtime_ns
     make_pool(tmp_path / "pool", SETTINGS, 500, SEED)
     assert (tmp_path / "pool" / "zarr.json").stat().st_mtime_ns == before
+    for leftover in (".pool.tmp", ".pool.tmp-old"):  # as a process leaves it that was killed
+        (tmp_path / leftover / "px").mkdir(parents=True)
+    with (
+        locked(tmp_path / ".pool.lock"),
+        pytest.raises(UserError, match=r"pool: another process is making this pool; wait for it or stop it, then run"),
+    ):
+        make_pool(tmp_path / "pool", SETTINGS, 500, SEED + 1)
     make_pool(tmp_path / "pool", SETTINGS, 500, SEED + 1)
     assert len(read_pool(tmp_path / "pool", recipe(SETTINGS, 500, SEED + 1))) > 0
+    assert [path.name for path in tmp_path.iterdir()] == ["pool"]
 
 
 def _damage(path: Path) -> None:

@@ -2,7 +2,7 @@ import ast
 from pathlib import Path
 
 TRAINING = Path(__file__).parents[2] / "training"
-ALLOWED = {"resim.cost", "resim.errors", "resim.grid", "resim.keys", "resim.store", "resim.typed"}
+ALLOWED = {"resim.cost", "resim.ending", "resim.errors", "resim.grid", "resim.keys", "resim.store", "resim.typed"}
 
 
 def test_training_takes_of_the_simulation_the_store_and_what_knows_no_physics_alone() -> None:
