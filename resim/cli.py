@@ -64,7 +64,7 @@ def simulate(
     """Make the views of a range of events. What is there already in the same recipe is kept."""
     from resim.plan import choose_views
     from resim.simulate import empty_views, part_ranges, simulate_part
-    from resim.store import extend_manifest
+    from resim.store import check_extension, extend_manifest
 
     simulation = _simulation(config, sample, pool, incoming)
     settings = simulation.config
@@ -76,15 +76,15 @@ def simulate(
     ranges = part_ranges(first, stop, shard_size or settings.events_per_part, settings.block_size)
     if incoming and len(ranges) > 1:
         raise UserError(f"--incoming: is of one part, and {first}:{stop} are {len(ranges)}; give --events of one part")
-    if dask and incoming:
-        raise UserError("--incoming: is of one part, which Dask would not spread; leave --dask out")
     _check_workers(dask, workers)
-    if dask and scratch:
-        raise UserError("--scratch (RESIM_SCRATCH): is of this machine, and --dask may use others; leave one out")
+    if dask:
+        _check_spread(incoming, scratch)
     near = _scratch(scratch)
     if dask:
         from resim.distributed import simulate_parts
 
+    if manifest:
+        check_extension(out, sample, ranges)
     _make_folder(out)
     with _bar(stop - first, f"{sample}", "event") as advance:
         if dask:
@@ -501,6 +501,13 @@ def _parts_in(path: Path) -> list[Path]:
     if not (path / "manifest.json").is_file():
         return [path]
     return [path / entry.name for entry in read_manifest(path).parts]
+
+
+def _check_spread(incoming: list[str] | None, scratch: str | None) -> None:
+    if incoming:
+        raise UserError("--incoming: is of one part, which Dask would not spread; leave --dask out")
+    if scratch:
+        raise UserError("--scratch (RESIM_SCRATCH): is of this machine, and --dask may use others; leave one out")
 
 
 def _check_workers(dask: str | None, workers: int | None) -> None:

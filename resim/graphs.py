@@ -41,8 +41,16 @@ def merge(
     parts = sorted((part for folder in folders for part in open_dataset(folder).parts), key=lambda part: part.first)
     check_agreement(parts)
     with whole_dataset(out) as new:
-        tasks = {str(part.place): task(_take_over, part.path, new / part_name(part.first, part.stop)) for part in parts}
+        made = {part.path: new / part_name(part.first, part.stop) for part in parts}
+        tasks = {str(source): task(_take_over, _anywhere(source), target) for source, target in made.items()}
         compute(tasks, scheduler, workers, lambda _, events: advance(events))
+        if dataset_digest([open_part(target) for target in made.values()]) != dataset_digest(parts):
+            raise UserError(f"{out}: what was merged is not what was read here; workers must see the same files")
+
+
+def _anywhere(place: Place) -> Place:
+    """Name a place so that workers find it, whose own folders are others."""
+    return place.absolute() if isinstance(place, Path) else place
 
 
 def _take_over(source: Path, target: Path) -> int:
@@ -89,7 +97,7 @@ def _places(dataset: Dataset, first: int, stop: int) -> list[Place]:
     """Tell where the parts lie that hold these events."""
     parts = dataset.parts
     start, end = bisect_right(parts, first, key=lambda p: p.stop), bisect_left(parts, stop, key=lambda p: p.first)
-    return [part.place for part in parts[start:end]]
+    return [_anywhere(part.place) for part in parts[start:end]]
 
 
 def _write(places: Sequence[Place], first: int, stop: int, out: Path) -> int:
@@ -115,7 +123,7 @@ def stats(
         tree.join(result[0])
         advance(result[1])
 
-    tasks = {str(part.place): task(_measure, part.place) for part in dataset.parts}
+    tasks = {str(part.place): task(_measure, _anywhere(part.place)) for part in dataset.parts}
     compute(tasks, scheduler, workers, join)
     return table(quantities(dataset.parts[0]), tree.root())
 

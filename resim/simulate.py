@@ -267,14 +267,16 @@ def simulate_part(
     Part
         Whole, in its final place.
     """
+    root = simulation.lane.stages[0]
     old = _existing(out / part_name(first, stop), simulation.sample)
+    if old and not _frame_is_intact(old, root):
+        views, old = [view for view in simulation.all_views if view in views or view.name in old.views], None
     every = {view.name: simulation.recipe(view) for view in simulation.all_views}
     kept = _still_good(old, every) if old else []
     asked = {view.name for view in views}
     recipes = {name: recipe for name, recipe in every.items() if name in asked or name in kept}
     stored = _stored(old, simulation.checkpoint_recipes) if old else {}
     missing = [view for view in views if view.name not in kept]
-    root = simulation.lane.stages[0]
     if old and root in stored and not missing and set(old.views) == set(recipes):
         progress(stop - first)
         remove_leftovers(old.path)
@@ -317,6 +319,12 @@ def _existing(path: Path, sample: str) -> Part | None:
     if part and part.attributes["sample"] != sample:
         raise UserError(f"{path}: holds the sample {part.attributes['sample']!r}, not {sample!r}; choose another --out")
     return part
+
+
+def _frame_is_intact(part: Part, root: str) -> bool:
+    """Tell whether what is neither a view's nor of the root's states is as it was written, to the bit."""
+    stages = [f"checkpoints/{stage}" for stage in part.checkpoints if stage != root]
+    return part.has_intact_groups() and all(map(part.is_intact, ["objects", *stages]))
 
 
 def _still_good(part: Part, recipes: dict[str, str]) -> list[str]:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -356,3 +357,20 @@ def test_a_pool_of_pile_up_is_made_once_and_wanted_where_there_is_some(write_con
     other = _simulate(write_config(values | {"seed": 1}), tmp_path / "other", "--pool", pool)
     assert other.returncode == 2
     assert "is not the pool that the config describes; make it again with `resim pool`" in other.stderr
+
+
+def test_what_would_take_events_out_of_a_data_set_is_refused(write_config: Any, tmp_path: Path) -> None:
+    config, out, sample = write_config(LARTPC.config()), tmp_path / "data", LARTPC.samples[0]
+    words = ["--shard-size", 20, "--views", "nominal"]
+    assert _simulate(config, out, *words, "--events", "0:40", sample=sample).returncode == 0
+    whole, parts = resim("digest", out).stdout, sorted(out.iterdir())
+    smaller = ["--events", "0:10", "--shard-size", 10, "--views", "nominal"]
+    _mistake(_simulate(config, out, *smaller, sample=sample), "has the events 0:20, of which only 10", "or none")
+    other = ["--shard-size", 40, "--views", "nominal"]
+    _mistake(_simulate(config, out, *other, sample=LARTPC.samples[1]), f"{out}: holds the sample {sample!r}")
+    assert sorted(out.iterdir()) == parts
+    shutil.rmtree(out / "part-00000020-00000040")
+    again = ["--events", "0:20", *words]
+    _mistake(_simulate(config, out, *again, sample=sample), "is listed in manifest.json and missing", "--events 20:40")
+    assert _simulate(config, out, *words, "--events", "0:40", sample=sample).returncode == 0
+    assert resim("digest", out).stdout == whole

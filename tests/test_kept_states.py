@@ -11,7 +11,7 @@ from resim.cost import START
 from resim.jets import kept
 from resim.plan import choose_views
 from resim.simulate import Simulation, simulate_part
-from resim.store import Part, validate
+from resim.store import Part, part_name, validate
 from resim.typed import parse
 from tests.jets.events import ENERGY, hard_block, rehadronize, shower_of, steps
 from tests.lanes import CASES, LaneCase
@@ -81,6 +81,23 @@ def test_the_checkpoint_stays_where_it_is_unless_it_is_damaged(case: LaneCase, t
     mended = _make(simulation, tmp_path, case.last)
     assert not validate(mended.path)
     assert mended.digest["views"].keys() == {"nominal", case.after, case.last}
+
+
+@pytest.mark.parametrize("what", ["flipped", "cut", "shared metadata gone"])
+def test_the_same_command_mends_damage_that_is_no_views(what: str, case: LaneCase, tmp_path: Path) -> None:
+    simulation = _simulation(case)
+    wanted = _make(simulation, tmp_path, "nominal").digest
+    data = tmp_path / part_name(0, 20) / "data.zarr"
+    file = data / "checkpoints" / case.kept / "offsets" / "c.0"
+    sound = file.read_bytes()
+    if what == "shared metadata gone":
+        (data / "views" / "zarr.json").unlink()
+    else:
+        file.write_bytes(sound[:-1] if what == "cut" else bytes([sound[0] ^ 1]) + sound[1:])
+    mended = _make(simulation, tmp_path, "nominal")
+    assert validate(mended.path) == []
+    for key in ("objects", "views", "checkpoints"):
+        assert mended.digest[key] == wanted[key]
 
 
 def test_a_part_with_the_checkpoint_has_the_views_of_one_without(case: LaneCase, tmp_path: Path) -> None:

@@ -212,6 +212,31 @@ def extend_manifest(directory: Path | str, parts: Sequence[Path]) -> Manifest:
     return manifest
 
 
+def check_extension(directory: Path, sample: str, ranges: Sequence[tuple[int, int]]) -> None:
+    """Refuse, before anything is made, to extend a data set by ranges of events that would take others out of it.
+
+    Raises
+    ------
+    UserError
+        If it is of another sample, a range is of some events of a listed part and not of all, a listed part is missing
+        and not in a range, or the manifest is damaged.
+    """
+    if not (directory / MANIFEST_FILE).is_file():
+        return
+    manifest = read_manifest(directory)
+    if manifest.sample != sample:
+        raise UserError(f"{directory}: holds the sample {manifest.sample!r}, not {sample!r}; choose another --out")
+    for entry in manifest.parts:
+        where, events = directory / entry.name, f"{entry.first}:{entry.stop}"
+        made = sum(max(0, min(stop, entry.stop) - max(first, entry.first)) for first, stop in ranges)
+        if 0 < made < entry.stop - entry.first:
+            what = f"has the events {events}, of which only {made} would be made again, and the others lost"
+            raise UserError(f"{where}: {what}; choose --events and --shard-size so that all of them are, or none")
+        if not made and not where.exists():
+            remedy = f"make it again (--events {events}), or list what is there with `resim manifest`"
+            raise UserError(f"{where}: is listed in {MANIFEST_FILE} and missing; {remedy}")
+
+
 @contextmanager
 def _alone_with_manifest(directory: Path) -> Iterator[None]:
     """Wait until no other process reads the folder's manifest to write it again."""

@@ -25,7 +25,7 @@ COMPILED = {"codec_pipeline.path": f"zarrs.{ZarrsCodecPipeline.__name__}", "thre
 @unbroken()
 def write_group(folder: Path, attributes: dict[str, Any]) -> None:
     """Make a group's folder and its metadata."""
-    zarr.create_group(str(folder), attributes=attributes, zarr_format=3)
+    zarr.create_group(folder, attributes=attributes, zarr_format=3)
 
 
 @unbroken()
@@ -39,7 +39,7 @@ def write_array(folder: Path, array: NDArray[Any], attributes: dict[str, Any]) -
     sparse = array.dtype.kind != "f" or bool(np.isnan(array).any())
     with zarr.config.set({} if sparse else COMPILED):
         stored = zarr.create_array(
-            str(folder),
+            folder,  # of a path as text, Zarr would take `::` for a URL's
             shape=array.shape,
             dtype=array.dtype,
             chunks=(rows, *width),

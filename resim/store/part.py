@@ -1,6 +1,6 @@
 """One part on disk, opened without reading more than its metadata."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -284,9 +284,15 @@ class Part:
 
     def is_intact(self, group: str) -> bool:
         """Tell whether the files of a group (`views/nominal`) are as they were written, to the bit."""
-        files = self.digest["files"].items()
-        mine = ((self.place / file, entry) for file, entry in files if file.startswith(f"{DATA}/{group}/"))
-        return all(size_of(file) == size and sha256(file.read_bytes()) == digest for file, (size, digest) in mine)
+        return self._are_as_written(file for file in self.digest["files"] if file.startswith(f"{DATA}/{group}/"))
+
+    def has_intact_groups(self) -> bool:
+        """Tell whether the metadata that views and checkpoints share (`data.zarr/views/zarr.json`) are, too."""
+        return self._are_as_written(file for file in self.digest["files"] if file.count("/") < 3)
+
+    def _are_as_written(self, files: Iterable[str]) -> bool:
+        expected = ((self.place / file, self.digest["files"][file]) for file in files)
+        return all(size_of(file) == size and sha256(file.read_bytes()) == digest for file, (size, digest) in expected)
 
     def read_array(self, name: str, rows: slice = slice(None), handle: zarr.Array[Any] | None = None) -> NDArray[Any]:
         """Read rows of an array, through `handle` if it is open already."""

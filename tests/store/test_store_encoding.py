@@ -8,7 +8,7 @@ import pytest
 import zarr
 from numpy.typing import NDArray
 
-from resim.store.encoding import CHUNK_BYTES, SHARD_BYTES, rows_per_chunk, write_array
+from resim.store.encoding import CHUNK_BYTES, SHARD_BYTES, rows_per_chunk, write_array, write_group
 
 _GENERATOR = np.random.Generator(np.random.Philox(7))
 _ARRAYS: dict[str, NDArray[Any]] = {
@@ -83,3 +83,10 @@ def test_every_chunk_carries_crc32c(tmp_path: Path) -> None:
         shard.write_bytes(flipped)
         with pytest.raises((ValueError, RuntimeError)):
             zarr.open_array(tmp_path / "a", mode="r")[...]
+
+
+def test_a_name_with_colons_is_no_url(tmp_path: Path) -> None:
+    write_group(tmp_path / "a::b", {"mine": 1})
+    write_array(tmp_path / "a::b" / "x", np.arange(3), {})
+    assert [path.name for path in tmp_path.iterdir()] == ["a::b"]
+    assert sorted(path.name for path in (tmp_path / "a::b").iterdir()) == ["x", "zarr.json"]

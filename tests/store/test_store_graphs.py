@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import sys
 import tracemalloc
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import awkward as ak
+import distributed
 import numpy as np
 import pytest
 import yaml
@@ -255,6 +257,22 @@ def test_workers_give_what_one_process_gives(tmp_path: Path) -> None:
         assert done.returncode == 0, done.stderr
     assert digest(tmp_path / "new") == digest(tmp_path / "merged") == digest(folder)
     assert resim("stats", tmp_path / "new", *local).stdout == resim("stats", folder).stdout
+
+
+def test_workers_elsewhere_read_what_was_named_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    wanted = digest(write(tmp_path / "a", [0, 20, 30]))
+    write(tmp_path / "elsewhere" / "a", [0, 10, 20, 30])
+    monkeypatch.chdir(tmp_path)
+    cluster = distributed.LocalCluster(n_workers=1, processes=True, dashboard_address=None)
+    with cluster, distributed.Client(cluster) as client:
+        client.run(os.chdir, str(tmp_path / "elsewhere"))
+        there = ["--dask", cluster.scheduler_address]
+        assert resim("stats", "a", *there).stdout == resim("stats", "a").stdout
+        for words in (["rechunk", "a", "new", "--shard-size", 10], ["merge", "merged", "a"]):
+            done = resim(*words, *there)
+            assert done.returncode == 0, done.stderr
+    assert digest(tmp_path / "new") == digest(tmp_path / "merged") == wanted
 
 
 def test_without_dask_one_line_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
