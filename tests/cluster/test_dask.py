@@ -130,7 +130,9 @@ def test_a_mistake_that_a_worker_finds_is_the_same_line(scheduler: str, tmp_path
     proton, electron = LARTPC.samples
     words = ["--config", write_config(LARTPC.config()), "--out", tmp_path / "data", "--views", "nominal"]
     assert resim("simulate", *words, "--sample", proton, "--events", "10:20").returncode == 0
-    done = resim("simulate", *words, "--sample", electron, "--shard-size", 10, "--dask", scheduler)
+    # without a manifest nobody looks before the workers do
+    spread = ["--shard-size", 10, "--dask", scheduler, "--no-manifest"]
+    done = resim("simulate", *words, "--sample", electron, *spread)
     part = tmp_path / "data" / "part-00000010-00000020"
     assert done.returncode == 2
     assert done.stderr == f"resim: {part}: holds the sample {proton!r}, not {electron!r}; choose another --out\n"
