@@ -63,12 +63,12 @@ def simulate(
 ) -> None:
     """Make the views of a range of events. What is there already in the same recipe is kept."""
     from resim.plan import choose_views
-    from resim.simulate import empty_views, part_ranges, simulate_part
+    from resim.simulate import empty_views, part_attributes, part_ranges, simulate_part
     from resim.store import check_extension, extend_manifest
 
     simulation = _simulation(config, sample, pool, incoming)
     settings = simulation.config
-    chosen = choose_views(simulation.all_views, views.split(",") if views else None)
+    chosen = choose_views(simulation.all_views, _words(views) or None)
     available = settings.samples[sample].events
     if available is None:
         raise UserError(f"--sample {sample}: has a source in {config}, so there is nothing to simulate")
@@ -84,7 +84,8 @@ def simulate(
         from resim.distributed import simulate_parts
 
     if manifest:
-        check_extension(out, sample, ranges)
+        expected = part_attributes(simulation, first, stop, simulation.recipes)
+        check_extension(out, ranges, expected, [view.name for view in chosen])
     _make_folder(out)
     with _bar(stop - first, f"{sample}", "event") as advance:
         if dask:
@@ -589,6 +590,9 @@ def _scratch(text: str | None) -> Path | None:
 
 
 def _make_folder(folder: Path) -> None:
+    from resim.store import refuse_in_part
+
+    refuse_in_part(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -16,6 +16,7 @@ Name = Annotated[str, Field(pattern=NAME.pattern)]
 SplitName = Literal["train", "validation", "test"]
 SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
 Scalar = bool | int | float | str | None
+MAX_EVENTS = 10**9  # of a sample; Pythia has seeds for 900 million blocks of them, see `keys.block_seed`
 
 
 class _Model(BaseModel):
@@ -196,7 +197,7 @@ class Sample(_Model):
     events: int | None = Field(
         None,
         ge=1,
-        le=10**9,
+        le=MAX_EVENTS,
         description="number of events; rounded up to whole blocks is not done: give whole blocks",
     )
     process: str | None = Field(None, description="an entry of the lane's library; `resim processes` lists them")

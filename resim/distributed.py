@@ -9,6 +9,7 @@ import logging
 import shutil
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
@@ -162,7 +163,10 @@ def _connected(scheduler: str, workers: int | None) -> Iterator[Client]:
                 client = Client(scheduler, timeout=_CONNECT_S)
             except (OSError, ValueError, TypeError) as error:
                 raise UserError(f"--dask {scheduler}: no scheduler answers there; give {WAYS}") from error
-            yield stack.enter_context(client)
+            stack.enter_context(client)
+            if not client.nthreads():
+                print(f"resim: the scheduler at {scheduler} has no workers yet; waiting for some", file=sys.stderr)
+            yield client
 
 
 def _local(workers: int | None) -> SpecCluster:

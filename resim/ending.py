@@ -3,8 +3,9 @@
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from typing import NoReturn
 
 from resim.errors import UserError
@@ -86,6 +87,7 @@ def run_command(command: Callable[[], object], program: str, *, less: str, kept:
         What was kept when it was stopped, and what the same command then does.
     """
     try:
+        _refuse_empty(sys.argv[1:])
         with stoppable():
             command()
     except UserError as error:
@@ -98,6 +100,15 @@ def run_command(command: Callable[[], object], program: str, *, less: str, kept:
         _end(program, 1, f"out of memory ({why}); give the job more, or {less}; nothing half-written was kept")
     except Stopped as stopped:
         _end(program, 128 + stopped.signal, f"stopped by {stopped.signal.name}; {kept}")
+
+
+def _refuse_empty(words: Sequence[str]) -> None:
+    """Refuse `--out ""`, which would be the folder where one is: most likely a variable of a script has no value."""
+    for before, word in pairwise(["the command", *words]):
+        option, equals, value = word.partition("=")
+        if not word or (option.startswith("--") and equals and not value):
+            where = option if equals else before
+            raise UserError(f"{where}: an empty word follows; give it a value (is a variable of yours empty?)")
 
 
 def _end(program: str, code: int, words: str) -> NoReturn:

@@ -27,7 +27,7 @@ from resim.chain import (
     tree,
     walk,
 )
-from resim.config import SPLITS, Config, check_whole_blocks
+from resim.config import MAX_EVENTS, SPLITS, Config, check_whole_blocks
 from resim.cost import START, CostRecord, Meter, from_json, to_json
 from resim.engines import STAGE, Job, kind_of, read_beside
 from resim.errors import OtherVersion, UserError
@@ -127,6 +127,11 @@ class Simulation:
             "splits": view.splits,
         }
         return _digest({**self._root_words, **words})
+
+    @cached_property
+    def recipes(self) -> dict[str, str]:
+        """The recipe of every view of the config."""
+        return {view.name: self.recipe(view) for view in self.all_views}
 
     @cached_property
     def root_recipe(self) -> str:
@@ -271,10 +276,9 @@ def simulate_part(
     old = _existing(out / part_name(first, stop), simulation.sample)
     if old and not _frame_is_intact(old, root):
         views, old = [view for view in simulation.all_views if view in views or view.name in old.views], None
-    every = {view.name: simulation.recipe(view) for view in simulation.all_views}
-    kept = _still_good(old, every) if old else []
+    kept = _still_good(old, simulation.recipes) if old else []
     asked = {view.name for view in views}
-    recipes = {name: recipe for name, recipe in every.items() if name in asked or name in kept}
+    recipes = {name: recipe for name, recipe in simulation.recipes.items() if name in asked or name in kept}
     stored = _stored(old, simulation.checkpoint_recipes) if old else {}
     missing = [view for view in views if view.name not in kept]
     if old and root in stored and not missing and set(old.views) == set(recipes):
@@ -287,7 +291,7 @@ def simulate_part(
         new = [cost for cost in made.costs if cost.view not in kept or cost.stage == root]  # not what only ran again
         costs = [*new, *_costs_of(old, kept, root, root in stored)]
         failed = made.failed | {name: lost for name, lost in old.attributes["failed"].items() if name in kept}
-    attributes = _attributes(simulation, first, stop, recipes) | {"cost": to_json(costs), "failed": failed}
+    attributes = part_attributes(simulation, first, stop, recipes) | {"cost": to_json(costs), "failed": failed}
     return write_part(
         out,
         made.objects,
@@ -692,7 +696,8 @@ def _view_attributes(view: View) -> dict[str, Any]:
     return origin | {"replica": view.replica, "splits": list(view.splits)}
 
 
-def _attributes(simulation: Simulation, first: int, stop: int, recipes: dict[str, str]) -> dict[str, Any]:
+def part_attributes(simulation: Simulation, first: int, stop: int, recipes: dict[str, str]) -> dict[str, Any]:
+    """Say of a part what it is and how it was made, with the recipes of its views."""
     config = simulation.config
     return {
         "sample": simulation.sample,
@@ -727,8 +732,9 @@ def part_ranges(first: int, stop: int, size: int, block_size: int) -> list[tuple
     UserError
         Where the range or the size is not whole blocks.
     """
-    if not 0 <= first < stop:
-        raise UserError(f"--events {first}:{stop}: empty or negative; give FIRST:STOP with 0 <= FIRST < STOP")
+    if not 0 <= first < stop <= MAX_EVENTS:
+        allowed = f"FIRST:STOP with 0 <= FIRST < STOP <= {MAX_EVENTS}"
+        raise UserError(f"--events {first}:{stop}: empty, negative or beyond the last event; give {allowed}")
     try:
         for what, value in (("--events (first)", first), ("--events (stop)", stop), ("--shard-size", size)):
             check_whole_blocks(what, value, block_size)

@@ -26,17 +26,30 @@ _TYPES = (
 
 
 class _Loader(yaml.SafeLoader):
-    """Refuses a key that stands twice, of which YAML silently takes the last."""
+    """Refuses a key that stands twice, of which YAML silently takes the last; tells where a value is none."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         """Build a mapping."""
         seen = set()
         for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise _wrong("a key is a list or a mapping, and must be a word", key)
             if key.value in seen:
-                problem = f"the key {key.value!r} stands twice"
-                raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
+                raise _wrong(f"the key {key.value!r} stands twice", key)
             seen.add(key.value)
         return super().construct_mapping(node, deep)
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        """Build any value; PyYAML takes a date such as 2026-13-01 for one, and then fails without saying where."""
+        try:
+            return super().construct_object(node, deep)
+        except (ValueError, KeyError, AttributeError) as error:
+            kind = node.tag.rpartition(":")[2]
+            raise _wrong(f"{str(node.value)[:40]!r} is no {kind}; put it in quotes if it is a word", node) from error
+
+
+def _wrong(problem: str, node: yaml.Node) -> yaml.YAMLError:
+    return yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
 
 
 # Numbers such as 4e-06, which JSON writes: PyYAML wants a point in them, and would make them text.
@@ -61,6 +74,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
         where = f", line {mark.line + 1}" if mark else ""
         problem = getattr(error, "problem", None) or " ".join(str(error).split())
         raise UserError(f"{path}{where}: {problem}; mend that line") from error
+    except RecursionError as error:
+        raise UserError(f"{path}: is nested too deep to be read; a config goes down a few levels") from error
     if not isinstance(values, dict):
         raise UserError(f"{path}: holds no mapping of keys; start from the config.yaml that ships with the project")
     return values

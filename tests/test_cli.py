@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
+from resim.store import open_dataset
 from tests.conftest import Done, resim, small_config
 from tests.lanes import CASES, LARTPC, LaneCase
 
@@ -374,3 +375,53 @@ def test_what_would_take_events_out_of_a_data_set_is_refused(write_config: Any, 
     _mistake(_simulate(config, out, *again, sample=sample), "is listed in manifest.json and missing", "--events 20:40")
     assert _simulate(config, out, *words, "--events", "0:40", sample=sample).returncode == 0
     assert resim("digest", out).stdout == whole
+
+
+def test_parts_that_would_not_fit_those_that_stay_are_refused_before_they_are_made(
+    write_config: Any, tmp_path: Path
+) -> None:
+    values, out, sample = LARTPC.config(), tmp_path / "data", LARTPC.samples[0]
+    config, names = write_config(values), LARTPC.cheap[1:]
+    both = ["--shard-size", 20, "--views", f"nominal,{names[0]}"]
+    assert _simulate(config, out, *both, "--events", "0:40", sample=sample).returncode == 0
+    whole, parts = resim("digest", out).stdout, {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    stays, remedy = f"{out / 'part-00000020-00000040'}: stays as it is", "make all events of the data set in one"
+    first, more = ["--shard-size", 20, "--events", "0:20"], ["--shard-size", 20, "--events", "40:60"]
+    _mistake(_simulate(config, out, *first, "--views", names[1], sample=sample), f"without view {names[1]!r}", remedy)
+    _mistake(_simulate(config, out, *more, "--views", "nominal", sample=sample), "--views all that", names[0])
+    for change, what in (({"seed": 5}, "seed"), ({"checkpoint": None}, "checkpoint_recipes")):
+        other = _simulate(write_config(values | change), out, *first, *both[2:], sample=sample)
+        _mistake(other, stays, f"another config ({what})", "or choose another --out")
+    views = values["views"] | {names[0]: {"from": "charge", "set": {"field": 0.55}}}
+    other = _simulate(write_config(values | {"views": views}), out, *first, "--views", "nominal", sample=sample)
+    _mistake(other, f"another config (view {names[0]!r})")
+    write_config(values)
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == parts
+    # of parts that are there, views may be named alone: the others stay
+    assert _simulate(config, out, *first, "--views", "nominal", sample=sample).returncode == 0
+    assert resim("digest", out).stdout == whole
+    # of all events, one more view
+    more_views = ["--shard-size", 20, "--views", names[1], "--events", "0:40"]
+    assert _simulate(config, out, *more_views, sample=sample).returncode == 0
+    assert open_dataset(out).views == ("nominal", names[0], names[1])
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--out", ""], "--out: an empty word follows; give it a value"),
+        (["--out", "data", "--views="], "--views: an empty word follows"),
+        (["--out", "data", "--events", "0:1000000000000"], "beyond the last event; give FIRST:STOP with 0 <= FIRST"),
+        (["--out", f"data/{'part-00000000-00000010'}/within"], "lies in the part"),
+    ],
+    ids=["out", "views", "events", "part"],
+)
+def test_words_that_would_do_harm_make_nothing(words: list[str], told: str, write_config: Any, tmp_path: Path) -> None:
+    config, sample = write_config(LARTPC.config()), LARTPC.samples[0]
+    out, first = tmp_path / "data", ["--events", "0:10", "--views", "nominal"]
+    assert _simulate(config, out, *first, sample=sample).returncode == 0
+    before = sorted(tmp_path.rglob("*"))
+    command = [RESIM, "simulate", "--config", config, "--sample", sample, *words]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=250, check=False)
+    _mistake(done, told)
+    assert sorted(tmp_path.rglob("*")) == before

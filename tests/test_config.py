@@ -307,10 +307,19 @@ def test_mistakes_are_one_line_that_names_the_place(lane: str, path: str, value:
     [
         ("a: 1\nb: 2\na: 3", "line 3: the key 'a' stands twice"),
         ("a: [1", "line 2: expected"),
+        ("a: 1\n[b, c]: 2", "line 2: a key is a list or a mapping, and must be a word"),
+        (
+            "a: 1\nb: 2026-13-01",
+            "line 2: '2026-13-01' is no timestamp; put it in quotes if it is a word; mend that line",
+        ),
+        ("a: !!bool maybe", "line 1: 'maybe' is no bool"),
+        ("a: !!timestamp now", "line 1: 'now' is no timestamp"),
+        (f"seed: {'9' * 5000}", "line 1: '9{40}' is no int"),
+        (f"a: {'[' * 3000}{']' * 3000}", "nested too deep"),
         ("- 1", "holds no mapping"),
         (None, "cannot be read"),
     ],
-    ids=["twice", "broken", "list", "missing"],
+    ids=["twice", "broken", "no key", "no date", "no truth", "no time", "too long", "deep", "list", "missing"],
 )
 def test_files_that_are_no_config(text: str | None, message: str, tmp_path: Any) -> None:
     path = tmp_path / "c.yaml"

@@ -1,7 +1,9 @@
 """How commands end early: exit codes, one line each, and nothing that is broken off halfway."""
 
+import contextlib
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable
 
@@ -51,6 +53,26 @@ def test_an_early_end_is_one_line_and_an_exit_code(
     assert told.startswith(f"prog: {line}")
     assert told.count("\n") == 1
     assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)] == before
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--out", "", "--dask", "local"], "--out: an empty word follows"),
+        (["--dask="], "--dask: an empty word follows"),
+        ([""], "the command: an empty word follows"),
+        (["a", "b=", "--c=d", "--"], None),
+    ],
+)
+def test_an_empty_word_is_no_value(
+    words: list[str], told: str | None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["prog", *words])
+    run = list[bool]()
+    with pytest.raises(SystemExit) if told else contextlib.nullcontext():
+        run_command(lambda: run.append(True), "prog", less="", kept="")
+    assert capsys.readouterr().err.startswith(f"prog: {told}" if told else "")
+    assert run == ([] if told else [True])
 
 
 def test_a_mistake_of_ours_keeps_its_traceback() -> None:

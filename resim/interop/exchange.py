@@ -17,7 +17,17 @@ from resim.chain import NOMINAL
 from resim.config import NAME, SPLITS, Splits
 from resim.errors import UserError
 from resim.keys import uniform_of_event
-from resim.store import Column, Dataset, ObjectTable, Part, Schema, ViewTable, write_manifest, write_part
+from resim.store import (
+    Column,
+    Dataset,
+    ObjectTable,
+    Part,
+    Schema,
+    ViewTable,
+    refuse_in_part,
+    write_manifest,
+    write_part,
+)
 from resim.store.files import locked, remove, replace_folder, storage_errors, sync
 
 HEAD_FORMAT, HEAD_VERSION = "resim-export", 1
@@ -178,7 +188,8 @@ def write_back(folder: Path, head: Head, i: int, objects: ObjectTable, views: Ma
 
 @contextmanager
 def _place_told(out: Path) -> Iterator[None]:
-    """Tell of places where nothing can be made though they seem to be there, such as /proc."""
+    """Tell of places where nothing can be made though they seem to be there, such as /proc, or will not stay."""
+    refuse_in_part(out)
     try:
         yield
     except FileNotFoundError as error:
@@ -225,7 +236,7 @@ def whole_dataset(out: Path) -> Iterator[Path]:
     UserError
         If `out` is there and not empty, or is being written; the disk is full, or nothing can be written there.
     """
-    out = out.absolute()
+    out = Path(os.path.realpath(out))  # of a symbolic link, the place that it points to gets the data
     _refuse_filled(out)
     temporary = out.with_name(f".{out.name}-{os.getpid()}")
     busy = f"{out}: another process is writing it; wait for it or stop it, then run the command again"

@@ -12,7 +12,7 @@ from resim.store.dataset import (
     write_manifest,
 )
 from resim.store.digests import digest_checkpoint
-from resim.store.part import Part, StoredView, open_part, part_digests, part_name
+from resim.store.part import Part, StoredView, open_part, part_digests, part_name, refuse_in_part
 from resim.store.places import Place, place_of
 from resim.store.summary import format_summary, summary
 from resim.store.tables import EXTRAS, FORMAT, VERSION, Checkpoint, Column, Extra, ObjectTable, Schema, ViewTable, join
@@ -48,6 +48,7 @@ __all__ = [
     "part_name",
     "place_of",
     "read_manifest",
+    "refuse_in_part",
     "remove_leftovers",
     "summary",
     "validate",

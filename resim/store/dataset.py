@@ -1,7 +1,7 @@
 """A data set: the parts of one sample that its manifest lists."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
@@ -16,15 +16,15 @@ from resim.cost import CostRecord, add
 from resim.errors import UserError
 from resim.store.digests import BlockDigests, combine
 from resim.store.files import check_keys, is_sealed, locked, read_json, replace_json, sealed, storage_errors
-from resim.store.part import Part, check_version, open_part, part_digests, schema_of
+from resim.store.part import Part, check_version, open_part, part_digests, part_name, schema_of
 from resim.store.places import Place, follow, local, place_of
 from resim.store.tables import VERSION
 
 MANIFEST_FILE = "manifest.json"
 MANIFEST_FORMAT = "resim-manifest"
 _SAME = (
-    "sample",
     "lane",
+    "sample",
     "seed",
     "block_size",
     "splits",
@@ -212,29 +212,68 @@ def extend_manifest(directory: Path | str, parts: Sequence[Path]) -> Manifest:
     return manifest
 
 
-def check_extension(directory: Path, sample: str, ranges: Sequence[tuple[int, int]]) -> None:
-    """Refuse, before anything is made, to extend a data set by ranges of events that would take others out of it.
+def check_extension(
+    directory: Path, ranges: Sequence[tuple[int, int]], attributes: Mapping[str, Any], views: Sequence[str]
+) -> None:
+    """Refuse, before anything is made, to extend a data set by parts that would not fit, or take others out of it.
+
+    Parameters
+    ----------
+    directory
+        Where its manifest is, if there is one yet.
+    ranges
+        The events of the new parts.
+    attributes
+        Theirs, with the recipes of all views that could be made.
+    views
+        Those that will be.
 
     Raises
     ------
     UserError
         If it is of another sample, a range is of some events of a listed part and not of all, a listed part is missing
-        and not in a range, or the manifest is damaged.
+        and not in a range, one that stays has other views or was made otherwise, or the manifest is damaged.
     """
     if not (directory / MANIFEST_FILE).is_file():
         return
     manifest = read_manifest(directory)
-    if manifest.sample != sample:
-        raise UserError(f"{directory}: holds the sample {manifest.sample!r}, not {sample!r}; choose another --out")
-    for entry in manifest.parts:
-        where, events = directory / entry.name, f"{entry.first}:{entry.stop}"
-        made = sum(max(0, min(stop, entry.stop) - max(first, entry.first)) for first, stop in ranges)
-        if 0 < made < entry.stop - entry.first:
-            what = f"has the events {events}, of which only {made} would be made again, and the others lost"
-            raise UserError(f"{where}: {what}; choose --events and --shard-size so that all of them are, or none")
-        if not made and not where.exists():
-            remedy = f"make it again (--events {events}), or list what is there with `resim manifest`"
-            raise UserError(f"{where}: is listed in {MANIFEST_FILE} and missing; {remedy}")
+    if manifest.sample != attributes["sample"]:
+        what = f"holds the sample {manifest.sample!r}, not {attributes['sample']!r}"
+        raise UserError(f"{directory}: {what}; choose another --out")
+    staying = [entry for entry in manifest.parts if _stays(directory, entry, ranges)]
+    if staying:
+        there = [(directory / part_name(*span)).exists() for span in ranges]
+        _check_fit(open_part(directory / staying[0].name), attributes, views, all(there))
+
+
+def _stays(directory: Path, entry: PartEntry, ranges: Sequence[tuple[int, int]]) -> bool:
+    """Tell whether a listed part stays as it is, where others are made."""
+    where, events = directory / entry.name, f"{entry.first}:{entry.stop}"
+    made = sum(max(0, min(stop, entry.stop) - max(first, entry.first)) for first, stop in ranges)
+    if 0 < made < entry.stop - entry.first:
+        what = f"has the events {events}, of which only {made} would be made again, and the others lost"
+        raise UserError(f"{where}: {what}; choose --events and --shard-size so that all of them are, or none")
+    if not made and not where.exists():
+        remedy = f"make it again (--events {events}), or list what is there with `resim manifest`"
+        raise UserError(f"{where}: is listed in {MANIFEST_FILE} and missing; {remedy}")
+    return not made
+
+
+def _check_fit(staying: Part, new: Mapping[str, Any], views: Sequence[str], all_there: bool) -> None:
+    """Refuse to make parts that will not agree with one that stays; those that are there keep views that are good."""
+    remedy = "make all events of the data set in one command, or choose another --out"
+    old = staying.attributes["recipes"]
+    others = [key for key in _SAME if key != "recipes" and staying.attributes.get(key) != new[key]]
+    others += [f"view {name!r}" for name in old if new["recipes"].get(name, "") != old[name]]
+    if others:
+        raise UserError(f"{staying.path}: stays as it is, and was made by another config ({others[0]}); {remedy}")
+    added = [name for name in views if name not in old]
+    if added:
+        raise UserError(f"{staying.path}: stays as it is, without view {added[0]!r}; {remedy}")
+    lacking = [name for name in old if name not in views]
+    if lacking and not all_there:
+        what = f"has view {lacking[0]!r}, which new events would lack"
+        raise UserError(f"{staying.path}: {what}; name in --views all that the data set has: {', '.join(old)}")
 
 
 @contextmanager
@@ -348,15 +387,16 @@ def _to_json(manifest: Manifest) -> dict[str, Any]:
 
 def check_agreement(parts: Sequence[Part]) -> None:
     """Refuse parts that overlap or were not made by one recipe; `parts` are sorted by their first event."""
+    for key in _SAME:  # first those of which others follow
+        for part in parts[1:]:
+            if part.attributes.get(key) != parts[0].attributes.get(key):
+                raise _disagreement(parts[0], part, key)
     for a, b in pairwise(parts):
         if b.first < a.stop:
             raise UserError(f"{a.path} and {b.path}: both have event {b.first}; list only one of them")
     _same_checkpoints(parts)
     columns = _columns(parts[0])
     for part in parts[1:]:
-        for key in _SAME:
-            if part.attributes.get(key) != parts[0].attributes.get(key):
-                raise _disagreement(parts[0], part, key)
         if part.views != parts[0].views:
             raise _disagreement(parts[0], part, "views")
         if _columns(part) != columns:

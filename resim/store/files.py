@@ -138,7 +138,7 @@ def read_json(path: Place) -> dict[str, Any]:
         content = json.loads(bytes_of(path))
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from error
-    except ValueError as error:  # bad JSON and bad UTF-8
+    except (ValueError, RecursionError) as error:  # bad JSON and bad UTF-8; nested without end
         raise UserError(f"{path}: is not JSON ({error}); it is damaged, make it again") from error
     if not isinstance(content, dict):
         raise UserError(f"{path}: holds no JSON object; it is damaged, make it again")

@@ -1,5 +1,6 @@
 """One part on disk, opened without reading more than its metadata."""
 
+import os
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -314,6 +315,20 @@ class Part:
         prefix = f"{DATA}/{group}/"
         names = {file.removeprefix(prefix).split("/")[0] for file in self.digest["files"] if file.startswith(prefix)}
         return sorted(names - {"zarr.json"})
+
+
+def refuse_in_part(path: Path) -> None:
+    """Refuse a place within a part: what lies there goes when the part is made again.
+
+    Raises
+    ------
+    UserError
+        If it is one.
+    """
+    path = Path(os.path.realpath(path))  # `resolve` raises what it likes where links go round in a circle
+    for folder in (path, *path.parents):
+        if (folder / DIGEST_FILE).is_file():
+            raise UserError(f"--out {path}: lies in the part {folder}, and would go with it; choose another place")
 
 
 def open_part(path: Place | str) -> Part:

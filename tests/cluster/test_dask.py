@@ -116,6 +116,21 @@ def test_a_worker_killed_at_half_a_part_costs_nothing_but_time(
         client.wait_for_workers(2, timeout=60)
 
 
+def test_a_scheduler_without_workers_is_waited_for_with_a_word(wanted: str, tmp_path: Path, write_config: Any) -> None:
+    words = ["--config", write_config(LARTPC.config()), "--sample", SAMPLE, "--out", tmp_path / "data"]
+    spread = ["--events", "0:40", "--shard-size", 10, "--views", ",".join(LARTPC.cheap)]
+    with LocalCluster(n_workers=0, threads_per_worker=1, dashboard_address=None) as cluster:
+        address = cluster.scheduler_address
+        command = [BIN / "resim", "simulate", *words, *spread, "--dask", address]
+        with subprocess.Popen([*map(str, command)], stderr=subprocess.PIPE, text=True) as run:
+            assert run.stderr is not None
+            assert run.stderr.readline() == f"resim: the scheduler at {address} has no workers yet; waiting for some\n"
+            cluster.scale(1)
+            assert run.wait(200) == 0
+            assert run.stderr.read() == ""
+    assert resim("digest", tmp_path / "data").stdout == wanted
+
+
 def test_a_part_that_kills_its_workers_is_named(tmp_path: Path) -> None:
     told = r"--dask local: part-\d+-\d+ lost its worker 2 times, to a lack of memory most likely; give each more"
     with (

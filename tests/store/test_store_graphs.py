@@ -128,8 +128,34 @@ def test_data_sets_that_do_not_fit_are_not_merged(tmp_path: Path) -> None:
     _mistake(resim("merge", out, a, overlapping), "both have event 10; list only one of them")
     other = write(tmp_path / "c", [20, 30], recipes={"nominal": "a", "thrown": "other"})
     _mistake(resim("merge", out, a, other), "differ in recipes of thrown")
+    foreign = write(tmp_path / "d", [0, 20], lane="lartpc")
+    _mistake(resim("merge", out, a, foreign), "differ in lane")
     _mistake(resim("merge", other, a), f"{other}: is there already and not empty")
+    foreign.rename(tmp_path / "c" / "d")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b", "c"]
+
+
+def test_a_link_stays_and_what_it_points_to_gets_the_data(tmp_path: Path) -> None:
+    folder, disk = write(tmp_path / "a", [0, 20]), tmp_path / "disk"
+    for out in (tmp_path / "new", tmp_path / "empty"):
+        out.symlink_to(disk / out.name)
+    (disk / "empty").mkdir(parents=True)
+    for out in (tmp_path / "new", tmp_path / "empty"):
+        assert resim("merge", out, folder).returncode == 0
+        assert out.is_symlink()
+        assert digest(disk / out.name) == digest(folder)
+
+
+def test_nothing_is_put_into_a_part(tmp_path: Path) -> None:
+    folder = write(tmp_path / "a", [0, 20])
+    part = folder / "part-00000000-00000020"
+    before = sorted(part.rglob("*"))
+    (tmp_path / "link").symlink_to(part / "data.zarr", target_is_directory=True)
+    for out in (part / "more", part / "data.zarr" / "more" / "b", tmp_path / "link" / "c"):
+        _mistake(resim("merge", out, folder), f"lies in the part {part}, and would go with it; choose another place")
+    _mistake(resim("export", folder, "--to", "parquet", "--out", part / "a.parquet"), f"lies in the part {part}")
+    assert sorted(part.rglob("*")) == before
+    assert not validate(folder)
 
 
 def test_one_writes_at_a_time_and_what_a_killed_one_left_goes(tmp_path: Path) -> None:

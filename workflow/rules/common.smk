@@ -63,7 +63,7 @@ onstart:
 
 # What the numbers of each view depend on is digested, so that a change runs its jobs again.
 SIMULATIONS = {sample: Simulation(CONFIG, sample) for sample in SIMULATED}
-RECIPES = {name: {v.name: sample.recipe(v) for v in sample.all_views} for name, sample in SIMULATIONS.items()}
+RECIPES = {name: sample.recipes for name, sample in SIMULATIONS.items()}
 
 
 def events_of_part(wildcards):
