@@ -92,6 +92,11 @@ def run_command(command: Callable[[], object], program: str, *, less: str, kept:
             command()
     except UserError as error:
         _end(program, 2, " ".join(str(error).split()))
+    except UnicodeEncodeError as error:
+        if error.reason != "surrogates not allowed":  # how Python carries bytes that are not UTF-8
+            raise
+        why = "a name that is not UTF-8, and Zarr's codecs take no other"
+        _end(program, 2, f"{error.object!a}: {why}; rename the folder or file")
     except (MemoryError, RuntimeError) as error:
         said = str(error)
         if not isinstance(error, MemoryError) and not any(words in said for words in _NO_MEMORY):

@@ -425,3 +425,10 @@ def test_words_that_would_do_harm_make_nothing(words: list[str], told: str, writ
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=250, check=False)
     _mistake(done, told)
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_folder_whose_name_is_not_utf_8_is_one_line(write_config: Any, tmp_path: Path) -> None:
+    out = Path(os.fsdecode(os.fsencode(tmp_path) + b"/d\xff"))
+    done = _simulate(write_config(LARTPC.config()), out, "--events", "0:10", "--views", "nominal", sample="proton")
+    _mistake(done, "d\\udcff", "a name that is not UTF-8", "rename the folder")
+    assert not [*out.rglob("*")]
