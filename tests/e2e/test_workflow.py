@@ -2,13 +2,8 @@
 happens when things change.
 """
 
-import contextlib
 import json
-import os
 import shutil
-import signal
-import subprocess
-import time
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +12,7 @@ import yaml
 
 from resim.store import open_dataset, validate
 from tests.conftest import ROOT
-from tests.e2e.runs import Done, command, environment, resim, snakemake
+from tests.e2e.runs import Done, resim, snakemake
 from tests.lanes import CASES, JETS, LARTPC, LaneCase
 
 pytest.importorskip("torch")
@@ -209,61 +204,6 @@ def test_a_mistake_in_the_training_section_too(tmp_path: Path) -> None:
     done = snakemake(tmp_path, "--cores", "1")
     assert "unknown key" in done.stdout + done.stderr
     assert not (tmp_path / "results").exists()
-
-
-def test_killed_then_the_samecommand(case: LaneCase, finished: Path, tmp_path: Path) -> None:
-    _kill_and_go_on(["snakemake", "resim"], case, finished, tmp_path)
-
-
-@of_jets
-def test_a_killed_job_then_the_samecommand(case: LaneCase, finished: Path, tmp_path: Path) -> None:
-    _kill_and_go_on(["resim"], case, finished, tmp_path)
-
-
-def _kill_and_go_on(victims: list[str], case: LaneCase, finished: Path, tmp_path: Path) -> None:
-    """SIGKILL while parts are being made; then the same command (after the unlock that Snakemake asks for).
-
-    On other cores and in parts of another size than what it must be equal to.
-    """
-    _write(tmp_path, _config(case, events_per_part=40))
-    process = subprocess.Popen(
-        command(tmp_path, *SIMULATED, "--cores", "2"), env=environment(), start_new_session=True,
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    _wait_for_a_job(process, tmp_path)
-    if "snakemake" in victims:
-        os.killpg(process.pid, signal.SIGKILL)
-    else:
-        assert _kill_jobs(process.pid) > 0
-    process.wait(timeout=200)
-    snakemake(tmp_path, "--unlock")
-    assert snakemake(tmp_path, *SIMULATED, "--cores", "2").returncode == 0
-    assert _digests(tmp_path) == _digests(finished)
-    assert all(validate(path) == [] for path in _data(tmp_path))
-
-
-def _kill_jobs(session: int) -> int:
-    """Kill the simulations of a session; a bare machine has no pkill."""
-    killed = 0
-    for entry in Path("/proc").iterdir():
-        with contextlib.suppress(OSError):
-            if entry.name.isdigit() and os.getsid(int(entry.name)) == session:
-                words = (entry / "cmdline").read_bytes().split(b"\0")
-                if b"simulate" in words and words[0].rsplit(b"/")[-1].startswith(b"python"):
-                    os.kill(int(entry.name), signal.SIGKILL)
-                    killed += 1
-    return killed
-
-
-def _wait_for_a_job(process: subprocess.Popen[bytes], folder: Path) -> None:
-    """Wait until a job has been at work for a second."""
-    for _ in range(600):
-        if list((folder / "results/logs/simulate").glob("*.log")):
-            time.sleep(1)
-            return
-        assert process.poll() is None
-        time.sleep(0.1)
-    raise AssertionError("no job was started within a minute")
 
 
 @pytest.mark.parametrize("profile", ["slurm", "generic"])

@@ -1,12 +1,14 @@
 """What happens to Snakemake itself, and to the files and times that it goes by."""
 
+import contextlib
 import os
 import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,26 +18,47 @@ from tests.e2e.runs import BIN, command, environment, resim, snakemake
 from tests.e2e.test_workflow import _config, _write
 from tests.faults.conftest import Faults
 from tests.faults.runs import assert_right
-from tests.lanes import LARTPC
+from tests.lanes import CASES, LARTPC, LaneCase
 
 pytestmark = [pytest.mark.timeout(900), pytest.mark.faults]
-DATA = f"results/data/{LARTPC.samples[0]}"
-TARGET = [f"{DATA}/manifest.json", "--cores", "2"]
 LATE_S = 8
 
 
-def prepared(folder: Path) -> Path:
+def data_of(case: LaneCase) -> str:
+    return f"results/data/{case.samples[0]}"
+
+
+def target_of(case: LaneCase) -> list[str]:
+    return [f"{data_of(case)}/manifest.json", "--cores", "2"]
+
+
+DATA, TARGET = data_of(LARTPC), target_of(LARTPC)
+
+
+def prepared(folder: Path, case: LaneCase = LARTPC, **changes: Any) -> Path:
     folder.mkdir(exist_ok=True)
-    _write(folder, _config(LARTPC))
+    _write(folder, _config(case, **changes))
     return folder
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = prepared(tmp_path_factory.mktemp("finished"))
-    done = snakemake(folder, *TARGET)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return folder
+def finished_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[LaneCase], Path]:
+    made = dict[str, Path]()
+
+    def find(case: LaneCase) -> Path:
+        if case.name not in made:
+            folder = prepared(tmp_path_factory.mktemp("finished"), case)
+            done = snakemake(folder, *target_of(case))
+            assert done.returncode == 0, done.stderr[-3000:]
+            made[case.name] = folder
+        return made[case.name]
+
+    return find
+
+
+@pytest.fixture(scope="module")
+def finished(finished_of: Callable[[LaneCase], Path]) -> Path:
+    return finished_of(LARTPC)
 
 
 @pytest.fixture
@@ -44,13 +67,13 @@ def folder(finished: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(finished, tmp_path / "run", copy_function=shutil.copy2))
 
 
-def started(folder: Path) -> subprocess.Popen[bytes]:
+def started(folder: Path, case: LaneCase = LARTPC) -> subprocess.Popen[bytes]:
     """Start Snakemake, and wait until a job is writing a part."""
     process = subprocess.Popen(
-        command(folder, *TARGET), env=environment(), start_new_session=True,
+        command(folder, *target_of(case)), env=environment(), start_new_session=True,
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
-    while not list((folder / DATA).glob(".part-*")):
+    while not list((folder / data_of(case)).glob(".part-*")):
         assert process.poll() is None
         time.sleep(0.01)
     return process
@@ -60,22 +83,55 @@ def is_locked(done: Done) -> bool:
     return done.returncode == 1 and "Directory cannot be locked" in done.stderr and "Traceback" not in done.stderr
 
 
-def assert_goes_on(folder: Path, finished: Path) -> None:
+def assert_goes_on(folder: Path, finished: Path, case: LaneCase = LARTPC) -> None:
     """Unlock it as Snakemake says, and run it again."""
-    assert is_locked(snakemake(folder, *TARGET))
+    assert is_locked(snakemake(folder, *target_of(case)))
     assert snakemake(folder, "--unlock").returncode == 0
-    done = snakemake(folder, *TARGET)
+    assert_ends_right(folder, finished, case)
+
+
+def assert_ends_right(folder: Path, finished: Path, case: LaneCase) -> None:
+    done = snakemake(folder, *target_of(case))
     assert done.returncode == 0, done.stderr[-3000:]
-    assert_right(folder / DATA, finished / DATA)
+    assert_right(folder / data_of(case), finished / data_of(case))
 
 
-def test_killed_with_its_jobs_it_goes_on_once_unlocked(faults: Faults, finished: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_killed_with_its_jobs_it_goes_on_once_unlocked(
+    case: LaneCase, faults: Faults, finished_of: Callable[[LaneCase], Path], tmp_path: Path
+) -> None:
     with faults.inject("kill -9 of Snakemake and its jobs") as outcome:
-        process = started(prepared(tmp_path))
+        # parts of another size than what it must be equal to
+        process = started(prepared(tmp_path, case, events_per_part=40), case)
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-        assert_goes_on(tmp_path, finished)
+        assert_goes_on(tmp_path, finished_of(case), case)
         outcome.right()
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_where_its_jobs_are_killed_it_says_so_and_the_same_command_goes_on(
+    case: LaneCase, faults: Faults, finished_of: Callable[[LaneCase], Path], tmp_path: Path
+) -> None:
+    with faults.inject("kill -9 of a job of Snakemake") as outcome:
+        process = started(prepared(tmp_path, case), case)
+        assert kill_simulations(process.pid) > 0
+        assert process.wait(timeout=280) == 1
+        assert_ends_right(tmp_path, finished_of(case), case)
+        outcome.right()
+
+
+def kill_simulations(session: int) -> int:
+    """Kill the simulations of a session; a bare machine has no pkill."""
+    killed = 0
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            if entry.name.isdigit() and _session_of(entry.name) == session:
+                words = (entry / "cmdline").read_bytes().split(b"\0")
+                if b"simulate" in words and words[0].rsplit(b"/")[-1].startswith(b"python"):
+                    os.kill(int(entry.name), signal.SIGKILL)
+                    killed += 1
+    return killed
 
 
 def test_killed_alone_it_goes_on_once_its_jobs_have_ended(faults: Faults, finished: Path, tmp_path: Path) -> None:
