@@ -732,9 +732,10 @@ def part_ranges(first: int, stop: int, size: int, block_size: int) -> list[tuple
     UserError
         Where the range or the size is not whole blocks.
     """
-    if not 0 <= first < stop <= MAX_EVENTS:
-        allowed = f"FIRST:STOP with 0 <= FIRST < STOP <= {MAX_EVENTS}"
-        raise UserError(f"--events {first}:{stop}: empty, negative or beyond the last event; give {allowed}")
+    if not 0 <= first < stop:
+        raise UserError(f"--events {first}:{stop}: empty or negative; give FIRST:STOP with 0 <= FIRST < STOP")
+    if stop > MAX_EVENTS:
+        raise UserError(f"--events {first}:{stop}: a sample has {MAX_EVENTS} events at most; give a range of these")
     try:
         for what, value in (("--events (first)", first), ("--events (stop)", stop), ("--shard-size", size)):
             check_whole_blocks(what, value, block_size)
