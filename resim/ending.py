@@ -10,8 +10,12 @@ from typing import NoReturn
 
 from resim.errors import UserError
 
-_NO_MEMORY = ("can't start new thread", "can't allocate memory", "CUDA out of memory")
-"""What RuntimeErrors of Python and torch say then."""
+_NO_MEMORY = (
+    *("can't start new thread", "can't allocate memory", "cuda out of memory"),
+    *("cannot allocate memory", "not enough memory"),
+)
+"""What RuntimeErrors of Python and torch say then, and OSErrors of the system and of codecs; in lower case."""
+_RESERVE, _ROOM = 16_000_000, 256_000_000  # bytes
 
 
 class Stopped(BaseException):
@@ -86,6 +90,8 @@ def run_command(command: Callable[[], object], program: str, *, less: str, kept:
     kept
         What was kept when it was stopped, and what the same command then does.
     """
+    # Without memory nothing could be said either, nor the error be caught: what both take is taken now.
+    reserve, _ = bytearray(_RESERVE), sys._getframe()
     try:
         _refuse_empty(sys.argv[1:])
         with stoppable():
@@ -97,14 +103,36 @@ def run_command(command: Callable[[], object], program: str, *, less: str, kept:
             raise
         why = "a name that is not UTF-8, and Zarr's codecs take no other"
         _end(program, 2, f"{error.object!a}: {why}; rename the folder or file")
-    except (MemoryError, RuntimeError) as error:
-        said = str(error)
-        if not isinstance(error, MemoryError) and not any(words in said for words in _NO_MEMORY):
-            raise
-        why = said.partition("\n")[0] or "no more is given"
-        _end(program, 1, f"out of memory ({why}); give the job more, or {less}; nothing half-written was kept")
     except Stopped as stopped:
         _end(program, 128 + stopped.signal, f"stopped by {stopped.signal.name}; {kept}")
+    except SystemExit:
+        raise
+    except BaseException as error:  # Rust's panics are no Exceptions
+        del reserve
+        lack = _lack_of_memory(error)
+        if lack is None:
+            raise
+        _end(program, 1, f"out of memory ({lack}); give the job more, or {less}; nothing half-written was kept")
+
+
+def _lack_of_memory(error: BaseException) -> str | None:
+    """Tell in a line of an error that comes of a lack of memory; None of another."""
+    lines = [line for line in str(error).splitlines() if line] or ["no more is given"]
+    if isinstance(error, MemoryError):
+        return lines[0]
+    found = [line for line in lines if any(words in line.lower() for words in _NO_MEMORY)]
+    if found or _has_room():
+        return found[0] if found else None
+    # Libraries say what they like then: a file that is not found, an error that was lost, a panic.
+    return f"{type(error).__name__}: {lines[0]}"
+
+
+def _has_room() -> bool:
+    try:
+        bytearray(_ROOM)
+    except MemoryError:
+        return False
+    return True
 
 
 def _refuse_empty(words: Sequence[str]) -> None:

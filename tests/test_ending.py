@@ -1,8 +1,10 @@
 """How commands end early: exit codes, one line each, and nothing that is broken off halfway."""
 
 import contextlib
+import errno
 import os
 import signal
+import subprocess
 import sys
 import threading
 from collections.abc import Callable
@@ -37,6 +39,16 @@ def _kill(number: signal.Signals) -> Callable[[], object]:
             _raise(RuntimeError("DefaultCPUAllocator: can't allocate memory: 9 bytes\nat alloc_cpu.cpp")),
             1,
             "out of memory (DefaultCPUAllocator: can't allocate memory: 9 bytes); give the job more, or less",
+        ),
+        (
+            _raise(OSError("Allocation error : not enough memory")),
+            1,
+            "out of memory (Allocation error : not enough memory)",
+        ),
+        (
+            _raise(OSError(errno.ENOMEM, "Cannot allocate memory")),
+            1,
+            "out of memory ([Errno 12] Cannot allocate memory)",
         ),
         (_kill(signal.SIGTERM), 143, "stopped by SIGTERM; all was kept"),
         (_kill(signal.SIGINT), 130, "stopped by SIGINT; all was kept"),
@@ -75,9 +87,33 @@ def test_an_empty_word_is_no_value(
     assert run == ([] if told else [True])
 
 
-def test_a_mistake_of_ours_keeps_its_traceback() -> None:
-    with pytest.raises(RuntimeError, match="ours"):
-        run_command(_raise(RuntimeError("ours")), "prog", less="", kept="")
+def test_an_error_where_no_memory_is_left_is_of_that() -> None:
+    code = """if True:
+        import resource
+        from pathlib import Path
+        from resim.ending import run_command
+        def command():
+            pages = int(Path("/proc/self/statm").read_text().split()[0])
+            limit = pages * resource.getpagesize() + ROOM
+            resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+            class Panic(BaseException): ...
+            raise Panic("\\n\\nliba.so: failed to map segment from shared object")
+        run_command(command, "prog", less="less", kept="")
+    """
+    for room, ours in ((10_000_000, True), (1_000_000_000, False)):
+        words = [sys.executable, "-c", code.replace("ROOM", str(room))]
+        done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 1
+        why = "Panic: liba.so: failed to map segment from shared object"
+        assert done.stderr.startswith(f"prog: out of memory ({why}); give the job more, or less;") == ours
+        assert ("Traceback" in done.stderr) != ours
+
+
+@pytest.mark.parametrize("kind", [RuntimeError, OSError, UnicodeEncodeError, BaseException])
+def test_a_mistake_of_ours_keeps_its_traceback(kind: type[BaseException]) -> None:
+    words = ("ascii", "ü", 0, 1, "ours") if kind is UnicodeEncodeError else ("ours",)
+    with pytest.raises(kind, match="ours"):
+        run_command(_raise(kind(*words)), "prog", less="", kept="")
 
 
 def test_a_second_signal_does_not_break_off_the_tidying_up() -> None:
