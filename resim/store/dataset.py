@@ -222,7 +222,7 @@ def check_extension(
     directory
         Where its manifest is, if there is one yet.
     ranges
-        The events of the new parts.
+        The events of the new parts, one after the other without gaps.
     attributes
         Theirs, with the recipes of all views that could be made.
     views
@@ -240,16 +240,16 @@ def check_extension(
     if manifest.sample != attributes["sample"]:
         what = f"holds the sample {manifest.sample!r}, not {attributes['sample']!r}"
         raise UserError(f"{directory}: {what}; choose another --out")
-    staying = [entry for entry in manifest.parts if _stays(directory, entry, ranges)]
+    staying = [entry for entry in manifest.parts if _stays(directory, entry, ranges[0][0], ranges[-1][1])]
     if staying:
         there = [(directory / part_name(*span)).exists() for span in ranges]
         _check_fit(open_part(directory / staying[0].name), attributes, views, all(there))
 
 
-def _stays(directory: Path, entry: PartEntry, ranges: Sequence[tuple[int, int]]) -> bool:
-    """Tell whether a listed part stays as it is, where others are made."""
+def _stays(directory: Path, entry: PartEntry, first: int, stop: int) -> bool:
+    """Tell whether a listed part stays as it is, where parts of these events are made."""
     where, events = directory / entry.name, f"{entry.first}:{entry.stop}"
-    made = sum(max(0, min(stop, entry.stop) - max(first, entry.first)) for first, stop in ranges)
+    made = max(0, min(stop, entry.stop) - max(first, entry.first))
     if 0 < made < entry.stop - entry.first:
         what = f"has the events {events}, of which only {made} would be made again, and the others lost"
         raise UserError(f"{where}: {what}; choose --events and --shard-size so that all of them are, or none")
