@@ -11,8 +11,11 @@ from typing import NoReturn
 from resim.errors import UserError
 
 _NO_MEMORY = (
-    *("can't start new thread", "can't allocate memory", "cuda out of memory"),
-    *("cannot allocate memory", "not enough memory"),
+    "can't start new thread",
+    "can't allocate memory",
+    "cannot allocate memory",
+    "cuda out of memory",
+    "not enough memory",
 )
 """What RuntimeErrors of Python and torch say then, and OSErrors of the system and of codecs; in lower case."""
 _RESERVE, _ROOM = 16_000_000, 256_000_000  # bytes
@@ -94,7 +97,7 @@ def run_command(command: Callable[[], object], program: str, *, less: str, kept:
     reserve, _ = bytearray(_RESERVE), sys._getframe()
     try:
         _refuse_empty(sys.argv[1:])
-        with stoppable():
+        with stoppable(), _finalizers_told():
             command()
     except UserError as error:
         _end(program, 2, " ".join(str(error).split()))
@@ -113,6 +116,17 @@ def run_command(command: Callable[[], object], program: str, *, less: str, kept:
         if lack is None:
             raise
         _end(program, 1, f"out of memory ({lack}); give the job more, or {less}; nothing half-written was kept")
+
+
+@contextmanager
+def _finalizers_told() -> Iterator[None]:
+    """Let Python tell of errors that nobody can catch, but those of a lack of memory, which is told at the end."""
+    before = sys.unraisablehook
+    sys.unraisablehook = lambda told: None if issubclass(told.exc_type, MemoryError) else before(told)
+    try:
+        yield
+    finally:
+        sys.unraisablehook = before
 
 
 def _lack_of_memory(error: BaseException) -> str | None:

@@ -109,6 +109,22 @@ def test_an_error_where_no_memory_is_left_is_of_that() -> None:
         assert ("Traceback" in done.stderr) != ours
 
 
+def test_finalizers_without_memory_say_nothing_and_others_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Dying:
+        def __init__(self, error: Exception) -> None:
+            self.error = error
+
+        def __del__(self) -> None:
+            raise self.error
+
+    told = list[type]()
+    monkeypatch.setattr(sys, "unraisablehook", lambda said: told.append(said.exc_type))
+    run_command(lambda: [Dying(MemoryError()), Dying(ValueError())].clear(), "prog", less="", kept="")
+    assert told == [ValueError]
+    Dying(MemoryError())  # after the command, all are told again
+    assert told == [ValueError, MemoryError]
+
+
 @pytest.mark.parametrize("kind", [RuntimeError, OSError, UnicodeEncodeError, BaseException])
 def test_a_mistake_of_ours_keeps_its_traceback(kind: type[BaseException]) -> None:
     words = ("ascii", "ü", 0, 1, "ours") if kind is UnicodeEncodeError else ("ours",)

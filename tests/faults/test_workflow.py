@@ -18,9 +18,9 @@ from tests.e2e.runs import BIN, command, environment, resim, snakemake
 from tests.e2e.test_workflow import _config, _write
 from tests.faults.conftest import Faults
 from tests.faults.runs import assert_right
-from tests.lanes import CASES, LARTPC, LaneCase
+from tests.lanes import CASES, JETS, LARTPC, LaneCase
 
-pytestmark = [pytest.mark.timeout(900), pytest.mark.faults]
+pytestmark = pytest.mark.timeout(900)
 LATE_S = 8
 
 
@@ -109,7 +109,7 @@ def test_killed_with_its_jobs_it_goes_on_once_unlocked(
         outcome.right()
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@pytest.mark.parametrize("case", [JETS, pytest.param(LARTPC, marks=pytest.mark.faults)], ids=lambda case: case.name)
 def test_where_its_jobs_are_killed_it_says_so_and_the_same_command_goes_on(
     case: LaneCase, faults: Faults, finished_of: Callable[[LaneCase], Path], tmp_path: Path
 ) -> None:
@@ -134,6 +134,7 @@ def kill_simulations(session: int) -> int:
     return killed
 
 
+@pytest.mark.faults
 def test_killed_alone_it_goes_on_once_its_jobs_have_ended(faults: Faults, finished: Path, tmp_path: Path) -> None:
     with faults.inject("kill -9 of Snakemake alone") as outcome:
         process = started(prepared(tmp_path))
@@ -157,6 +158,7 @@ def _session_of(pid: str) -> int:
         return -1
 
 
+@pytest.mark.faults
 def test_a_second_run_in_the_same_folder_is_refused(faults: Faults, finished: Path, tmp_path: Path) -> None:
     with faults.inject("two Snakemakes in one folder") as outcome:
         process = started(prepared(tmp_path))
@@ -188,6 +190,7 @@ def run_late(folder: Path, late: dict[str, str], latency_wait: int) -> Done:
     return subprocess.run(words, capture_output=True, text=True, timeout=280, check=False, env=late)
 
 
+@pytest.mark.faults
 def test_a_file_that_appears_late_is_waited_for(
     faults: Faults, finished: Path, folder: Path, late: dict[str, str]
 ) -> None:
@@ -197,6 +200,7 @@ def test_a_file_that_appears_late_is_waited_for(
         outcome.right()
 
 
+@pytest.mark.faults
 def test_a_file_that_appears_too_late_is_told(
     faults: Faults, finished: Path, folder: Path, late: dict[str, str]
 ) -> None:
@@ -219,6 +223,7 @@ def put(files: Iterable[Path], days: float) -> None:
         os.utime(file, (then, then))
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize(
     ("pattern", "days"),
     [("**/*", 1), ("**/*", -9000), ("**/done", 1), ("**/manifest.json", -9000)],
@@ -238,6 +243,7 @@ def test_times_of_another_clock_change_no_data(
         outcome.right()
 
 
+@pytest.mark.faults
 def test_a_changed_view_is_made_again_though_all_files_are_of_the_future(
     faults: Faults, finished: Path, folder: Path, tmp_path: Path
 ) -> None:
@@ -254,6 +260,7 @@ def test_a_changed_view_is_made_again_though_all_files_are_of_the_future(
         outcome.right()
 
 
+@pytest.mark.faults
 def test_parts_of_the_future_are_told_when_they_are_to_be_listed(faults: Faults, finished: Path, folder: Path) -> None:
     """Snakemake would make the manifest again each time, for it stays older than they are."""
     with faults.inject("clock set back between parts and manifest") as outcome:

@@ -105,7 +105,6 @@ def test_a_killed_training_goes_on_to_the_same_bits(toy: Toy, tmp_path: Path, re
     record_property("fault", ("kill -9 of a training", "right"))
 
 
-@pytest.mark.faults
 @pytest.mark.parametrize(
     ("workers", "number"), [(0, signal.SIGKILL), (1, signal.SIGTERM)], ids=["streaming-killed", "worker-told"]
 )
